@@ -22,7 +22,7 @@ from simlab.compression import (
 )
 from simlab.compression.elias import expected_omega_bits, omega_bits, read_omega, unzigzag, write_omega, zigzag
 from simlab.compression.golomb import golomb_parameter, log_ratio, read_golomb, write_golomb
-from simlab.compression.level_kernels import COUNT_ROW, ROW_TABLE_ROWS
+from simlab.compression.level_count import COUNT_ROW, ROW_TABLE_ROWS
 from simlab.compression.program import program
 
 LOW, HIGH = -(2**31), 2**31 - 1
@@ -219,6 +219,16 @@ def test_count_row_serves_another_program(name):
     for _ in range(50):
         levels = RNG.binomial(32, RNG.random(), RNG.integers(0, 300)).astype(np.int32) - 16
         assert row(levels, table) == source_code(name).count_bits(levels)
+
+
+@pytest.mark.parametrize("n_levels", [2, 63, 256, 257, 600])
+def test_both_ways_of_counting_give_the_transcription(n_levels):
+    """Up to 256 levels by a map of free positions, beyond by a tree over the levels."""
+    rng = np.random.default_rng(n_levels)
+    levels = np.concatenate([np.arange(n_levels), rng.geometric(4 / n_levels, 3000) % n_levels]) - n_levels // 2
+    assert len(np.unique(levels)) == n_levels
+    for order in (levels, rng.permutation(levels)):
+        assert count_bits(order) == len(level_stream(order.tolist(), 1.0))
 
 
 def test_count_row_refuses_a_table_too_narrow():

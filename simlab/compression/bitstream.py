@@ -18,6 +18,14 @@ def floor_log2(n: int) -> int:
     return result
 
 
+def popcount(word: np.uint64) -> int:
+    """Bits that are set in a word of 64."""
+    word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))  # type: ignore[return-value]
+
+
 def write_bits(words: np.ndarray, position: int, value: int, width: int) -> int:
     """Write the low `width` <= 63 bits of `value` at bit `position` of zeroed words; return the next position."""
     if width > 0:

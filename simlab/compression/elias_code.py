@@ -36,7 +36,7 @@ from simlab.compression.program import program
 
 
 def count_elias_row(levels: np.ndarray, table: np.ndarray) -> int:
-    """Exact bits of the stream of one (d,) vector; `table` is not used (see `level_kernels.count_row`)."""
+    """Exact bits of the stream of one (d,) vector; `table` is not used (see `level_count.count_row`)."""
     bits = 32 + omega_bits(levels.size + 1)
     previous = -1
     for i in range(levels.size):

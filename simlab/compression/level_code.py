@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from simlab import checks
-from simlab.compression import level_decoder as decoder, level_kernels as kernels
-from simlab.compression.bitstream import to_bytes
+from simlab.compression import level_count as counter, level_decoder as decoder, level_kernels as kernels
+from simlab.compression.bitstream import popcount, to_bytes
 from simlab.compression.elias import ELIAS, omega_bits, zigzag
 from simlab.compression.golomb import GOLOMB, golomb_expected_length
 from simlab.compression.message import (
@@ -45,11 +45,12 @@ from simlab.compression.program import program
 def _compiled() -> ModuleType:
     return program(
         helpers=(
-            *(*ELIAS, *GOLOMB, kernels.plan_levels, kernels.side_bits, kernels.fixed_bits, kernels.next_run),
-            *(decoder.popcount, decoder.free_positions, decoder.take, decoder.read_fixed, decoder.read_levels),
+            *(*ELIAS, popcount, *GOLOMB, kernels.plan_levels, kernels.side_bits, kernels.fixed_bits, kernels.next_run),
+            *(counter.count_levels, counter.sort_positions, counter.count_level, counter.count_runs),
+            *(decoder.free_positions, decoder.take, decoder.read_fixed, decoder.read_levels),
         ),
         entries=(
-            *(kernels.count_alphabet, kernels.count_symbols, kernels.count_row, kernels.count_rows),
+            *(kernels.count_alphabet, kernels.count_symbols, counter.count_row, counter.count_rows),
             *(write_front, kernels.write_levels, kernels.write_fixed, read_front, decoder.read_vector),
         ),
     )
@@ -114,7 +115,7 @@ def count_bits(levels: ArrayLike) -> int | np.ndarray:
     bits = np.empty(len(rows), np.int64)
     span = int(rows.max()) - int(rows.min()) + 1 if rows.size else 1
     if _table_serves(span, rows.shape[1]):
-        _compiled().count_rows(rows, np.empty((kernels.ROW_TABLE_ROWS, span), np.int64), bits)
+        _compiled().count_rows(rows, np.empty((counter.ROW_TABLE_ROWS, span), np.int64), bits)
     else:
         for i, row in enumerate(rows):
             bits[i] = min(_plan(row)[2:])

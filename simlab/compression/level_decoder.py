@@ -9,18 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from simlab.compression.bitstream import read_bits
+from simlab.compression.bitstream import popcount, read_bits
 from simlab.compression.elias import read_omega, unzigzag
 from simlab.compression.golomb import read_golomb
 from simlab.compression.level_kernels import plan_levels
-
-
-def popcount(word: np.uint64) -> int:
-    """Bits that are set in a word of 64."""
-    word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
-    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))  # type: ignore[return-value]
 
 
 def free_positions(length: int) -> tuple[np.ndarray, np.ndarray]:

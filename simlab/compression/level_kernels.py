@@ -30,11 +30,9 @@ import numpy as np
 
 from simlab.compression.bitstream import floor_log2, write_bits
 from simlab.compression.elias import omega_bits, write_omega, zigzag
-from simlab.compression.golomb import golomb_parameter, log_ratio, write_golomb
+from simlab.compression.golomb import golomb_parameter, write_golomb
 
 TABLE_ROWS = 7
-ROW_TABLE_ROWS = 9
-"""Rows of the table of `count_row`, which keeps the alphabet's values and counts there too."""
 
 
 def plan_levels(counts: np.ndarray, table: np.ndarray) -> int:
@@ -121,49 +119,6 @@ def count_symbols(symbols: np.ndarray, offset: int, values: np.ndarray, counts: 
     return bits
 
 
-def count_row(levels: np.ndarray, table: np.ndarray) -> int:
-    """Exact bits of the stream of one vector.
-
-    Parameters
-    ----------
-    levels : (d,) array of a signed integer type
-        Within the range of int32.
-    table : (9, width) array of int64
-        Working memory; ``width = 2 * s + 1`` serves levels in [-s, s].
-
-    Returns
-    -------
-    int
-        Bits, or -1 if the levels span more than `width` values.
-    """
-    length = levels.size
-    if length == 0:
-        return 32 + omega_bits(1)
-    low = levels[0]
-    high = levels[0]
-    for i in range(length):
-        low = min(low, levels[i])
-        high = max(high, levels[i])
-    offset = int(low)
-    size = int(high) - offset + 1
-    if size < 1 or size > table.shape[1]:
-        return -1
-    values, counts = table[7, :size], table[8, :size]
-    for a in range(size):
-        values[a] = offset + a
-        counts[a] = 0
-    for i in range(length):
-        counts[levels[i] - offset] += 1
-    bits = count_symbols(levels, offset, values, counts, table)
-    return min(bits, fixed_bits(offset, int(high), length))
-
-
-def count_rows(levels: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
-    """`count_row` of each row."""
-    for i in range(levels.shape[0]):
-        out[i] = count_row(levels[i], table)
-
-
 def count_alphabet(symbols: np.ndarray, offset: int, counts: np.ndarray) -> None:
     """Occurrences of each symbol."""
     for i in range(symbols.size):
@@ -217,10 +172,3 @@ def write_fixed(levels: np.ndarray, low: int, high: int, words: np.ndarray, posi
     position = write_omega(words, position, width + 1)
     for i in range(levels.size):
         position = write_bits(words, position, levels[i] - low, width)
-
-
-COUNT_ROW = (
-    *(floor_log2, omega_bits, zigzag, log_ratio, golomb_parameter),
-    *(plan_levels, side_bits, fixed_bits, next_run, count_symbols, count_row),
-)
-"""`count_row` after the functions it uses: what a compiled simulator prints into its own program, without fast math."""

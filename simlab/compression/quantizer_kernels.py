@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from simlab.compression.elias_code import count_elias_row
-from simlab.compression.level_kernels import ROW_TABLE_ROWS, count_row
+from simlab.compression.level_count import ROW_TABLE_ROWS, count_row
 
 __all__ = ["ROWS", "ROW_TABLE_ROWS"]
 
@@ -20,8 +20,12 @@ def wire_norm(v: np.ndarray, largest: float) -> np.float32:
     """Norm of `v`, or its largest entry if `largest`, as a float32 above it; NaN for NaN."""
     norm = 0.0
     if largest:
+        lanes = np.zeros(8)  # so that a comparison need not wait for the one before it
         for j in range(v.size):
             size = abs(np.float64(v[j]))
+            if size > lanes[j & 7] or size != size:
+                lanes[j & 7] = size
+        for size in lanes:
             if size > norm or size != size:
                 norm = size
     else:
@@ -54,54 +58,27 @@ def quantize_row(
 
 
 def level_coded_row(
-    i: int,
-    v: np.ndarray,
-    dither: np.ndarray,
-    out: np.ndarray,
-    levels: np.ndarray,
-    table: np.ndarray,
-    s: float,
-    unit: float,
-    largest: float,
-    fixed: np.ndarray,
+    i: int, v: np.ndarray, dither: np.ndarray, out: np.ndarray, levels: np.ndarray, table: np.ndarray, *scale: float
 ) -> int:
     """Quantize; bits of the level-by-level code."""
-    quantize_row(v, dither, out, levels, s, unit, largest)
+    quantize_row(v, dither, out, levels, *scale)
     return count_row(levels, table)
 
 
 def elias_coded_row(
-    i: int,
-    v: np.ndarray,
-    dither: np.ndarray,
-    out: np.ndarray,
-    levels: np.ndarray,
-    table: np.ndarray,
-    s: float,
-    unit: float,
-    largest: float,
-    fixed: np.ndarray,
+    i: int, v: np.ndarray, dither: np.ndarray, out: np.ndarray, levels: np.ndarray, table: np.ndarray, *scale: float
 ) -> int:
     """Quantize; bits of QSGD's own code."""
-    quantize_row(v, dither, out, levels, s, unit, largest)
+    quantize_row(v, dither, out, levels, *scale)
     return count_elias_row(levels, table)
 
 
 def fixed_length_row(
-    i: int,
-    v: np.ndarray,
-    dither: np.ndarray,
-    out: np.ndarray,
-    levels: np.ndarray,
-    table: np.ndarray,
-    s: float,
-    unit: float,
-    largest: float,
-    fixed: np.ndarray,
+    i: int, v: np.ndarray, dither: np.ndarray, out: np.ndarray, levels: np.ndarray, bits: np.ndarray, *scale: float
 ) -> int:
-    """Quantize; bits that the length alone decides."""
-    quantize_row(v, dither, out, levels, s, unit, largest)
-    return fixed[0]
+    """Quantize; what the length alone decides."""
+    quantize_row(v, dither, out, levels, *scale)
+    return bits[0]
 
 
 ROWS = {

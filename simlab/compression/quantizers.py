@@ -205,10 +205,10 @@ def _compress(quantizer: Quantizer, x: Array, dither: Array) -> tuple[Array, np.
 def _kernel(quantizer: Quantizer, dim: int) -> Kernel:
     quantizer.check(dim)
     code = source_code(quantizer.code, quantizer.levels)
-    table = np.empty((ROW_TABLE_ROWS, 2 * quantizer.levels + 1 if quantizer.code == "level" else 1), np.int64)
-    fixed = 0 if code.count_row else int(code.count_bits(np.zeros(dim, np.int32)))
-    return Kernel(
-        (*code.count_row, *ROWS[quantizer.code]),
-        (float(quantizer.levels), _unit(quantizer, dim), float(quantizer.norm == "max"), np.array([fixed])),
-        (np.empty(dim, np.int32), table),
-    )
+    scale = float(quantizer.levels), _unit(quantizer, dim), float(quantizer.norm == "max")
+    levels = np.empty(dim, np.int32)
+    if code.count_row:
+        table = np.empty((ROW_TABLE_ROWS, 2 * quantizer.levels + 1 if quantizer.code == "level" else 1), np.int64)
+        return Kernel((*code.count_row, *ROWS[quantizer.code]), scale, (levels, table))
+    bits = np.array([code.count_bits(np.zeros(dim, np.int32))], np.int64)
+    return Kernel(ROWS[quantizer.code], (bits, *scale), (levels,))

@@ -18,7 +18,7 @@ from simlab.compression.elias_code import (
     expected_elias_bits,
 )
 from simlab.compression.level_code import count_bits, decode, encode, expected_bits
-from simlab.compression.level_kernels import COUNT_ROW
+from simlab.compression.level_count import COUNT_ROW
 from simlab.compression.message import check_levels
 
 
