@@ -59,7 +59,7 @@ def run() -> list[Row]:
             threads=THREADS,
         )
         hyper = np.tile(np.array([float(h) for h in algorithm]), (STEPS, 1))
-        return lambda: engine.advance(state, hyper, [Draws(None, None)], 0, STEPS + 1)
+        return lambda: engine.plan(state, [hyper], [Draws(None, None)], 0, STEPS + 1).run()
 
     took = seconds(
         {

@@ -29,7 +29,7 @@ from simlab.inputs import (
     label_each,
 )
 from simlab.provenance import environment, fingerprint
-from simlab.run import Run
+from simlab.runs import Runs, batches
 from simlab.trace import Trace
 
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -140,15 +140,18 @@ def simulate(
     tables = [hyperparameters(a, settings.steps) for a in algorithms]
     labels = label_each(algorithms)
     about = _provenance(problem, network, settings, start)
-    runs = [
-        Run(problem, network, a, label, table, start, settings, threads=max(1, THREADS // len(algorithms)))
-        for a, label, table in zip(algorithms, labels, tables, strict=True)
-    ]
+    groups = batches(algorithms, settings.engine)
+    threads = max(1, THREADS // len(groups))
+    runs = []
+    for group in groups:
+        mine = [(algorithms[k], labels[k], tables[k]) for k in group]
+        runs.append(Runs(problem, network, mine, start, settings, threads))
     began = time.perf_counter()
 
     def traces() -> list[Trace]:
         seconds = time.perf_counter() - began
-        return [run.trace({**about, "seconds": seconds}) for run in runs]
+        found = [trace for run in runs for trace in run.traces({**about, "seconds": seconds})]
+        return [found[k] for k in np.argsort([k for group in groups for k in group])]
 
     done = 0
     try:
@@ -167,7 +170,7 @@ def _cut_short(trace: Trace) -> Trace:
     return replace(trace, provenance={**trace.provenance, "steps": steps, "interrupted": True})
 
 
-def _lockstep(runs: list[Run], problem: Any, settings: Settings) -> Iterator[int]:
+def _lockstep(runs: list[Runs], problem: Any, settings: Settings) -> Iterator[int]:
     """Advance all runs chunk by chunk on the same draws; yield the number of steps done."""
     streams = [Stream(settings.seed, r) for r in range(settings.replicates)]
     shape = (problem.n_nodes, problem.dim)
@@ -176,7 +179,7 @@ def _lockstep(runs: list[Run], problem: Any, settings: Settings) -> Iterator[int
         (problem.n_nodes * settings.batch_size * 4 if settings.batch_size is not None else 0)
         + (np.prod(shape) * 8 if settings.noise_std > 0 else 0)
         + compressions * np.prod(shape) * 4
-        + np.prod(shape) * settings.dtype.itemsize / settings.record_every
+        + sum(len(run.algorithms) for run in runs) * np.prod(shape) * settings.dtype.itemsize / settings.record_every
     )
     largest = max(1, int(CHUNK_BYTES // max(step_bytes, 1.0)))
     done, size, chunk = 0, 1, (0, math.inf)
@@ -185,7 +188,9 @@ def _lockstep(runs: list[Run], problem: Any, settings: Settings) -> Iterator[int
             began = time.perf_counter()
             size = min(size, settings.steps - done)
             draws = list(pool.map(lambda stream, k=size: _draw(stream, k, compressions, problem, settings), streams))
-            list(pool.map(lambda run, at=done, k=size, drawn=draws: run.advance(at, k, drawn), runs))
+            jobs = [job for run in runs for job in run.plan(done, size, draws)]
+            list(pool.map(lambda job: job(), jobs))
+            list(pool.map(Runs.finish, runs))
             done += size
             for run in runs:
                 while run.messages:
@@ -198,12 +203,13 @@ def _lockstep(runs: list[Run], problem: Any, settings: Settings) -> Iterator[int
 def next_size(chunk: tuple[int, float], last: tuple[int, float]) -> int:
     """Steps of the next chunk, from the steps and seconds of the last two; chunks never change what is computed.
 
-    They grow fourfold while that keeps them within CHUNK_SECONDS, or while the last growth did not even double the
-    time: then most of it is the cost of a chunk, whatever its size, which longer chunks share.
+    They grow, at most 16-fold, towards half of CHUNK_SECONDS; and fourfold while the last growth did not even double
+    the time: then most of it is the cost of a chunk, whatever its size, which longer chunks share.
     """
     size, seconds = chunk
-    shared = size > last[0] and seconds < 2 * last[1]
-    return 4 * size if seconds < CHUNK_SECONDS / 4 or shared else size
+    shared = size >= 4 * last[0] and seconds < 2 * last[1]
+    room = CHUNK_SECONDS / 2 / max(seconds, 1e-9)
+    return int(size * min(16.0, max(room, 4.0 if shared else 1.0)))
 
 
 def _draw(stream: Stream, size: int, compressions: int, problem: Any, settings: Settings) -> Draws:

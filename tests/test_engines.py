@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import array_api_strict
@@ -55,7 +57,7 @@ def test_every_method(name: str, setting: strategies.Setting, replicates: int) -
 # Every problem in every mode, with the methods in turn; the first number of replicates runs one by one, the second
 # may run side by side.
 @pytest.mark.parametrize(("number", "combination"), list(enumerate(COMBINATIONS)))
-@given(data=st.data(), replicates=st.sampled_from([2, 6]))
+@given(data=st.data(), replicates=st.sampled_from([2, 9]))
 @settings(max_examples=10)
 def test_every_problem(number: int, combination: tuple[str, bool, bool], data: st.DataObject, replicates: int) -> None:
     kind, sampled, noisy = combination
@@ -117,15 +119,14 @@ class Spy:
     def __init__(self, patch: pytest.MonkeyPatch, engine_class: type) -> None:
         self.indices: list[list[np.ndarray]] = []
         self.chunks: list[int] = []
-        advance = engine_class.advance
+        plan = engine_class.plan
 
         def listen(engine: Any, state: Any, hyper: Any, draws: Any, first_step: int, every: int) -> Any:
-            if len(hyper):
-                self.chunks.append(len(hyper))
-                self.indices.append([d.indices.copy() for d in draws])
-            return advance(engine, state, hyper, draws, first_step, every)
+            self.chunks.append(len(hyper[0]))
+            self.indices.append([d.indices.copy() for d in draws])
+            return plan(engine, state, hyper, draws, first_step, every)
 
-        patch.setattr(engine_class, "advance", listen)
+        patch.setattr(engine_class, "plan", listen)
 
     def path(self, replicate: int) -> np.ndarray:
         return np.concatenate([part[replicate] for part in self.indices])
@@ -181,14 +182,93 @@ def test_side_by_side_and_by_nodes_agree() -> None:
     for name in ("DecentLaM", "PmSGD", "AWCDmSGD"):
         method = strategies.method(name, 0.1, 0.9)
         options = {"steps": 30, "noise_std": 0.1, "seed": 4, "progress": False, "record_every": 7}
-        expected = simlab.simulate(problem, network, method, replicates=6, engine="numpy", **options)
+        expected = simlab.simulate(problem, network, method, replicates=18, engine="numpy", **options)
         for threads in (1, 2, 4):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(simulation, "THREADS", threads)
-                assert_same(simlab.simulate(problem, network, method, replicates=6, **options), expected)
+                assert_same(simlab.simulate(problem, network, method, replicates=18, **options), expected)
                 patch.setattr(compiled, "LARGE", 0)
                 alone = simlab.simulate(problem, network, method, replicates=1, **options)
         np.testing.assert_allclose(alone.x[0], expected.x[0], rtol=0, atol=1e-12)
+
+
+# Settings of one method run as one batch.
+
+
+def sweep(number: int) -> list[Any]:
+    """Settings of two methods, mixed, one of them a schedule; a third method's quantizers differ in their levels."""
+    rates = np.linspace(0.02, 0.2, number)
+    methods = [simlab.DecentLaM(lr, momentum) for lr, momentum in zip(rates, rates * 4, strict=True)]
+    return [
+        *methods[::2],
+        simlab.DSGD(0.1),
+        *methods[1::2],
+        simlab.DSGD(simlab.schedules.InverseSqrt(0.2)),
+        *(simlab.ChocoSGD(0.05, 0.1, simlab.compression.QSGD(levels, scaled=True)) for levels in (4, 8)),
+        simlab.ChocoSGD(0.1, 0.2, simlab.compression.QSGD(4, scaled=True)),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["quadratic", "least_squares", "logistic"])
+@pytest.mark.parametrize("noise_std", [0.0, 0.3])
+@pytest.mark.parametrize("engine", ["compiled", "numpy"])
+def test_a_sweep_equals_its_settings_one_at_a_time(kind: str, noise_std: float, engine: str) -> None:
+    """States bit by bit where the way to share the work is the same, else to rounding; records to rounding."""
+    problem = strategies.objective(kind, 6, 5, 9, np.random.default_rng(5)).problem
+    batch_size = 3 if kind == "least_squares" else None
+    options = {"steps": 40, "record_every": 7, "seed": 3, "progress": False, "engine": engine, "noise_std": noise_std}
+    methods = sweep(7)
+    for replicates in (1, 3, 9):
+        choices = {**options, "batch_size": batch_size, "replicates": replicates}
+        together = simlab.simulate(problem, SETTING.network, methods, **choices)
+        for method, trace in zip(methods, together, strict=True):
+            alone = simlab.simulate(problem, SETTING.network, method, **choices)
+            assert trace.algorithm is method
+            assert trace.provenance["algorithm"] == alone.provenance["algorithm"]
+            table = trace.frame.assign(algorithm=type(method).__name__)
+            assert_same(replace(trace, frame=table), alone, 1e-13)
+            if engine == "compiled" and (replicates == 9 or kind != "quadratic"):
+                np.testing.assert_array_equal(trace.x, alone.x)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "numpy"])
+def test_one_setting_of_a_sweep_diverges(engine: str) -> None:
+    problem = strategies.objective("quadratic", 6, 5, 9, np.random.default_rng(5)).problem
+    options = {"steps": 3000, "record_every": 10, "progress": False, "engine": engine, "replicates": 2}
+    methods = [simlab.DSGD(lr) for lr in (0.01, 50.0, 0.02)]
+    with pytest.warns(RuntimeWarning, match=r"DSGD\(lr=50.0\) diverged at step") as caught:
+        small, large, middle = simlab.simulate(problem, SETTING.network, methods, **options)
+    assert len(caught) == 2  # one for each replicate
+    assert large.provenance["diverged"].keys() == {"0", "1"}
+    assert large.frame["step"].max() < 3000
+    for trace, method in ((small, methods[0]), (middle, methods[2])):
+        assert trace.provenance["diverged"] == {}
+        assert trace.frame["step"].max() == 3000
+        np.testing.assert_array_equal(trace.x, simlab.simulate(problem, SETTING.network, method, **options).x)
+
+
+def test_a_sweep_of_what_cannot_be_traced() -> None:
+    """Its step may hand a hyperparameter to a function of numbers, so that its settings run one after another."""
+    options = {"steps": 20, "progress": False, "engine": "numpy"}
+    problem = SETTING.objective.problem
+    for trace, method in zip(
+        simlab.simulate(problem, SETTING.network, [Rooted(0.1), Rooted(0.2)], **options),
+        (simlab.DSGD(math.sqrt(0.1)), simlab.DSGD(math.sqrt(0.2))),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(trace.x, simlab.simulate(problem, SETTING.network, method, **options).x)
+
+
+class Rooted(NamedTuple):
+    """DSGD with the square root of its step size."""
+
+    lr: float
+
+    def init(self, x: Any) -> Any:
+        return simlab.DSGD(self.lr).init(x)
+
+    def step(self, state: Any, problem: Any, network: Any, batch: Any) -> Any:
+        return simlab.DSGD(math.sqrt(self.lr)).step(state, problem, network, batch)
 
 
 # Methods that users write.

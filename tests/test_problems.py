@@ -13,9 +13,11 @@ import scipy.optimize
 from hypothesis import given, settings, strategies as st
 from numba import njit
 
+from simlab.engine.kernel import LANES
 from simlab.operations import Batch
 from simlab.problems import LeastSquares, LogisticRegression, NonconvexLogistic, Problem, Quadratic, linear_model
 from simlab.problems.newton import newton
+from simlab.problems.quadratic import quadratic_lanes
 
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 
@@ -158,6 +160,20 @@ def test_kernels_agree_with_the_array_form(case):
     if case.kind in SAMPLED:
         indices = case.indices()
         close(rows(case.problem.kernel(sampled=True), x, indices), case.problem.gradient(x, Batch(indices)), 1e-12)
+
+
+@pytest.mark.parametrize("dim", range(1, 14))
+def test_runs_side_by_side_get_matrix_products(dim):
+    """Every number of rows and columns that is left when blocks of four are done."""
+    random = np.random.default_rng(dim)
+    hessians = random.standard_normal((2, dim, dim))
+    hessians += hessians.swapaxes(1, 2)
+    linear, x = random.standard_normal((2, dim)), random.standard_normal((2, dim, LANES))
+    out = np.full((dim * LANES,), np.nan)
+    for i in range(2):
+        quadratic_lanes(i, x[i].reshape(-1), out, hessians, linear)
+        expected = hessians[i] @ x[i] - linear[i][:, None]
+        np.testing.assert_allclose(out.reshape(dim, LANES), expected, rtol=0, atol=1e-13 * np.abs(expected).max())
 
 
 @settings(max_examples=20)

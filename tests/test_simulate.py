@@ -358,9 +358,9 @@ def test_divergence_at_the_very_last_step(engine: str) -> None:
 def test_divergence_stops_early() -> None:
     """Hours of steps after the states are lost would be a waste: at most two more chunks."""
     taken = []
-    advance = ArrayEngine.advance
+    plan = ArrayEngine.plan
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ArrayEngine, "advance", lambda self, *a: (taken.append(len(a[1])), advance(self, *a))[1])
+        patch.setattr(ArrayEngine, "plan", lambda self, *a: (taken.append(len(a[1][0])), plan(self, *a))[1])
         with pytest.warns(RuntimeWarning, match="diverged"):
             run(simlab.DSGD(60.0), steps=10**6, record_every=10**6, x0=np.ones(3))
     assert sum(taken) < 20000
@@ -374,15 +374,15 @@ def test_interruption_keeps_what_was_recorded(engine: str, engine_class: type, m
     algorithms = [simlab.DSGD(0.1), simlab.DecentLaM(0.1)]
     choices = {"steps": 4000, "record_every": 3, "noise_std": 0.1, "replicates": 2, "engine": engine}
     whole = run(algorithms, **choices)
-    advance, calls = engine_class.advance, []
+    plan, calls = engine_class.plan, []
 
     def interrupted(self: Any, *arguments: Any) -> Any:
         calls.append(None)
         if len(calls) == 9:
             raise KeyboardInterrupt
-        return advance(self, *arguments)
+        return plan(self, *arguments)
 
-    monkeypatch.setattr(engine_class, "advance", interrupted)
+    monkeypatch.setattr(engine_class, "plan", interrupted)
     with pytest.raises(simlab.SimulationInterrupted, match="interrupted after step") as caught:
         run(algorithms, **choices)
     assert isinstance(caught.value, KeyboardInterrupt)

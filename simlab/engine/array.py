@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from simlab.engine.chunk import Chunk
+from simlab.engine.chunk import Chunk, Plan
 from simlab.engine.graph import numeric_fields
 from simlab.engine.streams import Draws
 from simlab.operations import Batch
 
 
 class ArrayEngine:
-    """Runs chunks of steps of one method for all replicates at once.
+    """Runs chunks of steps of one method, for all its settings and replicates at once.
 
     Parameters
     ----------
@@ -32,17 +33,17 @@ class ArrayEngine:
         self.network, self.algorithm = network, algorithm
         self.names = numeric_fields(algorithm)
 
-    def advance(self, state: Any, hyper: np.ndarray, draws: list[Draws], first_step: int, every: int) -> Chunk:
-        """Take as many steps as `hyper` has rows.
+    def plan(self, state: Any, hyper: list[np.ndarray], draws: list[Draws], first_step: int, every: int) -> Plan:
+        """Take as many steps as `hyper` has rows, in one job.
 
         Parameters
         ----------
         state : NamedTuple of arrays (R, n, d)
             Host arrays; not modified.
-        hyper : array (K, H)
-            The numeric hyperparameters at each step, in the order of `numeric_fields`.
-        draws : list of Draws
-            One for each replicate.
+        hyper : list of R arrays (K, H)
+            The numeric hyperparameters of each run at each step, in the order of `numeric_fields`.
+        draws : list of R Draws
+            The random numbers of each run.
         first_step : int
             Steps taken before.
         every : int
@@ -50,8 +51,21 @@ class ArrayEngine:
 
         Returns
         -------
-        Chunk
+        Plan
         """
+        chunks: list[Chunk] = []
+        return Plan([lambda: chunks.append(self._advance(state, hyper, draws, first_step, every))], lambda: chunks[0])
+
+    def _settings(self, hyper: list[np.ndarray]) -> Iterator[dict[str, Any]]:
+        """The hyperparameters at each step: numbers, or arrays (R, 1, 1) where the runs differ in them."""
+        if all(table is hyper[0] for table in hyper):
+            values = iter(hyper[0].tolist())
+        else:
+            table = np.stack(hyper, axis=-1)[..., None, None]  # (K, H, R, 1, 1)
+            values = ([self.xp.asarray(value, dtype=self.dtype) for value in row] for row in table)
+        return (dict(zip(self.names, row, strict=True)) for row in values)
+
+    def _advance(self, state: Any, hyper: list[np.ndarray], draws: list[Draws], first_step: int, every: int) -> Chunk:
         xp = self.xp
         current = type(state)(*(xp.asarray(field, dtype=self.dtype, copy=True) for field in state))
         indices = None if draws[0].indices is None else xp.asarray(np.stack([d.indices for d in draws]))  # type: ignore[misc]
@@ -61,15 +75,14 @@ class ArrayEngine:
         snapshots: list[Any] = []  # stay on the device until the end of the chunk
         sent_snapshots: list[np.ndarray] = []
         with np.errstate(all="ignore"):  # divergence is found and reported by simulate
-            for k, values in enumerate(hyper.tolist()):
+            for k, setting in enumerate(self._settings(hyper)):
                 batch = Batch(
                     None if indices is None else indices[:, k, ...],
                     None if noise is None else noise[:, k, ...],
                     None if dither is None else dither[:, k, ...],
                     [],
                 )
-                method = self.algorithm._replace(**dict(zip(self.names, values, strict=True)))
-                current = method.step(current, self.problem, self.network, batch)
+                current = self.algorithm._replace(**setting).step(current, self.problem, self.network, batch)
                 for bits in batch.ledger or ():
                     sent += to_host(bits)
                 if (first_step + k + 1) % every == 0:

@@ -1,14 +1,15 @@
-"""What an engine returns for a chunk of steps."""
+"""What an engine makes of a chunk of steps: a plan of independent jobs, then their outcome."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 
 class Chunk(NamedTuple):
-    """The outcome of K consecutive steps of R replicates.
+    """The outcome of K consecutive steps of R runs.
 
     Attributes
     ----------
@@ -26,3 +27,24 @@ class Chunk(NamedTuple):
     snapshots: np.ndarray
     sent_snapshots: np.ndarray
     sent: np.ndarray
+
+
+class Plan(NamedTuple):
+    """A chunk of steps still to be taken.
+
+    Attributes
+    ----------
+    jobs : list of functions
+        Each to be called once, in any order and any threads.
+    outcome : function
+        Called after all of them, returns the `Chunk`.
+    """
+
+    jobs: list[Callable[[], Any]]
+    outcome: Callable[[], Chunk]
+
+    def run(self) -> Chunk:
+        """Do all jobs, one after another."""
+        for job in self.jobs:
+            job()
+        return self.outcome()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from simlab.engine.graph import ELEMENTWISE, MIXES, ROW_CALLS, Graph
-from simlab.engine.kernel import Kernel, source as kernel_source
+from simlab.engine.kernel import LANES, Kernel, source as kernel_source
 from simlab.engine.layout import Layout, Position, store_position, written_to
 
 TEMPLATES = {
@@ -41,6 +41,7 @@ import numpy as np
 from numba import njit
 
 real = np.{real}
+LANES = {lanes}
 FAST = {{"reassoc", "contract", "arcp", "nsz"}}
 
 
@@ -90,6 +91,16 @@ def finish(late, cuts, k, {parameters}):
 """
 
 
+# The hyperparameters of runs side by side, one for each number of a row.
+SPREAD = """
+@njit(nogil=True)
+def spread(values, rows):
+    for h in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            rows[h, j] = values[h, j % LANES]
+"""
+
+
 DECORATOR = '@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")\n'
 KERNEL_DECORATOR = '@njit(nogil=True, fastmath=FAST, error_model="numpy")\n'
 # The levels of a quantizer and the parameters of a source code must not depend on how sums are reassociated.
@@ -106,6 +117,7 @@ def generate(
     real: str,
     sampled: bool,
     noisy: bool,
+    lanes: bool,
 ) -> str:
     """The program that runs chunks of steps of `graph`.
 
@@ -125,6 +137,8 @@ def generate(
         Precision of states and arithmetic.
     sampled, noisy : bool
         Whether gradients take mini-batches, whether noise is added to them.
+    lanes : bool
+        Whether a row holds `LANES` runs, each with hyperparameters of its own.
     """
     kernels = [kernel, *compressors]
     work = [[f"work_{c}_{k}" for k in range(len(each.work))] for c, each in enumerate(kernels)]
@@ -136,15 +150,17 @@ def generate(
         *layout.buffers,
         *("scratch", "averages"),
         *itertools.chain(*work),
+        *(["hyper_rows"] if lanes else []),
         *("sent", "hyper", "indices", "noise", "dither", "indptr", "neighbours", "weights"),
         *itertools.chain(*data),
     ]
     calls = [_Call(each.functions[-1].__name__, [*w, *a]) for each, w, a in zip(kernels, work, data, strict=True)]
-    writer = _Writer(graph, layout, calls[0], calls[1:], sampled, noisy)
+    writer = _Writer(graph, layout, calls[0], calls[1:], sampled, noisy, lanes)
     n_stages = layout.last[0] + 1
     return "\n\n".join(
         [
-            HEADER.format(title=title, real=real),
+            HEADER.format(title=title, real=real, lanes=LANES),
+            *([SPREAD] if lanes else []),
             *_kernel_sources(kernel.functions, [f for each in compressors for f in each.functions]),
             *(
                 part
@@ -189,15 +205,17 @@ class _Writer:
         compressors: list[_Call],
         sampled: bool,
         noisy: bool,
+        lanes: bool,
     ) -> None:
-        self.graph, self.layout, self.sampled, self.noisy = graph, layout, sampled, noisy
+        self.graph, self.layout = graph, layout
+        self.sampled, self.noisy, self.lanes = sampled, noisy, lanes
         self.gradient, self.compressors = gradient, compressors
 
     def stage(self, stage: int, parameters: list[str]) -> str:
         """The function that works on rows lo to hi of one stage."""
         body = [f"def stage_{stage}(lo, hi, k, {', '.join(parameters)}):"]
-        body += [f"    {name} = hyper[k, {h}]" for h, name in enumerate(map("hyper_{}".format, self.graph.hyper))]
-        body += [f"    v{k} = {self._value(k, (stage, 0))}" for k in self._scalars()]
+        if not self.lanes:
+            body += ["    " + line for line in self._scalars("hyper[k, {}]")]
         body += [f"    {row} = scratch[{r}]" for r, row in enumerate(self.layout.scratch.values())]
         body += [f"    a{k} = averages[{a}]" for a, k in enumerate(self.layout.averages)]
         body.append("    for i in range(lo, hi):")
@@ -213,6 +231,7 @@ class _Writer:
             f"    n = state_{fields[0]}.shape[0]",
             "    taken = 0",
             "    for k in range(hyper.shape[0]):",
+            *(["        spread(hyper[k], hyper_rows)"] if self.lanes else []),
         ]
         for stage in range(n_stages):
             if self.before(stage, parameters):
@@ -246,8 +265,12 @@ class _Writer:
     def _place(self, k: int) -> Position:
         return store_position(k, self.layout.positions)
 
-    def _scalars(self) -> list[int]:
-        return [k for k, n in enumerate(self.graph.nodes) if not n.is_array and n.op != "hyper"]
+    def _scalars(self, hyper: str) -> list[str]:
+        """Lines that set the hyperparameters, the h-th found at `hyper`, and the numbers that follow from them."""
+        nodes = enumerate(self.graph.nodes)
+        return [f"hyper_{name} = {hyper.format(h)}" for h, name in enumerate(self.graph.hyper)] + [
+            f"v{k} = {self._value(k, (0, 0))}" for k, n in nodes if not n.is_array and n.op != "hyper"
+        ]
 
     def _calls(self, place: Position) -> list[str]:
         lines = []
@@ -295,6 +318,8 @@ class _Writer:
                 if node.op in ELEMENTWISE and not self._stored_before(k, place):
                     pending.extend(node.args)
         lines = ["for j in range(scratch.shape[1]):"]
+        if self.lanes:
+            lines += ["    " + line for line in self._scalars("hyper_rows[{}, j]")]
         lines += [f"    v{k} = {self._value(k, place)}" for k in sorted(needed)]
         lines += [f"    {target} = v{k}" for k, target in targets]
         return lines

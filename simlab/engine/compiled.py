@@ -1,25 +1,28 @@
 """The compiled engine: chunks of steps as Numba programs, in threads.
 
-Three ways to share the work, by what there is to share: threads over replicates; replicates side by side, so that full
-gradients of quadratics are matrix products; threads over nodes, for large networks.
+Three ways to share the work, by what there is to share: runs one by one; runs side by side, so that full gradients of
+quadratics are matrix products; nodes, for large networks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from simlab.engine.chunk import Chunk
+from simlab.engine.chunk import Chunk, Plan
+from simlab.engine.kernel import LANES
+from simlab.engine.memory import aligned, aligned_copy
 from simlab.engine.program import load, program
 from simlab.engine.streams import Draws
 from simlab.engine.tiles import cut
 
 LARGE = 2**18  # numbers in one state array from which threads share the nodes
 TILE = 2**13  # numbers in a tile of one state array: a handful of arrays stay in a core's cache
-WIDE = 4  # replicates from which they run side by side
+FEWEST = 8  # runs from which they lie side by side
 
 
 class CompiledEngine:
@@ -36,7 +39,7 @@ class CompiledEngine:
     sampled, noisy : bool
         Whether gradients take mini-batches, whether noise is added to them.
     threads : int
-        How many run at the same time.
+        How many may share the nodes of one run.
     """
 
     def __init__(
@@ -53,13 +56,13 @@ class CompiledEngine:
     ) -> None:
         self.dtype = np.dtype(dtype)
         self.threads = threads
-        replicates, n_nodes, dim = state[0].shape
-        kernel = problem.kernel(sampled)
-        self.wide = bool(replicates >= WIDE and kernel.wide and not sampled)
-        built = program(problem, algorithm, state, dtype=self.dtype, sampled=sampled, noisy=noisy, wide=self.wide)
-        if self.wide and len(built.kernels) > 1:  # a message is one replicate's row
-            self.wide = False
-            built = program(problem, algorithm, state, dtype=self.dtype, sampled=sampled, noisy=noisy)
+        runs, n_nodes, dim = state[0].shape
+        choose = partial(program, problem, algorithm, state, dtype=self.dtype, sampled=sampled, noisy=noisy)
+        built = choose()
+        # A message is one run's row, so compressed methods run one by one.
+        self.lanes = bool(runs >= FEWEST and not sampled and built.kernels[0].lanes and len(built.kernels) == 1)
+        if self.lanes:
+            built = choose(lanes=True)
         self.layout = built.layout
         self.module = load(built.source)
         csr = network.csr
@@ -70,43 +73,34 @@ class CompiledEngine:
             **{name: self._convert(a) for name, a in {"weights": csr.values, **data}.items()},
         }
         self.work = {f"work_{c}_{k}": a for c, each in enumerate(built.kernels) for k, a in enumerate(each.work)}
-        self.by_nodes = not self.wide and replicates < threads <= n_nodes and n_nodes * dim >= LARGE
+        self.by_nodes = not self.lanes and runs < threads <= n_nodes and n_nodes * dim >= LARGE
         if self.by_nodes:
             self.tiles = cut(csr.indptr, csr.indices, rows=max(1, TILE // dim), threads=threads)
 
     def _convert(self, value: np.ndarray | float) -> Any:
         if not isinstance(value, np.ndarray):
             return self.dtype.type(value)
-        return value.astype(self.dtype, copy=False) if np.issubdtype(value.dtype, np.floating) else value
+        if not np.issubdtype(value.dtype, np.floating) or value.dtype == self.dtype:
+            return value
+        return aligned_copy(value, self.dtype)
 
-    def advance(self, state: Any, hyper: np.ndarray, draws: list[Draws], first_step: int, every: int) -> Chunk:
-        """Take as many steps as `hyper` has rows; see `ArrayEngine.advance`. `state` may be overwritten."""
-        hyper = np.ascontiguousarray(hyper, dtype=self.dtype)
-        replicates, n_nodes, dim = state[0].shape
-        n_snapshots = (first_step + len(hyper)) // every - first_step // every
+    def plan(self, state: Any, hyper: list[np.ndarray], draws: list[Draws], first_step: int, every: int) -> Plan:
+        """Take as many steps as `hyper` has rows; see `ArrayEngine.plan`. `state` may be overwritten."""
+        runs, n_nodes, dim = state[0].shape
+        n_snapshots = (first_step + len(hyper[0])) // every - first_step // every
         chunk = Chunk(
             type(state)(*(np.ascontiguousarray(field, dtype=self.dtype) for field in state)),
-            np.empty((replicates, n_snapshots, n_nodes, dim), self.dtype),
-            np.empty((replicates, n_snapshots, n_nodes), np.int64),
-            np.zeros((replicates, n_nodes), np.int64),
+            np.empty((runs, n_snapshots, n_nodes, dim), self.dtype),
+            np.zeros((runs, n_snapshots, n_nodes), np.int64),
+            np.zeros((runs, n_nodes), np.int64),
         )
-        clock = (first_step, every)
-        if self.wide:
-            groups = np.array_split(np.arange(replicates), min(self.threads, replicates))
-            with _one_blas_thread():
-                self._each(lambda group: self._side_by_side(group, chunk, hyper, draws, clock), groups)
+        rest = chunk, hyper, draws, (first_step, every)
+        if self.lanes:
+            groups = np.array_split(np.arange(runs), -(-runs // LANES))
+            jobs: list[Callable[[], None]] = [partial(self._side_by_side, group, *rest) for group in groups]
         else:
-            self._each(lambda r: self._alone(r, chunk, hyper, draws, clock), range(replicates))
-        return chunk
-
-    def _each(self, job: Callable[[Any], None], items: Iterable[Any]) -> None:
-        items = list(items)
-        if self.threads == 1 or self.by_nodes or len(items) == 1:
-            for item in items:
-                job(item)
-        else:
-            with ThreadPoolExecutor(self.threads) as pool:
-                list(pool.map(job, items))
+            jobs = [partial(self._alone, run, *rest) for run in range(runs)]
+        return Plan(jobs, lambda: chunk)
 
     def _arguments(self, state: dict[str, np.ndarray], hyper: np.ndarray, sent: np.ndarray, draws: Draws) -> dict:
         """Every array a program reads or writes, by its name there."""
@@ -116,11 +110,11 @@ class CompiledEngine:
         spare = [*(f"next_{f}" for f in layout.swapped), *layout.buffers]
         return {
             **fields,
-            **{name: np.empty(shape, self.dtype) for name in spare},
+            **{name: aligned(shape, self.dtype) for name in spare},
             **self._memory(shape[1]),
             "averages": np.empty((len(layout.averages) + 1, shape[1]), self.dtype),
             "sent": sent,
-            "hyper": hyper,
+            "hyper": np.ascontiguousarray(hyper, dtype=self.dtype),
             "indices": np.empty((0, 0, 0), np.int32) if draws.indices is None else draws.indices,
             "noise": np.empty((0, 0, 0), self.dtype) if draws.noise is None else draws.noise,
             "dither": np.empty((0, 0, 0, 0), np.float32) if draws.dither is None else draws.dither,
@@ -129,40 +123,46 @@ class CompiledEngine:
 
     def _memory(self, width: int) -> dict[str, np.ndarray]:
         """Working memory of one thread."""
-        work = {
-            name: np.empty(a.shape, self.dtype if a.dtype.kind == "f" else a.dtype) for name, a in self.work.items()
-        }
-        return {"scratch": np.empty((len(self.layout.scratch) + 1, width), self.dtype), **work}
+        work = {name: aligned(a.shape, self.dtype if a.dtype.kind == "f" else a.dtype) for name, a in self.work.items()}
+        return {"scratch": aligned((len(self.layout.scratch) + 1, width), self.dtype), **work}
 
-    def _alone(self, r: int, chunk: Chunk, hyper: np.ndarray, draws: list[Draws], clock: tuple[int, int]) -> None:
-        """One replicate."""
-        state = {name: field[r] for name, field in chunk.state._asdict().items()}
-        arguments = self._arguments(state, hyper, chunk.sent[r], draws[r])
-        final = self._run(arguments, clock, chunk.snapshots[r], chunk.sent_snapshots[r])
+    def _alone(
+        self, run: int, chunk: Chunk, hyper: list[np.ndarray], draws: list[Draws], clock: tuple[int, int]
+    ) -> None:
+        """One run."""
+        state = {name: field[run] for name, field in chunk.state._asdict().items()}
+        arguments = self._arguments(state, hyper[run], chunk.sent[run], draws[run])
+        final = self._run(arguments, clock, chunk.snapshots[run], chunk.sent_snapshots[run])
         for target, array in zip(state.values(), final, strict=True):
             if array is not target:
                 target[...] = array
 
     def _side_by_side(
-        self, group: np.ndarray, chunk: Chunk, hyper: np.ndarray, draws: list[Draws], clock: tuple[int, int]
+        self, group: np.ndarray, chunk: Chunk, hyper: list[np.ndarray], draws: list[Draws], clock: tuple[int, int]
     ) -> None:
-        """Several replicates as one run with rows of length R * d."""
-        replicates, (n_snapshots, n_nodes, dim) = len(group), chunk.snapshots.shape[1:]
-        width = replicates * dim
-        state = {
-            name: np.ascontiguousarray(field[group].swapaxes(0, 1)).reshape(n_nodes, width)
-            for name, field in chunk.state._asdict().items()
-        }
-        noise = None
-        if draws[0].noise is not None:
-            noise = np.stack([draws[r].noise for r in group], axis=2).reshape(len(hyper), n_nodes, width)
-        arguments = self._arguments(state, hyper, np.zeros(n_nodes, np.int64), Draws(None, noise))
+        """At most `LANES` runs as one, with rows of length d * LANES; the last one fills the lanes that are left."""
+        n_snapshots, n_nodes, dim = chunk.snapshots.shape[1:]
+        who = np.append(group, np.full(LANES - len(group), group[-1]))
+        width = dim * LANES
+
+        def interleave(arrays: list[np.ndarray]) -> np.ndarray:
+            shape = arrays[0].shape
+            result = aligned((*shape, LANES), self.dtype)
+            for lane, array in enumerate(arrays):
+                result[..., lane] = array
+            return result.reshape(*shape[:-1], -1)
+
+        state = {name: interleave([field[run] for run in who]) for name, field in chunk.state._asdict().items()}
+        noise = None if draws[0].noise is None else interleave([draws[run].noise for run in who])
+        table = interleave([hyper[run] for run in who]).reshape(*hyper[0].shape, LANES)
+        arguments = self._arguments(state, table, np.zeros(n_nodes, np.int64), Draws(None, noise))
+        arguments["hyper_rows"] = aligned((table.shape[1], width), self.dtype)
         snapshots = np.empty((n_snapshots, n_nodes, width), self.dtype)
         final = self._run(arguments, clock, snapshots, np.empty((n_snapshots, n_nodes), np.int64))
         for field, array in zip(chunk.state, final, strict=True):
-            field[group] = array.reshape(n_nodes, replicates, dim).swapaxes(0, 1)
-        chunk.snapshots[group] = snapshots.reshape(n_snapshots, n_nodes, replicates, dim).transpose(2, 0, 1, 3)
-        chunk.sent_snapshots[group] = 0
+            field[group] = np.moveaxis(array.reshape(n_nodes, dim, LANES), -1, 0)[: len(group)]
+        apart = np.moveaxis(snapshots.reshape(n_snapshots, n_nodes, dim, LANES), -1, 0)
+        chunk.snapshots[group] = apart[: len(group)]
 
     def _run(
         self, arguments: dict, clock: tuple[int, int], snapshots: np.ndarray, sent_snapshots: np.ndarray
@@ -209,10 +209,3 @@ class CompiledEngine:
                     sent_snapshots[taken] = arguments["sent"]
                     taken += 1
         return tuple(arguments[name] for name in states)
-
-
-def _one_blas_thread() -> Any:
-    """Keep BLAS to one thread a call: the replicates have the others."""
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(1, user_api="blas")

@@ -42,7 +42,7 @@ class Program(NamedTuple):
 
 
 def program(
-    problem: Any, algorithm: Any, state: Any, *, dtype: np.dtype, sampled: bool, noisy: bool, wide: bool = False
+    problem: Any, algorithm: Any, state: Any, *, dtype: np.dtype, sampled: bool, noisy: bool, lanes: bool = False
 ) -> Program:
     """Trace and print the step of `algorithm`.
 
@@ -56,20 +56,24 @@ def program(
         Precision.
     sampled, noisy : bool
         Whether gradients take mini-batches, whether noise is added to them.
-    wide : bool
-        Whether replicates lie side by side in rows of length R * d.
+    lanes : bool
+        Whether runs lie side by side, see `Kernel`.
     """
     graph = trace(algorithm, state)
     layout = lay_out(graph)
     gradient = problem.kernel(sampled)
-    if wide:
-        gradient = gradient._replace(functions=gradient.wide)
+    if lanes:
+        gradient = gradient._replace(functions=gradient.lanes)
     kernels = [gradient, *(compressor.kernel(problem.dim) for compressor in graph.compressors)]
-    words = ["mini-batch" if sampled else "full", "gradients", *["with noise"] * noisy, *["of replicates"] * wide]
+    words = [
+        "mini-batch" if sampled else "full",
+        "gradients",
+        *["with noise"] * noisy,
+        *["of runs side by side"] * lanes,
+    ]
     title = f"{graph.method} on {type(problem).__name__}: {' '.join(words)}, {dtype.name}."
-    source = generate(
-        graph, layout, kernels[0], kernels[1:], title=title, real=dtype.name, sampled=sampled, noisy=noisy
-    )
+    choices = {"real": dtype.name, "sampled": sampled, "noisy": noisy, "lanes": lanes}
+    source = generate(graph, layout, kernels[0], kernels[1:], title=title, **choices)  # type: ignore[arg-type]
     return Program(source, layout, kernels)
 
 

@@ -12,6 +12,7 @@ from array_api_compat import array_namespace
 
 from simlab import checks
 from simlab.engine.kernel import Kernel
+from simlab.engine.memory import aligned_copy
 from simlab.operations import Batch
 from simlab.problems.composite import minimize_composite
 from simlab.problems.newton import newton
@@ -285,4 +286,4 @@ def read_only(value: np.ndarray) -> np.ndarray:
 
 def own(value: np.ndarray) -> np.ndarray:
     """A float64 copy in C order, which no caller can change."""
-    return np.array(value, dtype=np.float64, order="C", copy=True)
+    return aligned_copy(value, np.float64)

@@ -10,7 +10,7 @@ from simlab import checks
 from simlab.engine.kernel import Kernel
 from simlab.problems.base import Array, constant, read_only
 from simlab.problems.linear_model import LinearModel, largest_gram_eigenvalues, local_models
-from simlab.problems.quadratic import least_eigenvalue, least_norm_minimizers, quadratic_row, quadratic_rows
+from simlab.problems.quadratic import least_eigenvalue, least_norm_minimizers, quadratic_lanes, quadratic_row
 
 
 class LeastSquares(LinearModel):
@@ -121,7 +121,7 @@ class LeastSquares(LinearModel):
     def kernel(self, sampled: bool, dtype: Any = np.float64) -> Kernel:
         if not sampled and self._hessians is not None:
             data = self._hessians.astype(dtype, copy=False), self._linear.astype(dtype, copy=False)
-            return Kernel((quadratic_row,), data, wide=(quadratic_rows,))
+            return Kernel((quadratic_row,), data, lanes=(quadratic_lanes,))
         samples = self.features.astype(dtype, copy=False), self.targets.astype(dtype, copy=False)
         row = least_squares_sampled_row if sampled else least_squares_row
         return Kernel((row,), (*samples, np.dtype(dtype).type(self.l2)))

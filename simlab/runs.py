@@ -1,13 +1,14 @@
-"""One algorithm's replicates: their states, what is recorded of them, and where they diverge."""
+"""Settings of one method, in replicates: their states, what is recorded of them, and where they diverge."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from simlab.citation import references
-from simlab.engine.graph import Graph, trace
+from simlab.engine.graph import Graph, numeric_fields, trace
 from simlab.engine.streams import Draws
 from simlab.inputs import LARGEST, Settings
 from simlab.metrics import measure, traffic
@@ -17,47 +18,73 @@ from simlab.trace import Trace
 REPLAYED = 2**22  # numbers in x up to which a chunk's start is kept, to find the step of a divergence
 
 
-class Run:
-    """One algorithm's replicates: their states, and what was recorded."""
+class Runs:
+    """Settings of one method, each in R replicates, advanced as one batch: run s R + r is replicate r of setting s.
+
+    Parameters
+    ----------
+    problem, network : Problem, Network
+        What is simulated.
+    methods : list of (algorithm, label, table)
+        Methods that differ in numeric hyperparameters alone, their names in traces and messages, and these
+        hyperparameters at every step, (steps, H).
+    start : array (n, d)
+        Initial states.
+    settings : Settings
+    threads : int
+        How many may share the nodes of one run.
+    """
 
     def __init__(
         self,
         problem: Any,
         network: Any,
-        algorithm: Any,
-        label: str,
-        hyper: np.ndarray,
+        methods: list[tuple[Any, str, np.ndarray]],
         start: np.ndarray,
         settings: Settings,
         threads: int,
     ) -> None:
-        self.problem, self.network, self.algorithm = problem, network, algorithm
-        self.label, self.hyper, self.settings = label, hyper, settings
+        self.problem, self.network, self.settings = problem, network, settings
+        self.algorithms = [algorithm for algorithm, _, _ in methods]
+        self.labels = [label for _, label, _ in methods]
+        self.hyper = [table for _, _, table in methods]
         self.x0 = start
-        state = first_state(algorithm, np.broadcast_to(start, (settings.replicates, *start.shape)))
+        algorithm, runs = methods[0][0], len(methods) * settings.replicates
+        state = first_state(algorithm, np.broadcast_to(start, (runs, *start.shape)))
         self.state = type(state)(*(np.array(field, dtype=settings.dtype) for field in state))
         self.graph = traced(problem, network, algorithm, self.state, settings.engine)
         self.step_bits = traffic(self.graph, network, problem.dim, 8 * settings.dtype.itemsize)
-        self.sent = np.zeros((settings.replicates, network.n_nodes), np.int64)  # by compressed messages
-        self.lost: dict[int, np.ndarray] = {}  # last states in range of the replicates that diverged
-        self.active = list(range(settings.replicates))
+        self.sent = np.zeros((runs, network.n_nodes), np.int64)  # by compressed messages
+        self.lost: dict[int, np.ndarray] = {}  # last states in range of the runs that diverged
+        self.active = list(range(runs))
         self.diverged: dict[int, int] = {}
         self.messages: list[str] = []  # warnings for the caller's thread to give
         self.records: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
         self.engine = engine_for(problem, network, algorithm, self.state, settings, threads)
         self._record(np.array([0]), self.state[0][:, None], self.sent[:, None])
 
-    def advance(self, done: int, size: int, draws: list[Draws]) -> None:
-        """Take `size` steps after `done`, record, and drop the replicates that diverge."""
+    def plan(self, done: int, size: int, draws: list[Draws]) -> list[Callable[[], Any]]:
+        """The jobs of `size` steps after `done`; `draws` are those of the replicates."""
         if not self.active:
-            return
+            return []
         # Kept to find the step at which a run diverges; of a large network the chunk has to do.
         small = self.state[0].size <= REPLAYED
         before = type(self.state)(*(field.copy() for field in self.state)) if small else None
-        draws = [draws[r] for r in self.active]
-        table = self.hyper[done : done + size]
+        tables = [table[done : done + size] for table in self.hyper]
+        mine = [tables[run // self.settings.replicates] for run in self.active]
+        drawn = [draws[run % self.settings.replicates] for run in self.active]
+        plan = self.engine.plan(self.state, mine, drawn, done, self.settings.record_every)
+        self._pending = plan, before, mine, drawn, done, size
+        return plan.jobs
+
+    def finish(self) -> None:
+        """Record what the jobs of the last `plan` did, and drop the runs that diverged."""
+        if not self.active:
+            return
+        plan, before, tables, draws, done, size = self._pending
+        del self._pending
         every = self.settings.record_every
-        self.state, snapshots, sent, total = self.engine.advance(self.state, table, draws, done, every)
+        self.state, snapshots, sent, total = plan.outcome()
         sent = sent + self.sent[self.active, None]
         self.sent[self.active] += total
         steps = np.arange(done // every + 1, (done + size) // every + 1) * every
@@ -67,7 +94,7 @@ class Run:
             sent = np.concatenate([sent, self.sent[self.active, None]], axis=1)
         lost = [k for k in range(len(self.active)) if not self._in_range(self.state[0][k])]
         for k in lost:
-            self._stop(k, before, table, draws[k], done, steps, snapshots[k], sent[k])
+            self._stop(k, before, tables[k], draws[k], done, steps, snapshots[k], sent[k])
         if lost:
             kept = [k for k in range(len(self.active)) if k not in lost]
             self.active = [self.active[k] for k in kept]
@@ -90,69 +117,110 @@ class Run:
         snapshots: np.ndarray,
         sent: np.ndarray,
     ) -> None:
-        """Find the step at which active replicate k left the range, by bisection on replays of its chunk."""
-        replicate = self.active[k]
+        """Find the step at which active run k left the range, by bisection on replays of its chunk."""
+        run = self.active[k]
+        setting, replicate = divmod(run, self.settings.replicates)
         good, bad = 0, len(table)
         if before is None:
-            self.lost[replicate] = self.state[0][k].copy()
+            self.lost[run] = self.state[0][k].copy()
         else:
             start = type(before)(*(field[k : k + 1] for field in before))
             while bad - good > 1:
                 middle = (good + bad) // 2
                 part = Draws(*(None if a is None else a[good:middle] for a in draws))
                 copy = type(start)(*(field.copy() for field in start))
-                state = self.engine.advance(copy, table[good:middle], [part], 0, len(table) + 1).state
+                state = self.engine.plan(copy, [table[good:middle]], [part], 0, len(table) + 1).run().state
                 if self._in_range(state[0]):
                     good, start = middle, state
                 else:
                     bad = middle
-            self.lost[replicate] = start[0][0]
-        self.diverged[replicate] = done + bad
+            self.lost[run] = start[0][0]
+        self.diverged[run] = done + bad
         usable = steps <= done + good
-        self._record(steps[usable], snapshots[None, usable], sent[None, usable], [replicate])
+        self._record(steps[usable], snapshots[None, usable], sent[None, usable], [run])
         adviser = "theory.stability_limit for the largest stable one"
         if self.settings.batch_size is not None:
             adviser = "theory.predict(..., batch_size=...) whether the mini-batches are stable"
         when = f"at step {done + bad}" if before is not None else f"between steps {done + 1} and {done + bad}"
         self.messages.append(
-            f"{self.label} diverged {when} (replicate {replicate}); its trace ends before. "
+            f"{self.labels[setting]} diverged {when} (replicate {replicate}); its trace ends before. "
             f"Use a smaller lr, or ask {adviser}"
         )
 
     def _record(
-        self, steps: np.ndarray, snapshots: np.ndarray, sent: np.ndarray, replicates: list[int] | None = None
+        self, steps: np.ndarray, snapshots: np.ndarray, sent: np.ndarray, runs: list[int] | None = None
     ) -> None:
         if not len(steps):
             return
-        who = np.array(self.active if replicates is None else replicates)
+        who = np.array(self.active if runs is None else runs)
         payload, received = self.step_bits
         metrics = measure(self.problem, snapshots)
         metrics["payload_bits"] = steps * payload + sent.sum(axis=-1)
         metrics["bits"] = steps * received + sent @ np.asarray(self.network.degrees, np.int64)
         self.records.append((who, steps, metrics))
 
-    def trace(self, about: dict[str, Any]) -> Trace:
-        """What was recorded so far."""
+    def traces(self, about: dict[str, Any]) -> list[Trace]:
+        """What was recorded so far, a trace for each setting."""
         import pandas as pd
 
         parts = []
         for who, steps, metrics in self.records:
-            columns = {"replicate": np.repeat(who, len(steps)), "step": np.tile(steps, len(who))}
+            columns = {"run": np.repeat(who, len(steps)), "step": np.tile(steps, len(who))}
             parts.append(pd.DataFrame({**columns, **{name: value.reshape(-1) for name, value in metrics.items()}}))
-        table = pd.concat(parts, ignore_index=True).sort_values(["replicate", "step"], ignore_index=True)
-        table.insert(0, "algorithm", self.label)
-        provenance = {
-            "label": self.label,
-            "algorithm": describe(self.algorithm),
-            "references": references(self.algorithm),
-            "diverged": {str(r): step for r, step in self.diverged.items()},
-            **about,
-        }
-        x = np.empty((self.settings.replicates, *self.state[0].shape[1:]), self.settings.dtype)
+        whole = pd.concat(parts, ignore_index=True).sort_values(["run", "step"])
+        x = np.empty((len(self.algorithms) * self.settings.replicates, *self.state[0].shape[1:]), self.settings.dtype)
         x[self.active] = self.state[0]
-        for replicate, last in self.lost.items():
-            x[replicate] = last
-        return Trace(x, table, provenance, self.x0, self.problem, self.network, self.algorithm)
+        for run, last in self.lost.items():
+            x[run] = last
+        found = []
+        for setting, (algorithm, label) in enumerate(zip(self.algorithms, self.labels, strict=True)):
+            first = setting * self.settings.replicates
+            mine = range(first, first + self.settings.replicates)
+            table = whole[whole["run"].between(mine[0], mine[-1])].reset_index(drop=True)
+            table.insert(0, "algorithm", label)
+            table.insert(1, "replicate", table.pop("run") - first)
+            provenance = {
+                "label": label,
+                "algorithm": describe(algorithm),
+                "references": references(algorithm),
+                "diverged": {str(run - first): step for run, step in self.diverged.items() if run in mine},
+                **about,
+            }
+            last = x[first : first + self.settings.replicates]
+            found.append(Trace(last, table, provenance, self.x0, self.problem, self.network, algorithm))
+        return found
+
+
+def batches(algorithms: Sequence[Any], engine: str) -> list[list[int]]:
+    """Positions of the methods that run as one batch: equal but for numeric hyperparameters, in one traceable step."""
+    groups: list[list[int]] = []
+    for k, algorithm in enumerate(algorithms):
+        alike = [g for g in groups if same_step(algorithms[g[0]], algorithm)]
+        if alike and (engine == "compiled" or traceable(algorithm)):
+            alike[0].append(k)
+        else:
+            groups.append([k])
+    return groups
+
+
+def same_step(a: Any, b: Any) -> bool:
+    """Whether two methods differ in numeric hyperparameters alone."""
+    numeric = numeric_fields(a)
+    fixed = [name for name in a._fields if name not in numeric]
+    return (
+        type(a) is type(b)
+        and numeric == numeric_fields(b)
+        and all(getattr(a, name) == getattr(b, name) for name in fixed)
+    )
+
+
+def traceable(algorithm: Any) -> bool:
+    """Whether the step consists of array operations, which take a hyperparameter for each run as well as a number."""
+    try:
+        trace(algorithm, algorithm.init(np.zeros((1, 1))))
+    except TypeError:
+        return False
+    return True
 
 
 def first_state(algorithm: Any, x: np.ndarray) -> Any:
