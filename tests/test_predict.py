@@ -178,9 +178,12 @@ def test_sampled_moments_are_those_of_all_mini_batches(method, dim, batch_size):
     assert predicted.mse == pytest.approx(predicted.bias + predicted.variance)
 
 
-def test_mini_batches_that_feed_on_their_own_error_are_found_unstable():
+@pytest.mark.parametrize("consistent", [False, True])
+def test_mini_batches_that_feed_on_their_own_error_are_found_unstable(consistent):
+    """Consistent data leave no noise at the limit."""
     random = np.random.default_rng(3)
-    problem = simlab.LeastSquares(random.standard_normal((2, 3, 1)), random.standard_normal((2, 3)))
+    features, targets = random.standard_normal((2, 3, 1)), random.standard_normal((2, 3))
+    problem = simlab.LeastSquares(features, features[:, :, 0] if consistent else targets)
     network = simlab.Network.from_matrix([[0.75, 0.25], [0.25, 0.75]])
     x0 = np.zeros((2, 1))
     seen = set()
@@ -203,6 +206,19 @@ def test_mini_batches_that_feed_on_their_own_error_are_found_unstable():
         else:
             seen.add("stable")
     assert seen == {"variance", "mean", "stable"}
+
+
+def test_mini_batches_on_critically_damped_momentum():
+    """Double eigenvalues, whose eigenvectors nearly coincide: the limit of the transient, to rounding."""
+    random = np.random.default_rng(0)
+    features = np.tile(random.standard_normal((12, 3)) / 2, (4, 1, 1))
+    problem = simlab.LeastSquares(features, random.standard_normal((4, 12)), l2=0.1)
+    network = simlab.topologies.ring(4, lazy=True)
+    lr = 0.05
+    momentum = (1 - np.sqrt(lr * np.linalg.eigvalsh(problem.hessian(problem.minimizer)[0])[0])) ** 2
+    for method in (simlab.PmSGD(lr, momentum), simlab.DecentLaM(lr, momentum)):
+        predicted = theory.predict(problem, network, method, batch_size=1)
+        assert predicted.mse == pytest.approx(predicted.transient(1500, record_every=1500).mse.iloc[-1], rel=1e-12)
 
 
 # Monte Carlo.

@@ -31,6 +31,8 @@ class Dense:
     Parameters
     ----------
     step : AffineStep
+    sampled : bool, default False
+        Whether mini-batches are meant, which ask for eigenvectors: then `rate` is read off them too.
 
     Attributes
     ----------
@@ -40,8 +42,8 @@ class Dense:
         Whether the first step moves a quantity that T alone would conserve: then it grows without end.
     """
 
-    def __init__(self, step: AffineStep) -> None:
-        self.step = step
+    def __init__(self, step: AffineStep, sampled: bool = False) -> None:
+        self.step, self.sampled = step, sampled
         self.transition = step.matrix()
 
     @cached_property
@@ -61,6 +63,8 @@ class Dense:
     @cached_property
     def rate(self) -> float:
         """See `Dense`."""
+        if self.sampled and self.eigenbasis is not None:
+            return float(np.max(np.abs(self.eigenbasis.values), initial=0.0))
         return spectral_radius(self.kept)
 
     @cached_property
@@ -83,7 +87,7 @@ class Dense:
     def eigenbasis(self) -> Eigenbasis | None:
         """T_E diagonalized; None if it has no eigenbasis."""
         try:
-            return Eigenbasis(self, self.gradient_matrix)
+            return Eigenbasis(self)
         except np.linalg.LinAlgError:
             return None
 
@@ -167,7 +171,8 @@ class Dense:
             yield mean[0], self.spread(s)
             covariances = noise.covariance(self.step.gradient_points(mean))
             if noise.depends_on_state:
-                covariances = covariances + noise.spread(node_blocks(self.gradient_matrix, s, self.step.shape[1:]))
+                reads = self.gradient_matrix
+                covariances = covariances + noise.spread(node_blocks(reads @ s, reads, self.step.shape[1:]))
             s = self.transition @ s @ self.transition.T + self.forcing(covariances)
 
 

@@ -42,14 +42,16 @@ def deflate(transition: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _left_null(matrix: np.ndarray) -> np.ndarray:
     """Orthonormal basis of {ℓ: ℓ'A = 0}, by a rank-revealing QR: (s, s) -> (s, r)."""
-    from scipy.linalg import qr
+    from scipy.linalg import lapack, qr
 
-    r = qr(matrix, mode="r", pivoting=True)[0]
+    size = len(matrix)
+    (factors, tau), r, _ = qr(matrix, mode="raw", pivoting=True)
     pivots = np.abs(np.diag(r))
-    rank = int(np.sum(pivots > len(matrix) * np.finfo(float).eps * pivots[0]))
-    if rank == len(matrix):
-        return np.zeros((rank, 0))
-    return qr(matrix, pivoting=True)[0][:, rank:]
+    rank = int(np.sum(pivots > size * np.finfo(float).eps * pivots[0]))
+    if rank == size:
+        return np.zeros((size, 0))
+    last = np.eye(size, size - rank, -rank, order="F")
+    return lapack.dormqr("L", "N", factors, tau, last, max(1, 64 * (size - rank)))[0]
 
 
 def _left_null_of_many(matrices: np.ndarray) -> np.ndarray:

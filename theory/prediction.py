@@ -241,7 +241,7 @@ def represent(step: AffineStep, additive: bool = True) -> Any:
         graph = graph_modes(step.network)
         if graph is not None and step.has_modes:
             return Modes(step, graph)
-    return Dense(step) if step.size <= DENSE_STATES else Krylov(step)
+    return Dense(step, not additive) if step.size <= DENSE_STATES else Krylov(step)
 
 
 def expected_path(problem: Any, moments: Any, noise: Noise) -> Iterator[tuple[np.ndarray, Spread]]:
