@@ -1,9 +1,14 @@
-"""How time and memory grow: fitted exponents."""
+"""How time and memory grow: fitted exponents.
+
+Times are those of the steps: of each run is taken away what the same run takes with no steps. Sizes start where the
+part of a step that grows outweighs the rest of it.
+"""
 
 from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,43 +16,54 @@ import pandas as pd
 import simlab
 from benchmarks.measure import Row, exponent, seconds
 
-
-def _quadratic(n_nodes: int, dim: int) -> simlab.Quadratic:
-    rng = np.random.default_rng(0)
-    return simlab.Quadratic(rng.uniform(0.5, 2.0, (n_nodes, dim)), rng.standard_normal((n_nodes, dim)))
-
-
-def _run(problem: simlab.Problem, network: simlab.Network, steps: int, **kwargs: int) -> Callable[[], object]:
-    def call() -> object:
-        return simlab.simulate(
-            problem, network, simlab.DSGD(lr=0.01), steps=steps, record_every=steps, progress=False, **kwargs
-        )
-
-    return call
+SIZES = (1, 2, 4, 8, 16)
+REPEATS = 5
 
 
 def run() -> list[Row]:
     """Exponents of time in edges, dimension, batch and replicates, and of memory in n d."""
-    name = "scaling"
-    rows = []
-    sizes: list[int] = [2, 4, 8, 16, 32]
-    # Edges: circulant networks of growing degree on the same nodes, so that mixing is all that grows.
-    problem = _quadratic(512, 64)
-    runs = {k: _run(problem, _circulant(512, 8 * k), 400) for k in sizes}
-    rows.append(exponent(name, "time in edges (degree 16 to 256, n = 512, d = 64)", sizes, seconds(runs, 5)))  # type: ignore[arg-type]
-    network = simlab.topologies.ring(64)
-    runs = {k: _run(_quadratic(64, 64 * k), network, 2000) for k in sizes}
-    rows.append(exponent(name, "time in d (128 to 2048, ring of 64)", sizes, seconds(runs, 5)))  # type: ignore[arg-type]
-    sampled = simlab.LeastSquares.synthetic(n_nodes=20, n_samples=1000, dim=40, seed=1)
-    grid = simlab.topologies.grid(20)
-    runs = {k: _run(sampled, grid, 4000, batch_size=8 * k) for k in sizes}
-    rows.append(exponent(name, "time in batch (16 to 256)", sizes, seconds(runs, 5)))  # type: ignore[arg-type]
-    runs = {k: _run(sampled, grid, 4000, batch_size=10, replicates=2 * k) for k in sizes}
-    rows.append(exponent(name, "time in replicates (4 to 64)", sizes, seconds(runs, 5)))  # type: ignore[arg-type]
+    ring, grid = simlab.topologies.ring(64), simlab.topologies.grid(20)
+    wide = _quadratic(1024, 64)
+    samples = simlab.LeastSquares.synthetic(n_nodes=20, n_samples=1000, dim=40, seed=1)
+    # Networks of growing degree on the same nodes, so that mixing is all that grows.
+    circulants = {k: _circulant(1024, 32 * k) for k in SIZES}
     nodes = [2**k for k in range(14, 19)]
-    peaks = pd.DataFrame([[_peak(n, 16) for n in nodes]])
-    rows.append(exponent(name, "memory in n (2^14 to 2^18, d = 16)", nodes, peaks))
-    return rows
+    memory = pd.DataFrame([[_peak(_quadratic(n, 16), simlab.topologies.ring(n)) for n in nodes]])
+    return [
+        _time("edges (degree 32 to 512, n = 1024, d = 64)", lambda k: (wide, circulants[k]), 60),
+        _time("d (128 to 2048, ring of 64)", lambda k: (_quadratic(64, 128 * k), ring), 2000),
+        _time("batch (32 to 512)", lambda k: (samples, grid), 5000, lambda k: {"batch_size": 32 * k}),
+        _time("replicates (4 to 64)", lambda k: (samples, grid), 4000,
+              lambda k: {"batch_size": 10, "replicates": 4 * k}),
+        exponent("scaling", "memory in n (2^14 to 2^18, d = 16)", nodes, memory),
+    ]  # fmt: skip
+
+
+def _time(
+    name: str,
+    case: Callable[[int], tuple[simlab.Problem, simlab.Network]],
+    steps: int,
+    choices: Callable[[int], dict[str, int]] = lambda k: {},
+) -> Row:
+    """Exponent of the time of `steps` steps in the size k."""
+    runs = {}
+    for k in SIZES:
+        problem, network = case(k)
+        runs[f"all {k}"] = _run(problem, network, steps, **choices(k))
+        runs[f"start {k}"] = _run(problem, network, 0, **choices(k))
+    took = seconds(runs, REPEATS)
+    growing = pd.DataFrame({k: took[f"all {k}"] - took[f"start {k}"] for k in SIZES})
+    return exponent("scaling", f"time in {name}", SIZES, growing)
+
+
+def _run(problem: simlab.Problem, network: simlab.Network, steps: int, **choices: Any) -> Callable[[], object]:
+    options = {"steps": steps, "record_every": max(1, steps), "progress": False, **choices}
+    return lambda: simlab.simulate(problem, network, simlab.DSGD(lr=0.01), **options)
+
+
+def _quadratic(n_nodes: int, dim: int) -> simlab.Quadratic:
+    rng = np.random.default_rng(0)
+    return simlab.Quadratic(rng.uniform(0.5, 2.0, (n_nodes, dim)), rng.standard_normal((n_nodes, dim)))
 
 
 def _circulant(n_nodes: int, degree: int) -> simlab.Network:
@@ -56,8 +72,8 @@ def _circulant(n_nodes: int, degree: int) -> simlab.Network:
     return simlab.Network.from_graph(nx.circulant_graph(n_nodes, range(1, degree // 2 + 1)))
 
 
-def _peak(n_nodes: int, dim: int) -> float:
-    run = _run(_quadratic(n_nodes, dim), simlab.topologies.ring(n_nodes), 2)
+def _peak(problem: simlab.Problem, network: simlab.Network) -> float:
+    run = _run(problem, network, 2)
     run()
     tracemalloc.start()
     run()
