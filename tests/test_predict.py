@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from scipy import stats
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import simlab
 import theory
@@ -329,6 +330,25 @@ def test_iterations_without_matrices_agree_with_matrices(method):
         np.testing.assert_allclose(spread, spread_again, rtol=1e-10, atol=1e-16)
     with pytest.raises(ValueError, match="too large to carry"):
         krylov.transient(Noise(problem, 2, 0.0), iter([]))
+
+
+def test_small_matrices_are_left_to_one_thread():
+    problem, network, x0 = draw(4)
+    dense = Dense(AffineStep(Surrogate.of(problem), network, simlab.DSGD(0.1), x0))
+    seen = []
+
+    def threads():
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    class Watched(Noise):
+        def covariance(self, x):
+            seen.append(threads())
+            return super().covariance(x)
+
+    with threadpool_limits(2, user_api="blas"):
+        dense.stationary(Watched(problem, None, 0.3), x0)
+        assert threads() == {2}
+    assert seen == [{1}]
 
 
 @pytest.mark.parametrize("method", [simlab.DSGD(0.1), simlab.D2(0.1), simlab.DmSGD(0.1, 0.5)], ids=label)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cached_property
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from functools import cache, cached_property, wraps
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from theory.affine import AffineStep
 from theory.moments import Stein, changes, deflate, spectral_radius
 from theory.noise import Noise
 from theory.sampling import Eigenbasis, node_blocks, second_moment
+
+THREADED = 1000  # states; up to here more threads of BLAS wait for each other longer than they save
 
 
 class Spread(NamedTuple):
@@ -23,6 +25,31 @@ class Spread(NamedTuple):
 
 INFINITE = Spread(np.inf, np.inf)
 NONE = Spread(0.0, 0.0)
+
+
+def _unthreaded(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of `Dense` with one thread of BLAS where the matrices are small.
+
+    Eigenvalues of a few hundred states gain nothing from a second thread, and where another process has its core they
+    wait for it, seconds at a time.
+    """
+
+    @wraps(method)
+    def limited(self: Dense, *args: Any) -> Any:
+        if self.step.size > THREADED:
+            return method(self, *args)
+        with _blas().limit(limits=1):
+            return method(self, *args)
+
+    return limited
+
+
+@cache
+def _blas() -> Any:
+    import scipy.linalg  # noqa: F401  it brings a BLAS of its own, to be limited too
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 class Dense:
@@ -61,6 +88,7 @@ class Dense:
         return self._deflated[1]
 
     @cached_property
+    @_unthreaded
     def rate(self) -> float:
         """See `Dense`."""
         if self.sampled and self.eigenbasis is not None:
@@ -96,6 +124,7 @@ class Dense:
         """Solver of S = T_E S T_Eʹ + Q."""
         return Stein(self.kept)
 
+    @_unthreaded
     def fixed_point(self) -> np.ndarray:
         """z_∞ reached from the start, (k, n, d): z_0 + (I − T_E)⁻¹(z_1 − z_0), with iterative refinement."""
         from scipy.linalg import lu_factor, lu_solve
@@ -116,6 +145,7 @@ class Dense:
         flat = driven.transpose(1, 0, 2).reshape(self.step.size, n * d)
         return changes(self.conserved, flat, size_of(driven))
 
+    @_unthreaded
     def stationary(self, noise: Noise, points: np.ndarray) -> Spread:
         """Stationary spread; `points` (n, d) are where the limit's gradients are evaluated.
 
