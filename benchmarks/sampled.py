@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 import simlab
 from benchmarks.baselines import hand_fused, numpy_matrix, object_per_node
 from benchmarks.measure import Row, ratio, seconds
+from benchmarks.object_library import INSTALLED, decent_bench
 
 STEPS = 50_000
 FEW = 400  # steps of the slow baselines
@@ -33,8 +33,15 @@ def run() -> list[Row]:
     for slow in (numpy_matrix, object_per_node):
         np.testing.assert_allclose(slow(problem, weights, lr=0.01, steps=FEW, **CASE), few, rtol=1e-9)
     np.testing.assert_allclose(compiled(dsgd, FEW), few, rtol=1e-9)
+    library = {}
+    if INSTALLED:
+        full = simlab.simulate(problem, network, dsgd, steps=FEW, record_every=FEW, progress=False)
+        np.testing.assert_allclose(decent_bench(problem, weights, None)(0.01, FEW), full.x[0], rtol=1e-9)
+        objects = decent_bench(problem, weights, **CASE)
+        library["decent-bench"] = lambda: objects(0.01, FEW)
     took = seconds(
         {
+            **library,
             "DSGD": lambda: compiled(dsgd),
             "DSGD by hand": lambda: hand_fused(problem, weights, lr=0.01, momentum=None, steps=STEPS, **CASE),
             "DecentLaM": lambda: compiled(decentlam),
@@ -60,7 +67,10 @@ def run() -> list[Row]:
         ),
         ratio(name, "DSGD, microseconds a step (this machine, now)", 1e6 * step),
     ]
-    if importlib.util.find_spec("decent_bench") is None:
+    if INSTALLED:
+        quantity = "decent-bench (an object for each node), time / compiled"
+        rows.append(ratio(name, quantity, took["decent-bench"] / FEW / step, at_least=150))
+    else:
         version = ".".join(map(str, sys.version_info[:2]))
         print(f"decent-bench is not installed (it needs Python 3.13; this is {version}): its comparison is left out")
     return rows
