@@ -1,8 +1,5 @@
 """The studies: they run, their claims hold, false claims are caught, and what they write can be relied on."""
 
-import importlib
-import inspect
-import json
 import math
 import runpy
 import sys
@@ -16,7 +13,8 @@ from hypothesis import given, strategies as st
 import figures.study
 from figures import STUDIES, style
 from figures.claims import Interval, interval, judge, summarize, violated
-from figures.study import main, run, save
+from figures.study import main, save
+from tests import studies
 
 # Fewer data sets, replicates and networks than the published figures have; the claims are the same.
 QUICK = {
@@ -27,75 +25,24 @@ QUICK = {
 }
 
 
-@pytest.fixture(scope="module", params=QUICK)
-def study(request, tmp_path_factory):
-    """Name, folder and claims of a study that was run."""
-    folder = tmp_path_factory.mktemp(request.param)
-    return request.param, folder, run(request.param, folder, **QUICK[request.param])
+study = studies.runs(QUICK)
 
 
-def read(name, folder):
-    return pd.read_csv(folder / f"{name}.csv", dtype={"batch_size": str})
+class TestWritten(studies.Written):
+    pass
 
 
 def test_claims_hold(study):
     _, _, claims = study
-    assert claims
     assert [c for c in claims if c.verdict != "holds"] == []
-    assert len({c.name for c in claims}) == len(claims)
-
-
-def test_files(study):
-    name, folder, _ = study
-    assert {path.name for path in folder.iterdir()} == {f"{name}.{kind}" for kind in ("png", "pdf", "csv", "json")}
-    png = (folder / f"{name}.png").read_bytes()
-    assert png.startswith(b"\x89PNG") and len(png) > 20_000
-    assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
-
-
-def test_picture_shows_something(study):
-    from matplotlib.image import imread
-
-    name, folder, _ = study
-    pixels = imread(folder / f"{name}.png")[..., :3]
-    coloured = np.ptp(pixels, axis=-1) > 0.3
-    assert 0.002 < coloured.mean() < 0.2
-
-
-def test_columns_are_documented(study):
-    name, folder, _ = study
-    module = importlib.import_module(f"figures.{name}")
-    table = read(name, folder)
-    assert list(table.columns) == list(module.COLUMNS)
-    assert all(module.COLUMNS.values())
-    assert not table.isna().any().any()
-
-
-def test_claims_follow_from_the_file(study):
-    """Nothing but the CSV is needed to judge and to draw again."""
-    name, folder, claims = study
-    module = importlib.import_module(f"figures.{name}")
-    again = module.claims(read(name, folder))
-    assert [(c.name, c.verdict) for c in again] == [(c.name, c.verdict) for c in claims]
-    assert module.draw(read(name, folder)).axes
-
-
-def test_provenance(study):
-    name, folder, claims = study
-    module = importlib.import_module(f"figures.{name}")
-    about = json.loads((folder / f"{name}.json").read_text())
-    assert about["columns"] == module.COLUMNS
-    assert about["claims"] == [c._asdict() for c in claims]
-    assert about["settings"].keys() == inspect.signature(module.measure).parameters.keys()
-    assert about["environment"]["numpy"] == np.__version__
 
 
 def test_exchanged_methods_are_caught(study):
     """With DmSGD's numbers under DecentLaM's name, each study's central claim is violated."""
     name, folder, _ = study
-    table = read(name, folder)
+    table = studies.read(name, folder)
     table["method"] = table["method"].replace({"DmSGD": "DecentLaM", "DecentLaM": "DmSGD"})
-    claims = importlib.import_module(f"figures.{name}").claims(table)
+    claims = studies.claims_of(name, table)
     central = {
         "convergence": {"stops where DSGD stops", "DmSGD stops higher"},
         "bias_vs_batch_size": {"diabetes: large batches", "diabetes: full batch"},
@@ -113,9 +60,9 @@ def test_wrong_theory_is_caught(study):
         "bias_vs_momentum": ("exact", "limits are exact"),
         "topologies": ("exact", "limits are exact"),
     }[name]
-    table = read(name, folder)
+    table = studies.read(name, folder)
     table[column] *= 1.1
-    claims = importlib.import_module(f"figures.{name}").claims(table)
+    claims = studies.claims_of(name, table)
     assert claim in {c.name for c in violated(claims)}
 
 

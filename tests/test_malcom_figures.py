@@ -1,16 +1,15 @@
 """The studies of Malcom-PSGD: what they find is found again in little, and false numbers are caught."""
 
-import importlib
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 
+import simlab
 from figures.claims import violated
 from figures.digits import bits_to, digits
 from figures.malcom_bits import messages
-from figures.study import run
+from figures.malcom_rate import averages
+from tests import studies
 
 # Fewer seeds and shorter runs than the published figures have; the claims are the same.
 QUICK = {
@@ -22,62 +21,22 @@ QUICK = {
 }
 
 
-@pytest.fixture(scope="module", params=QUICK)
-def study(request, tmp_path_factory):
-    """Name, folder and claims of a study that was run."""
-    folder = tmp_path_factory.mktemp(request.param)
-    return request.param, folder, run(request.param, folder, **QUICK[request.param])
+study = studies.runs(QUICK)
 
 
-def module_of(name):
-    return importlib.import_module(f"figures.{name}")
-
-
-def read(name, folder):
-    return pd.read_csv(folder / f"{name}.csv")
+class TestWritten(studies.Written):
+    pass
 
 
 def test_claims(study):
     """Two seeds may leave an interval too wide to decide; they contradict no claim that the whole study supports."""
     _, _, claims = study
-    assert claims
     assert not violated(claims)
-    assert len({c.name for c in claims}) == len(claims)
-
-
-def test_files(study):
-    name, folder, claims = study
-    assert {path.name for path in folder.iterdir()} == {f"{name}.{kind}" for kind in ("png", "pdf", "csv", "json")}
-    about = json.loads((folder / f"{name}.json").read_text())
-    assert about["columns"] == module_of(name).COLUMNS
-    assert about["claims"] == [c._asdict() for c in claims]
-
-
-def test_picture_shows_something(study):
-    from matplotlib.image import imread
-
-    name, folder, _ = study
-    pixels = imread(folder / f"{name}.png")[..., :3]
-    assert 0.002 < (np.ptp(pixels, axis=-1) > 0.3).mean() < 0.2
-
-
-def test_columns_are_documented(study):
-    name, folder, _ = study
-    table = read(name, folder)
-    assert list(table.columns) == list(module_of(name).COLUMNS)
-    assert not table.isna().any().any()
-    assert np.isfinite(table.select_dtypes(float)).all().all()
-
-
-def test_claims_follow_from_the_file(study):
-    name, folder, claims = study
-    again = module_of(name).claims(read(name, folder))
-    assert [(c.name, c.verdict) for c in again] == [(c.name, c.verdict) for c in claims]
 
 
 def test_false_numbers_are_caught(study):
     name, folder, _ = study
-    table = read(name, folder)
+    table = studies.read(name, folder)
     of_malcom = table[table.columns[0]].astype(str).str.contains("Malcom")
     if name == "malcom_convergence":
         table.loc[of_malcom, "bits"] *= 2
@@ -90,12 +49,12 @@ def test_false_numbers_are_caught(study):
         caught = {f"{claim}, {dim} parameters" for claim in ("closed form", "entropy") for dim in (2410, 19210)}
     elif name == "malcom_rate":
         table["stationarity"] *= np.sqrt(table["horizon"])
-        caught = {"exponent is below −1/4"}
+        caught = {"exponent is below −1/4", "decaying step is below −1/4"}
     else:
         table.loc[of_malcom & (table["l1"] == 1e-3), "accuracy"] *= 0.5
         table.loc[of_malcom & (table["l1"] == 1e-3), "bits"] *= 2
         caught = {"accuracy kept", "fewer bits a message"}
-    assert caught <= {c.name for c in violated(module_of(name).claims(table))}
+    assert caught <= {c.name for c in violated(studies.claims_of(name, table))}
 
 
 def test_bits_to_a_loss_are_interpolated():
@@ -120,3 +79,20 @@ def test_start_and_images_change_with_the_seed():
     assert not np.array_equal(first.features, second.features)
     [(step, levels)] = messages(digits(0, 4), [1], seed=0)
     assert step == 1 and levels.shape == (10, digits(0, 4).dim)
+
+
+def test_averages_over_a_run():
+    """Of records at every iteration, and of every third, each of which stands until the next."""
+    values = np.random.default_rng(0).random(40)
+    lr = simlab.schedules.InverseSqrt(2.0)
+    for every in (1, 3):
+        found = {t: values[t] for t in range(0, 40, every)}
+        for horizon in (30, 31, 32):
+            each = [values[t - t % every] for t in range(horizon)]
+            weights = [2 / np.sqrt(t + 1) for t in range(horizon)]
+            weighted, plain, last = averages(found, lr, horizon)
+            assert weighted == pytest.approx(np.dot(weights, each) / np.sum(weights), rel=1e-12)
+            assert plain == pytest.approx(np.mean(each), rel=1e-12)
+            late = [t for t in found if 0.8 * horizon <= t < horizon]
+            assert last == pytest.approx(np.mean(each[late[0] :]), rel=1e-12)
+            assert averages(found, 0.1, horizon)[0] == pytest.approx(plain, rel=1e-12)

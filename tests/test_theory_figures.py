@@ -1,14 +1,10 @@
 """The studies of theory against measurement: their claims hold, and are caught when made false."""
 
-import importlib
-import json
-
 import numpy as np
-import pandas as pd
 import pytest
 
 from figures.claims import violated
-from figures.study import run
+from tests import studies
 
 # Fewer replicates and smaller networks than the published figures have; the claims are the same.
 QUICK = {
@@ -20,62 +16,16 @@ QUICK = {
     "spectral_gaps": {"largest": 256},
 }
 
-MAY_BE_EMPTY = {("spectral_gaps", "formula")}
+study = studies.runs(QUICK)
 
 
-@pytest.fixture(scope="module", params=QUICK)
-def study(request, tmp_path_factory):
-    """Name, folder and claims of a study that was run."""
-    folder = tmp_path_factory.mktemp(request.param)
-    return request.param, folder, run(request.param, folder, **QUICK[request.param])
-
-
-def module_of(name):
-    return importlib.import_module(f"figures.{name}")
-
-
-def read(name, folder):
-    return pd.read_csv(folder / f"{name}.csv")
+class TestWritten(studies.Written):
+    MAY_BE_EMPTY = frozenset({("spectral_gaps", "formula")})
 
 
 def test_claims_hold(study):
     _, _, claims = study
-    assert claims
     assert [c for c in claims if c.verdict != "holds"] == []
-    assert len({c.name for c in claims}) == len(claims)
-
-
-def test_files(study):
-    name, folder, claims = study
-    assert {path.name for path in folder.iterdir()} == {f"{name}.{kind}" for kind in ("png", "pdf", "csv", "json")}
-    assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
-    about = json.loads((folder / f"{name}.json").read_text())
-    assert about["columns"] == module_of(name).COLUMNS
-    assert about["claims"] == [c._asdict() for c in claims]
-
-
-def test_picture_shows_something(study):
-    from matplotlib.image import imread
-
-    name, folder, _ = study
-    pixels = imread(folder / f"{name}.png")[..., :3]
-    assert 0.002 < (np.ptp(pixels, axis=-1) > 0.3).mean() < 0.2
-
-
-def test_columns_are_documented(study):
-    name, folder, _ = study
-    table = read(name, folder)
-    assert list(table.columns) == list(module_of(name).COLUMNS)
-    assert all(module_of(name).COLUMNS.values())
-    assert not any(table[column].isna().any() for column in table if (name, column) not in MAY_BE_EMPTY)
-
-
-def test_claims_follow_from_the_file(study):
-    """Nothing but the CSV is needed to judge and to draw again."""
-    name, folder, claims = study
-    again = module_of(name).claims(read(name, folder))
-    assert [(c.name, c.verdict) for c in again] == [(c.name, c.verdict) for c in claims]
-    assert module_of(name).draw(read(name, folder)).axes
 
 
 # What a wrong program would have measured, and the claims that must then be violated.
@@ -153,7 +103,7 @@ def test_false_claims_are_caught(study):
     name, folder, claims = study
     caught = set()
     for _, falsify, broken in (case for case in FALSE if case[0] == name):
-        found = {c.name for c in violated(module_of(name).claims(falsify(read(name, folder))))}
+        found = {c.name for c in violated(studies.claims_of(name, falsify(studies.read(name, folder))))}
         assert broken <= found, falsify.__name__
         caught |= broken
     assert caught == {c.name for c in claims}
