@@ -57,6 +57,18 @@ def test_power_laws():
         assert_converges_at_rate(trace, -1.0, kind="power")
 
 
+@pytest.mark.parametrize("noise", [{}, {"batch_size": 4, "replicates": 3}], ids=["bias", "noise"])
+def test_a_run_at_its_floor_is_said_to_be_there(noise):
+    method = simlab.DSGD(0.1)
+    trace = run(method, 400, x0=theory.predict(PROBLEM, LAZY, method).limit, **noise)
+    mse = trace.frame.groupby("step")["mse"].mean()
+    with pytest.raises(ValueError, match=r"above its floor|change by a factor") as failure:
+        assert_converges_at_rate(trace, 0.9)
+    assert f"it is {mse[0]:.4g} at step 0 and {mse[400]:.4g} at step 400" in str(failure.value)
+    with pytest.raises(ValueError, match=r"mse shows no rate .* it is 0 at step 0"):
+        assert_converges_at_rate(run(simlab.D2(0.1), 400, x0=PROBLEM.minimizer), 0.9)
+
+
 def test_rates_of_other_metrics():
     trace = run(simlab.D2(0.1), problem=SPREAD)
     rate = theory.predict(SPREAD, LAZY, simlab.D2(0.1)).rate

@@ -143,7 +143,10 @@ def fit_rate(
     stop = _first_gap(logs[0])
     logs = np.where(np.isfinite(logs[:, :stop]), logs[:, :stop], np.nan)
     if stop < 3:
-        raise ValueError(f"values has {stop} point(s) above its floor; record more often, or pass window=(start, stop)")
+        raise ValueError(
+            f"values has {stop} point(s) above its floor, {ABOVE_FLOOR:g} times the {floors[0]:.4g} at which it "
+            "ends; record more often, or pass window=(start, stop)"
+        )
     starts = _starts(at[:stop]) if window is None and stop > 8 else [0]
     lines = _lines(at[:stop], logs, starts, len(v))
     which, slopes = _straight(lines, 0.0 if window is not None or stop <= 8 else tolerance, len(starts))

@@ -64,7 +64,7 @@ def assert_converges_at_rate(
     AssertionError
         The rate is outside the interval, or a replicate diverged.
     ValueError
-        There is no straight stretch to fit.
+        There is no straight stretch to fit, as where the run sits at its floor from the start.
     """
     checks.one_of("metric", metric, METRICS)
     checks.one_of("kind", kind, KINDS)
@@ -74,7 +74,14 @@ def assert_converges_at_rate(
     values = table.to_numpy()
     # `fit_rate` fits what comes before the first zero.
     values = np.where(values > ROUNDING[trace.provenance["dtype"]] * values.max(), values, 0.0)
-    fit = fit_rate(table.columns.to_numpy(float), values, kind=kind, window=window)
+    try:
+        fit = fit_rate(table.columns.to_numpy(float), values, kind=kind, window=window)
+    except ValueError as error:
+        mean = table.mean()
+        raise ValueError(
+            f"{_label(trace)}: {metric} shows no rate to compare with {rate:.6g}: it is {mean.iloc[0]:.4g} at step "
+            f"{mean.index[0]} and {mean.iloc[-1]:.4g} at step {mean.index[-1]}, {mean.min():.4g} at its least; {error}"
+        ) from error
     if kind == "linear":
         estimate, low, high = (float(root) for root in np.sqrt(fit[:3]))
         fit = fit._replace(estimate=estimate, low=low, high=high)

@@ -227,14 +227,47 @@ def _transition(network: Any, algorithm: Any) -> np.ndarray:
 
 
 def transfer_on(network: Any, algorithm: Any) -> np.ndarray:
-    """Bias transfer function at every eigenvalue of `modes(network)`: closed form if known, else read off the step."""
+    """Bias transfer function of a method on a network: in closed form if known, else read off the step.
+
+    Parameters
+    ----------
+    network : Network
+        Of at most `LARGEST` nodes.
+    algorithm : method
+        With constant hyperparameters.
+
+    Returns
+    -------
+    ndarray, shape (n − 1,)
+        φ at `modes(network).values`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        See `bias_transfer`, `read_bias_transfer` and `modes`.
+    """
     if bias_transfer.dispatch(type(algorithm)) is bias_transfer.dispatch(object):
         return read_bias_transfer(network, algorithm)
     return bias_transfer(algorithm, modes(network).values)
 
 
 def apply_transfer(network: Any, algorithm: Any, x: np.ndarray) -> np.ndarray:
-    """φ(W) x, with φ(1) = 0: (..., n, d) -> (..., n, d)."""
+    """φ(W) x, with φ(1) = 0.
+
+    Parameters
+    ----------
+    network : Network
+        Of at most `LARGEST` nodes.
+    algorithm : method
+        With constant hyperparameters.
+    x : ndarray, shape (..., n, d)
+        Rows of the nodes, such as their gradients.
+
+    Returns
+    -------
+    ndarray, shape (..., n, d)
+        In the units of x.
+    """
     _, vectors = modes(network)
     return vectors @ (transfer_on(network, algorithm)[:, None] * (vectors.T @ x))
 
@@ -292,7 +325,20 @@ def leading_constant(problem: Any, network: Any, algorithm: Any) -> float:
 
 
 def leading_direction(problem: Any, network: Any, algorithm: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Derivatives in γ at 0 of the limit's consensus part, (n, d), and of its mean, (d,)."""
+    """Direction in which the limit with exact gradients leaves the minimizer as γ grows from 0.
+
+    Parameters
+    ----------
+    problem, network, algorithm
+        As in `leading_constant`.
+
+    Returns
+    -------
+    spread : ndarray, shape (n, d)
+        Y = −φ(W)F'(X*), the derivative in γ at 0 of the limit's consensus part X̃.
+    shift : ndarray, shape (d,)
+        −H̄⁻¹(1/n)Σ H_i y_i, that of its mean x̄.
+    """
     minimizer = problem.minimizer
     spread = -apply_transfer(network, algorithm, problem.gradient(np.tile(minimizer, (problem.n_nodes, 1))))
     hessians = problem.hessian(minimizer)
