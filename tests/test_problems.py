@@ -16,8 +16,8 @@ from numba import njit
 from simlab.engine.kernel import LANES
 from simlab.operations import Batch
 from simlab.problems import LeastSquares, LogisticRegression, NonconvexLogistic, Problem, Quadratic, linear_model
+from simlab.problems.lanes import add_product
 from simlab.problems.newton import newton
-from simlab.problems.quadratic import quadratic_lanes
 
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 
@@ -138,7 +138,7 @@ def test_quadratics_show_their_hessians_and_linear_terms(case):
 @cache
 def compiled(functions):
     """The row function, compiled from the source text of all of them, as in a generated program."""
-    scope = {"np": np, "math": math, "njit": njit, "FAST": FAST}
+    scope = {"np": np, "math": math, "njit": njit, "FAST": FAST, "LANES": LANES}
     for function in functions:
         exec("@njit(nogil=True, fastmath=FAST)\n" + inspect.getsource(function), scope)
     return scope[functions[-1].__name__]
@@ -162,18 +162,34 @@ def test_kernels_agree_with_the_array_form(case):
         close(rows(case.problem.kernel(sampled=True), x, indices), case.problem.gradient(x, Batch(indices)), 1e-12)
 
 
-@pytest.mark.parametrize("dim", range(1, 14))
-def test_runs_side_by_side_get_matrix_products(dim):
+@pytest.mark.parametrize("rows_of_a", range(1, 10))
+@pytest.mark.parametrize("columns", range(1, 10))
+def test_products_of_runs_side_by_side(rows_of_a, columns):
     """Every number of rows and columns that is left when blocks of four are done."""
-    random = np.random.default_rng(dim)
-    hessians = random.standard_normal((2, dim, dim))
-    hessians += hessians.swapaxes(1, 2)
-    linear, x = random.standard_normal((2, dim)), random.standard_normal((2, dim, LANES))
-    out = np.full((dim * LANES,), np.nan)
-    for i in range(2):
-        quadratic_lanes(i, x[i].reshape(-1), out, hessians, linear)
-        expected = hessians[i] @ x[i] - linear[i][:, None]
-        np.testing.assert_allclose(out.reshape(dim, LANES), expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+    random = np.random.default_rng(rows_of_a)
+    a, x = random.standard_normal((rows_of_a, columns)), random.standard_normal((columns, LANES))
+    out = random.standard_normal((rows_of_a, LANES))
+    expected = out + a @ x
+    add_product(a, x.reshape(-1), out.reshape(-1))
+    np.testing.assert_allclose(out, expected, rtol=0, atol=1e-14 * columns)
+
+
+@given(cases(KINDS), st.sampled_from([1, 2, 200]))
+def test_lanes_agree_with_the_array_form(case, block):
+    """The gradients of runs side by side, whatever the number of samples that is worked on at once."""
+    lanes = case.problem.kernel(sampled=False).lanes
+    if lanes is None:
+        assert case.kind == "diagonal"
+        return
+    random = np.random.default_rng(block)
+    n, d = case.problem.n_nodes, case.problem.dim
+    x = random.standard_normal((LANES, n, d))
+    row = compiled(lanes.functions)
+    out = np.full((n, d, LANES), np.nan)
+    for i in range(n):
+        work = (np.full(block * LANES, np.nan) for _ in lanes.work)
+        row(i, np.ascontiguousarray(x[:, i].T).reshape(-1), out[i].reshape(-1), *work, *lanes.data)
+    close(np.moveaxis(out, -1, 0), case.problem.gradient(x), 1e-12)
 
 
 @settings(max_examples=20)

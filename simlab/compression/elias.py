@@ -16,7 +16,18 @@ from simlab.compression.bitstream import floor_log2, read_bits, write_bits
 
 
 def omega_bits(n: int) -> int:
-    """Length of the code word of n >= 1."""
+    """Length of a code word.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Returns
+    -------
+    int
+        Bits: 1 for 1, 3 for 2 and 3, 6 for 4 to 7, 7 for 8 to 15, 11 for 16 to 31, ...
+    """
     bits = 1
     while n > 1:
         n = floor_log2(n)
@@ -25,7 +36,22 @@ def omega_bits(n: int) -> int:
 
 
 def write_omega(words: np.ndarray, position: int, n: int) -> int:
-    """Write the code word of n >= 1; return the next position."""
+    """Write a code word.
+
+    Parameters
+    ----------
+    words : (m,) array of uint64
+        Zero from `position` on, and long enough.
+    position : int
+        Bit at which the word begins, the first one 0.
+    n : int
+        At least 1, below 2**63.
+
+    Returns
+    -------
+    int
+        The position after the word.
+    """
     end = position + omega_bits(n)
     start = end - 1
     while n > 1:
@@ -37,7 +63,22 @@ def write_omega(words: np.ndarray, position: int, n: int) -> int:
 
 
 def read_omega(words: np.ndarray, position: int) -> tuple[int, int]:
-    """The number at `position` and the next position; -1 for a number over 2**41, which no stream holds."""
+    """Read a code word.
+
+    Parameters
+    ----------
+    words : (m,) array of uint64
+        Its last two words zero, as `from_bytes` makes them; what lies beyond is read as zeros.
+    position : int
+        Bit at which the word begins.
+
+    Returns
+    -------
+    n : int
+        The number, or -1 if it has more than 41 digits, which no stream holds.
+    position : int
+        The position after the word.
+    """
     n = 1
     while read_bits(words, position, 1) == 1:
         if n > 40:
@@ -49,12 +90,33 @@ def read_omega(words: np.ndarray, position: int) -> tuple[int, int]:
 
 
 def zigzag(n: int) -> int:
-    """Fold the integers 0, -1, 1, -2, ... onto 1, 2, 3, 4, ..."""
+    """Number the integers 0, -1, 1, -2, 2, ... as 1, 2, 3, 4, 5, ...
+
+    Parameters
+    ----------
+    n : int
+
+    Returns
+    -------
+    int
+        2n + 1 for n >= 0, -2n for n < 0: at least 1, as code words need it.
+    """
     return 2 * n + 1 if n >= 0 else -2 * n
 
 
 def unzigzag(n: int) -> int:
-    """Inverse of `zigzag`."""
+    """Inverse of `zigzag`.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Returns
+    -------
+    int
+        The integer whose number is n.
+    """
     return n // 2 if n % 2 == 1 else -(n // 2)
 
 

@@ -97,7 +97,23 @@ def _compiled() -> ModuleType:
 
 
 def count_elias_bits(levels: ArrayLike) -> int | np.ndarray:
-    """Exact length of the stream that `encode_elias` would send: int, or (...) for rows (..., d); see `count_bits`."""
+    """Exact length of the stream that `encode_elias` would send.
+
+    Parameters
+    ----------
+    levels : (d,) or (..., d) array of integers
+        One vector, or one a row; within the range of int32.
+
+    Returns
+    -------
+    int or (...) ndarray of int64
+        Bits, the norm's 32 included: 8 len(encode_elias(levels, norm)) less the padding, which is under 8.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `levels` are not integers within the range of int32.
+    """
     array = check_levels(levels)
     rows = array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
     bits = np.empty(len(rows), np.int64)
@@ -106,7 +122,25 @@ def count_elias_bits(levels: ArrayLike) -> int | np.ndarray:
 
 
 def encode_elias(levels: ArrayLike, norm: float) -> bytes:
-    """Code a (d,) vector of integers and its norm as QSGD does; parameters and errors as for `encode`."""
+    """Code a vector of integers and its norm as QSGD does.
+
+    Parameters
+    ----------
+    levels : (d,) array of integers
+        Within the range of int32.
+    norm : float
+        Sent as a float32.
+
+    Returns
+    -------
+    bytes
+        A self-contained stream of ``count_elias_bits(levels)`` bits, filled up with zero bits to whole bytes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `levels` is not a vector of integers within the range of int32, or `norm` is not finite.
+    """
     array, norm_bits = check_vector(levels), norm_to_bits(norm)
     n_bits = int(count_elias_bits(array))
     words = np.zeros(n_bits // 64 + 1, np.uint64)
@@ -118,15 +152,50 @@ def encode_elias(levels: ArrayLike, norm: float) -> bytes:
 def decode_elias(
     data: bytes | bytearray | memoryview, *, length: int | None = None, max_length: int = MAX_LENGTH
 ) -> tuple[np.ndarray, float]:
-    """Levels and norm of a stream of `encode_elias`; parameters, returns and errors as for `decode`."""
+    """Levels and norm of a stream of `encode_elias`.
+
+    Parameters
+    ----------
+    data : bytes
+        One whole stream.
+    length : int, optional
+        What the receiver knows the vector's length to be; a stream that says otherwise is refused.
+    max_length : int, default 2**24
+        Without `length`: the longest vector to make room for.
+
+    Returns
+    -------
+    levels : (d,) ndarray of int32
+    norm : float
+        As rounded to float32 by `encode_elias`.
+
+    Raises
+    ------
+    CorruptStreamError
+        (a ValueError) If no vector has this stream.
+    """
     return decode_message(data, length, max_length, _compiled().read_front, _compiled().read_nonzeros)
 
 
 def expected_elias_bits(probabilities: ArrayLike, length: int, levels: ArrayLike | None = None) -> float:
-    """Closed form of the stream's length for independent levels; parameters as for `expected_bits`.
+    """Closed form of the stream's length for independent levels.
 
     A fraction p of non-zero levels takes p length gaps of a geometric law with parameter p, a sign
     each and a magnitude each. (The last gap is counted as one more, which it is on average.)
+
+    Parameters
+    ----------
+    probabilities : (D,) array_like
+        Of each level; they sum to 1.
+    length : int
+        Symbols in the vector.
+    levels : (D,) array_like of int, optional
+        Ascending. Default: D consecutive ones with 0 in the middle.
+
+    Returns
+    -------
+    float
+        Bits of the whole stream.
     """
     p, values = check_distribution(probabilities, levels)
     length = checks.integer("length", length, minimum=0, maximum=2**31 - 1)

@@ -58,7 +58,9 @@ def count_row(levels: np.ndarray, table: np.ndarray) -> int:
 
 def count_levels(levels: np.ndarray, offset: int, lanes: np.ndarray, counts: np.ndarray) -> None:
     """Occurrences of each level; in four lanes, as an increment waits for the one before it of the same number."""
-    lanes[:] = 0
+    for a in range(counts.size):
+        for lane in range(4):
+            lanes[lane, a] = 0
     for i in range(levels.size):
         lanes[i & 3, levels[i] - offset] += 1
     for a in range(counts.size):
@@ -76,7 +78,9 @@ def count_runs(levels: np.ndarray, offset: int, counts: np.ndarray, present: int
     places = np.empty(coded, np.int32)
     sort_positions(levels, offset, order[last] + offset, rank, ends, places)
     n_words = (levels.size + 63) >> 6
-    free = np.full(n_words, np.uint64(0xFFFFFFFFFFFFFFFF), dtype=np.uint64)
+    free = np.empty(n_words, np.uint64)
+    for w in range(n_words):
+        free[w] = np.uint64(0xFFFFFFFFFFFFFFFF)
     before = np.empty(n_words, np.int32)
     bits = 0
     begin = 0

@@ -122,7 +122,7 @@ class DitheredUniform(NamedTuple):
 
     def check(self, dim: int) -> None:
         """TypeError or ValueError unless the parameters are possible."""
-        checks.one_of("norm", self.norm, ("l2", "max"))
+        checks.one_of("DitheredUniform.norm", self.norm, ("l2", "max"))
         _check(self)
 
     def variance_factor(self, dim: int) -> float:
@@ -156,8 +156,9 @@ Quantizer = QSGD | DitheredUniform
 
 
 def _check(quantizer: Quantizer) -> None:
-    checks.integer("levels", quantizer.levels, minimum=1, maximum=MAX_LEVELS)
-    checks.one_of("code", quantizer.code, CODES)
+    name = type(quantizer).__name__
+    checks.integer(f"{name}.levels", quantizer.levels, minimum=1, maximum=MAX_LEVELS)
+    checks.one_of(f"{name}.code", quantizer.code, CODES)
 
 
 def _contraction(quantizer: Quantizer, dim: int) -> float:

@@ -34,7 +34,7 @@ class TopK(NamedTuple):
 
     def check(self, dim: int) -> None:
         """TypeError or ValueError unless 1 <= k <= dim."""
-        checks.integer("k", self.k, minimum=1, maximum=dim)
+        checks.integer("TopK.k", self.k, minimum=1, maximum=dim)
 
     def contraction(self, dim: int) -> float:
         """Omega = k/d, in ||C(v) - v||^2 <= (1 - omega)||v||^2."""
@@ -74,7 +74,7 @@ class RandomK(NamedTuple):
 
     def check(self, dim: int) -> None:
         """TypeError or ValueError unless 1 <= k <= dim."""
-        checks.integer("k", self.k, minimum=1, maximum=dim)
+        checks.integer("RandomK.k", self.k, minimum=1, maximum=dim)
 
     def contraction(self, dim: int) -> float:
         """Omega = k/d, in E||C(v) - v||^2 = (1 - omega)||v||^2."""
@@ -118,8 +118,8 @@ class RTopK(NamedTuple):
 
     def check(self, dim: int) -> None:
         """TypeError or ValueError unless 1 <= k <= r <= dim."""
-        checks.integer("r", self.r, minimum=1, maximum=dim)
-        checks.integer("k", self.k, minimum=1, maximum=self.r)
+        checks.integer("RTopK.r", self.r, minimum=1, maximum=dim)
+        checks.integer("RTopK.k", self.k, minimum=1, maximum=self.r)
 
     def contraction(self, dim: int) -> float:
         """Omega = k/d, in E||C(v) - v||^2 <= (1 - omega)||v||^2."""

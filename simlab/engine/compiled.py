@@ -60,7 +60,7 @@ class CompiledEngine:
         choose = partial(program, problem, algorithm, state, dtype=self.dtype, sampled=sampled, noisy=noisy)
         built = choose()
         # A message is one run's row, so compressed methods run one by one.
-        self.lanes = bool(runs >= FEWEST and not sampled and built.kernels[0].lanes and len(built.kernels) == 1)
+        self.lanes = bool(runs >= FEWEST and built.kernels[0].lanes and len(built.kernels) == 1)
         if self.lanes:
             built = choose(lanes=True)
         self.layout = built.layout

@@ -26,15 +26,15 @@ class Kernel(NamedTuple):
     work : tuple of arrays
         Templates of working memory that each thread gets, uninitialized: arguments of the row function just before
         `data`. Floating ones take the precision of the run.
-    lanes : tuple of functions
-        The same for `LANES` runs side by side, ``x`` and ``out`` of shape (d * LANES,), so that a node's work is a
-        matrix product; empty if there is no such form.
+    lanes : Kernel, optional
+        The same for `LANES` runs side by side, ``x`` and ``out`` of shape (d * LANES,), so that a node's work is
+        matrix products; None if there is no such form.
     """
 
     functions: tuple[Callable[..., object], ...]
     data: tuple[np.ndarray | float, ...]
     work: tuple[np.ndarray, ...] = ()
-    lanes: tuple[Callable[..., object], ...] = ()
+    lanes: Kernel | None = None
 
 
 def source(function: Callable[..., object]) -> str:

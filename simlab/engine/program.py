@@ -63,7 +63,7 @@ def program(
     layout = lay_out(graph)
     gradient = problem.kernel(sampled)
     if lanes:
-        gradient = gradient._replace(functions=gradient.lanes)
+        gradient = gradient.lanes
     kernels = [gradient, *(compressor.kernel(problem.dim) for compressor in graph.compressors)]
     words = [
         "mini-batch" if sampled else "full",

@@ -7,10 +7,11 @@ from typing import Any, Self
 import numpy as np
 
 from simlab import checks
-from simlab.engine.kernel import Kernel
+from simlab.engine.kernel import LANES, Kernel
 from simlab.problems.base import Array, constant, read_only
+from simlab.problems.lanes import add_product, samples_kernel
 from simlab.problems.linear_model import LinearModel, largest_gram_eigenvalues, local_models
-from simlab.problems.quadratic import least_eigenvalue, least_norm_minimizers, quadratic_lanes, quadratic_row
+from simlab.problems.quadratic import dense_quadratic, least_eigenvalue, least_norm_minimizers
 
 
 class LeastSquares(LinearModel):
@@ -120,11 +121,12 @@ class LeastSquares(LinearModel):
 
     def kernel(self, sampled: bool, dtype: Any = np.float64) -> Kernel:
         if not sampled and self._hessians is not None:
-            data = self._hessians.astype(dtype, copy=False), self._linear.astype(dtype, copy=False)
-            return Kernel((quadratic_row,), data, lanes=(quadratic_lanes,))
+            return dense_quadratic(self._hessians.astype(dtype, copy=False), self._linear.astype(dtype, copy=False))
         samples = self.features.astype(dtype, copy=False), self.targets.astype(dtype, copy=False)
-        row = least_squares_sampled_row if sampled else least_squares_row
-        return Kernel((row,), (*samples, np.dtype(dtype).type(self.l2)))
+        data = *samples, np.dtype(dtype).type(self.l2)
+        if sampled:
+            return Kernel((least_squares_sampled_row,), data)
+        return Kernel((least_squares_row,), data, lanes=samples_kernel(least_squares_lanes, data))
 
     def _hessians_and_linear(self) -> tuple[np.ndarray, np.ndarray]:
         m = self.features.shape[1]
@@ -217,3 +219,28 @@ def least_squares_sampled_row(
         residual *= scale
         for k in range(x.shape[0]):
             out[k] += residual * features[i, s, k]
+
+
+def least_squares_lanes(
+    i: int,
+    x: np.ndarray,
+    out: np.ndarray,
+    residuals: np.ndarray,
+    features: np.ndarray,
+    targets: np.ndarray,
+    l2: float,
+) -> None:
+    """The gradients of runs side by side, a block of samples at a time."""
+    for q in range(out.shape[0]):
+        out[q] = l2 * x[q]
+    scale = x.dtype.type(1.0 / features.shape[1])
+    block = residuals.shape[0] // LANES
+    for first in range(0, features.shape[1], block):
+        a = features[i, first : first + block]
+        for s in range(a.shape[0]):
+            for r in range(LANES):
+                residuals[s * LANES + r] = -targets[i, first + s]
+        add_product(a, x, residuals)
+        for q in range(a.shape[0] * LANES):
+            residuals[q] *= scale
+        add_product(a.T, residuals, out)

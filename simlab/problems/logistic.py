@@ -8,8 +8,9 @@ from typing import Any, Self
 import numpy as np
 
 from simlab import checks
-from simlab.engine.kernel import Kernel
+from simlab.engine.kernel import LANES, Kernel
 from simlab.problems.base import Array, constant
+from simlab.problems.lanes import add_product, samples_kernel
 from simlab.problems.linear_model import LinearModel, largest_gram_eigenvalues, local_models
 
 
@@ -112,8 +113,11 @@ class LogisticRegression(LogisticLoss):
         return np.full_like(x, self.l2)
 
     def kernel(self, sampled: bool, dtype: Any = np.float64) -> Kernel:
-        row = logistic_sampled_row if sampled else logistic_row
-        return Kernel((add_logistic_gradient, row), (*self._samples(dtype), np.dtype(dtype).type(self.l2)))
+        data = *self._samples(dtype), np.dtype(dtype).type(self.l2)
+        if sampled:
+            return Kernel((add_logistic_gradient, logistic_sampled_row), data)
+        lanes = samples_kernel(logistic_lanes, data, (add_logistic_lanes,))
+        return Kernel((add_logistic_gradient, logistic_row), data, lanes=lanes)
 
     def _minimize(self) -> np.ndarray:
         x = super()._minimize()
@@ -166,6 +170,25 @@ def add_logistic_gradient(x: np.ndarray, out: np.ndarray, features: np.ndarray, 
         out[k] += weight * features[k]
 
 
+def add_logistic_lanes(
+    x: np.ndarray, out: np.ndarray, margins: np.ndarray, features: np.ndarray, labels: np.ndarray
+) -> None:
+    """Add the mean gradients over all samples of a node to out, for runs side by side, a block of samples at a time."""
+    scale = x.dtype.type(1.0 / features.shape[0])
+    block = margins.shape[0] // LANES
+    for first in range(0, features.shape[0], block):
+        a = features[first : first + block]
+        margins[:] = 0
+        add_product(a, x, margins)
+        for s in range(a.shape[0]):
+            label = labels[first + s]
+            for q in range(s * LANES, (s + 1) * LANES):
+                margin = label * margins[q]
+                tail = math.exp(-abs(margin))
+                margins[q] = -label * scale * (tail if margin >= 0 else 1.0) / (1.0 + tail)
+        add_product(a.T, margins, out)
+
+
 def logistic_row(i: int, x: np.ndarray, out: np.ndarray, features: np.ndarray, labels: np.ndarray, l2: float) -> None:
     """Mean gradient over all samples of node i, plus l2 x."""
     for k in range(x.shape[0]):
@@ -182,3 +205,12 @@ def logistic_sampled_row(
         out[k] = l2 * x[k]
     for j in range(indices.shape[0]):
         add_logistic_gradient(x, out, features[i, indices[j]], labels[i, indices[j]], 1.0 / indices.shape[0])
+
+
+def logistic_lanes(
+    i: int, x: np.ndarray, out: np.ndarray, margins: np.ndarray, features: np.ndarray, labels: np.ndarray, l2: float
+) -> None:
+    """The mean gradients of runs side by side, plus l2 x."""
+    for q in range(out.shape[0]):
+        out[q] = l2 * x[q]
+    add_logistic_lanes(x, out, margins, features[i], labels[i])

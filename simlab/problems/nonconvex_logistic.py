@@ -9,7 +9,8 @@ import numpy as np
 from simlab import checks
 from simlab.engine.kernel import Kernel
 from simlab.problems.base import Array, constant, read_only
-from simlab.problems.logistic import LogisticLoss, add_logistic_gradient, random_labels
+from simlab.problems.lanes import samples_kernel
+from simlab.problems.logistic import LogisticLoss, add_logistic_gradient, add_logistic_lanes, random_labels
 
 
 class NonconvexLogistic(LogisticLoss):
@@ -69,8 +70,11 @@ class NonconvexLogistic(LogisticLoss):
         return 2 * self.penalty * (1 - 3 * x * x) / (1 + x * x) ** 3
 
     def kernel(self, sampled: bool, dtype: Any = np.float64) -> Kernel:
-        row = nonconvex_logistic_sampled_row if sampled else nonconvex_logistic_row
-        return Kernel((add_logistic_gradient, row), (*self._samples(dtype), np.dtype(dtype).type(self.penalty)))
+        data = *self._samples(dtype), np.dtype(dtype).type(self.penalty)
+        if sampled:
+            return Kernel((add_logistic_gradient, nonconvex_logistic_sampled_row), data)
+        lanes = samples_kernel(nonconvex_logistic_lanes, data, (add_logistic_lanes,))
+        return Kernel((add_logistic_gradient, nonconvex_logistic_row), data, lanes=lanes)
 
     @property
     def smoothness(self) -> float:
@@ -118,3 +122,19 @@ def nonconvex_logistic_sampled_row(
         out[k] = 2 * penalty * x[k] / (square * square)
     for j in range(indices.shape[0]):
         add_logistic_gradient(x, out, features[i, indices[j]], labels[i, indices[j]], 1.0 / indices.shape[0])
+
+
+def nonconvex_logistic_lanes(
+    i: int,
+    x: np.ndarray,
+    out: np.ndarray,
+    margins: np.ndarray,
+    features: np.ndarray,
+    labels: np.ndarray,
+    penalty: float,
+) -> None:
+    """The mean gradients of runs side by side, plus those of the regularizer."""
+    for q in range(out.shape[0]):
+        square = 1 + x[q] * x[q]
+        out[q] = 2 * penalty * x[q] / (square * square)
+    add_logistic_lanes(x, out, margins, features[i], labels[i])

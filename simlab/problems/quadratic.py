@@ -9,6 +9,7 @@ import numpy as np
 from simlab import checks
 from simlab.engine.kernel import LANES, Kernel
 from simlab.problems.base import Array, Problem, constant, own, read_only
+from simlab.problems.lanes import add_product
 
 
 class Quadratic(Problem):
@@ -91,10 +92,8 @@ class Quadratic(Problem):
     def kernel(self, sampled: bool, dtype: Any = np.float64) -> Kernel:
         if sampled:
             self._check_can_sample()
-        row = diagonal_quadratic_row if self._curvature.ndim == 2 else quadratic_row
-        lanes = () if self._curvature.ndim == 2 else (quadratic_lanes,)
         data = self._curvature.astype(dtype, copy=False), self.linear.astype(dtype, copy=False)
-        return Kernel((row,), data, lanes=lanes)
+        return Kernel((diagonal_quadratic_row,), data) if self._curvature.ndim == 2 else dense_quadratic(*data)
 
     def hessian(self, x: np.ndarray) -> np.ndarray:
         return self.hessians
@@ -201,28 +200,14 @@ def diagonal_quadratic_row(i: int, x: np.ndarray, out: np.ndarray, diagonals: np
 
 
 def quadratic_lanes(i: int, x: np.ndarray, out: np.ndarray, hessians: np.ndarray, linear: np.ndarray) -> None:
-    """H_i X - c_i 1' for runs side by side, four rows by four columns of H_i at a time."""
-    d = linear.shape[1]
-    whole = d - d % 4
-    for k in range(d):
+    """H_i X - c_i 1' for runs side by side."""
+    for k in range(linear.shape[1]):
         for r in range(LANES):
             out[k * LANES + r] = -linear[i, k]
-    for k in range(0, whole, 4):
-        for j in range(0, whole, 4):
-            a0, a1, a2, a3 = hessians[i, k, j], hessians[i, k, j + 1], hessians[i, k, j + 2], hessians[i, k, j + 3]
-            k1, k2, k3 = k + 1, k + 2, k + 3
-            b0, b1, b2, b3 = hessians[i, k1, j], hessians[i, k1, j + 1], hessians[i, k1, j + 2], hessians[i, k1, j + 3]
-            c0, c1, c2, c3 = hessians[i, k2, j], hessians[i, k2, j + 1], hessians[i, k2, j + 2], hessians[i, k2, j + 3]
-            d0, d1, d2, d3 = hessians[i, k3, j], hessians[i, k3, j + 1], hessians[i, k3, j + 2], hessians[i, k3, j + 3]
-            for r in range(LANES):
-                x0, x1 = x[j * LANES + r], x[(j + 1) * LANES + r]
-                x2, x3 = x[(j + 2) * LANES + r], x[(j + 3) * LANES + r]
-                out[k * LANES + r] += a0 * x0 + a1 * x1 + a2 * x2 + a3 * x3
-                out[k1 * LANES + r] += b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
-                out[k2 * LANES + r] += c0 * x0 + c1 * x1 + c2 * x2 + c3 * x3
-                out[k3 * LANES + r] += d0 * x0 + d1 * x1 + d2 * x2 + d3 * x3
-    for k in range(d):  # what is left: the last columns, then the last rows
-        for j in range(whole if k < whole else 0, d):
-            h = hessians[i, k, j]
-            for r in range(LANES):
-                out[k * LANES + r] += h * x[j * LANES + r]
+    add_product(hessians[i], x, out)
+
+
+def dense_quadratic(hessians: np.ndarray, linear: np.ndarray) -> Kernel:
+    """The gradient of a quadratic with Hessians (n, d, d) and linear terms (n, d)."""
+    data = hessians, linear
+    return Kernel((quadratic_row,), data, lanes=Kernel((add_product, quadratic_lanes), data))
