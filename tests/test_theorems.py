@@ -1,6 +1,6 @@
 """Theorems on real problems and networks: constants against their definitions, formulas against the papers' text.
 
-That no case breaks a bound is tested in test_theorem_search.py, that assumptions are checked in test_verdict.py.
+That no case breaks a bound is tested in test_search_*.py, that assumptions are checked in test_verdict.py.
 """
 
 from __future__ import annotations
