@@ -1,26 +1,26 @@
-"""Compression beside gradients, in the digits study: `python -m benchmarks.compression`.
+"""Compression beside gradients, in the digits study: `python -m benchmarks compression`.
 
-Microseconds a step on one core, all nodes' messages against all nodes' gradients, each by the row functions of the
-compiled engine. The random numbers that both need are drawn beforehand.
+On one core, all nodes' messages against all nodes' gradients, each by the row functions of the compiled engine. The
+random numbers that both need are drawn beforehand.
 """
 
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Callable
-from itertools import cycle
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 import simlab
+from benchmarks.measure import Row, ratio, seconds
 from simlab.compression import QSGD, DitheredUniform, Identity, RandomK, RTopK, Sign, TopK
 from simlab.engine.kernel import Kernel
 from simlab.engine.program import load
 
 NODES, BATCH, LEVELS = 10, 16, 15  # as in figures/digits.py
+CALLS = 50
 
 
 def rows(kernel: Kernel, flags: str, arguments: str) -> Callable[..., None]:
@@ -37,46 +37,44 @@ def rows(kernel: Kernel, flags: str, arguments: str) -> Callable[..., None]:
     return lambda first, v, out: module.rows(first, v, out, *extra)
 
 
-def microseconds(work: Callable[[], Any], repeats: int = 200) -> float:
-    """The best of `repeats` runs, after one that compiles."""
-    work()
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - started)
-    return 1e6 * min(seconds)
-
-
-def main() -> None:
+def run() -> list[Row]:
+    """Time of all messages over that of all gradients; dithers change, as levels seen before are predicted."""
     data = simlab.data.load("digits")
     parts = simlab.data.partition(data.features[7:], data.targets[7:], NODES, "sorted")
     rng = np.random.default_rng(0)
-    print(f"Microseconds a step, {NODES} nodes, digits")
+    found = []
     for hidden in (32, 64):
         problem = simlab.NeuralNetwork([hidden], parts.features, parts.targets)
         x = np.tile(problem.initial(0), (NODES, 1))
         out = np.empty_like(x)
-        indices = rng.integers(0, problem.n_samples, (NODES, BATCH), dtype=np.int32)
+        indices = rng.integers(0, problem.n_samples, (CALLS, NODES, BATCH), dtype=np.int32)
         fast = ', fastmath={"reassoc", "contract", "arcp", "nsz"}, error_model="numpy"'
         gradients = rows(problem.kernel(True), fast, "first[i], v[i], out[i]")
-        reference = microseconds(lambda g=gradients, x=x, i=indices, o=out: g(i, x, o))
-        print(
-            f"\n{hidden} hidden units, d = {problem.dim}\n{'gradients of batches of ' + str(BATCH):66}{reference:10.0f}"
-        )
         # Messages as training makes them: gradients and the noise of their mini-batches.
-        gradients(indices, x, out)
-        v, dithers = 0.05 * out, cycle(rng.random((50, *x.shape), np.float32))
+        gradients(indices[0], x, out)
+        v, dithers = 0.05 * out, rng.random((CALLS, *x.shape), np.float32)
         k = problem.dim // 20
         compressors: list[Any] = [Identity(), Sign(), TopK(k), RandomK(k), RTopK(k, 4 * k)]
         compressors += [QSGD(LEVELS, True, code) for code in ("fixed", "elias", "level")]
         compressors += [DitheredUniform(LEVELS, norm, True) for norm in ("l2", "max")]
+        works: dict[str, Callable[[], object]] = {"gradients": repeated(gradients, indices, x, out)}
         for compressor in compressors:
             messages = rows(compressor.kernel(problem.dim), ', error_model="numpy"', "v[i], first[i], out[i]")
-            spent = microseconds(lambda c=messages, v=v, u=dithers, o=out: c(next(u), v, o))
-            print(f"{compressor!r:66}{spent:10.0f}{spent / reference:8.2f} of the gradients")
+            works[repr(compressor)] = repeated(messages, dithers, v, out)
+        with threadpool_limits(1, user_api="blas"):
+            took = seconds(works)
+        found += [
+            ratio("compression", f"over gradients, {hidden} units: {name}", took[name] / took["gradients"], at_most=1.0)
+            for name in list(works)[1:]
+        ]
+    return found
 
 
-if __name__ == "__main__":
-    with threadpool_limits(1, user_api="blas"):
-        main()
+def repeated(work: Callable[..., None], firsts: np.ndarray, v: np.ndarray, out: np.ndarray) -> Callable[[], None]:
+    """`work` with each of `firsts`."""
+
+    def calls() -> None:
+        for first in firsts:
+            work(first, v, out)
+
+    return calls

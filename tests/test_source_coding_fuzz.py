@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,6 +119,7 @@ def test_no_index_is_out_of_range(tmp_path):
     """The fuzzer again with Numba's bounds checks, which the compiled loops otherwise do without."""
     environment = os.environ | {"NUMBA_BOUNDSCHECK": "1", "SIMLAB_CACHE_DIR": str(tmp_path)}
     tests = [f"{__file__}::{test}" for test in ("test_altered_streams", "test_random_bytes", "test_every_cut")]
+    tests += [f"{Path(__file__).with_name('test_source_coding.py')}::test_rows_are_counted_as_the_encoder_counts"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stdout
