@@ -22,6 +22,10 @@ METHODS = [
     simlab.D2(lr=0.02),
     simlab.D2DmSGD(lr=0.02),
     simlab.DecentLaM(lr=0.02),
+    simlab.ProximalDSGD(lr=0.02, l1=0.01),
+    simlab.ChocoSGD(lr=0.02, consensus_lr=0.1, compressor=simlab.compression.QSGD(8, scaled=True)),
+    simlab.ChocoSGD(lr=0.02, consensus_lr=0.1, compressor=simlab.compression.TopK(3)),
+    simlab.MalcomPSGD(lr=0.02, consensus_lr=0.1, compressor=simlab.compression.DitheredUniform(8), l1=0.01),
 ]
 
 
@@ -48,6 +52,32 @@ def test_gpu_equals_cpu(method, batch_size):
     cpu = simlab.simulate(problem, network, method, engine="numpy", **kwargs)
     np.testing.assert_allclose(gpu.x, cpu.x, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(gpu.frame["mse"], cpu.frame["mse"], rtol=1e-9)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["logistic", "network", "quadratic"])
+def test_a_sweep_on_the_gpu(kind):
+    """Settings of one method as one batch, on problems of every kind; bits are counted there too."""
+    reason = gpu_or_reason()
+    if reason:
+        pytest.skip(reason)
+    random = np.random.default_rng(2)
+    features, classes = random.standard_normal((6, 20, 5)), random.integers(0, 3, (6, 20))
+    problem = {
+        "logistic": lambda: simlab.LogisticRegression(features, classes > 0),
+        "network": lambda: simlab.NeuralNetwork([5, 4, 3], features, classes),
+        "quadratic": lambda: simlab.Quadratic(random.uniform(0.5, 2, (6, 5)), random.standard_normal((6, 5))),
+    }[kind]()
+    methods = [simlab.DecentLaM(lr) for lr in (0.01, 0.02, 0.04)]
+    kwargs = {"steps": 30, "replicates": 2, "noise_std": 0.1, "record_every": 10}
+    network = simlab.topologies.ring(6)
+    for gpu, cpu in zip(
+        simlab.simulate(problem, network, methods, engine="cupy", **kwargs),
+        simlab.simulate(problem, network, methods, engine="numpy", **kwargs),
+        strict=True,
+    ):
+        np.testing.assert_allclose(gpu.x, cpu.x, rtol=1e-10, atol=1e-12)
+        np.testing.assert_array_equal(gpu.frame["bits"], cpu.frame["bits"])
 
 
 @pytest.mark.skipif(gpu_or_reason() is None, reason="there is a GPU, so nothing to complain of")

@@ -71,9 +71,10 @@ class ArrayEngine:
         indices = None if draws[0].indices is None else xp.asarray(np.stack([d.indices for d in draws]))  # type: ignore[misc]
         noise = None if draws[0].noise is None else xp.asarray(np.stack([d.noise for d in draws]))  # type: ignore[misc]
         dither = None if draws[0].dither is None else xp.asarray(np.stack([d.dither for d in draws]))  # type: ignore[misc]
-        sent = np.zeros((len(draws), state[0].shape[-2]), np.int64)
-        snapshots: list[Any] = []  # stay on the device until the end of the chunk
-        sent_snapshots: list[np.ndarray] = []
+        # All of these stay on the device until the end of the chunk.
+        sent = xp.zeros((len(draws), state[0].shape[-2]), dtype=xp.int64)
+        snapshots: list[Any] = []
+        sent_snapshots: list[Any] = []
         with np.errstate(all="ignore"):  # divergence is found and reported by simulate
             for k, setting in enumerate(self._settings(hyper)):
                 batch = Batch(
@@ -84,17 +85,19 @@ class ArrayEngine:
                 )
                 current = self.algorithm._replace(**setting).step(current, self.problem, self.network, batch)
                 for bits in batch.ledger or ():
-                    sent += to_host(bits)
+                    sent = sent + bits
                 if (first_step + k + 1) % every == 0:
                     snapshots.append(current[0])
-                    sent_snapshots.append(sent.copy())
+                    sent_snapshots.append(sent)
         final = type(state)(*(to_host(field) for field in current))
         none = np.empty((len(draws), 0, *state[0].shape[1:]), state[0].dtype)
         return Chunk(
             final,
             to_host(xp.stack(snapshots, axis=1)) if snapshots else none,
-            np.stack(sent_snapshots, axis=1) if snapshots else np.empty((len(draws), 0, sent.shape[1]), np.int64),
-            sent,
+            to_host(xp.stack(sent_snapshots, axis=1))
+            if snapshots
+            else np.empty((len(draws), 0, sent.shape[1]), np.int64),
+            to_host(sent),
         )
 
 
