@@ -12,7 +12,7 @@ STEPS = 50
 
 def run() -> list[Row]:
     """Ratios of compiled to CuPy time on full-batch work over many replicates, and on a large network."""
-    from simlab.engine.array import cupy_namespace
+    from simlab.engine.gpu import cupy_namespace
 
     try:
         cupy_namespace()

@@ -15,7 +15,8 @@ from simlab.metrics import measure, traffic
 from simlab.provenance import describe
 from simlab.trace import Trace
 
-REPLAYED = 2**22  # numbers in x up to which a chunk's start is kept, to find the step of a divergence
+KEPT = 2**22  # numbers in x up to which a chunk's start is kept, to find the step of a divergence
+RECORDED = 2**20  # numbers in x up to which a step on a GPU is recorded
 
 
 class Runs:
@@ -60,7 +61,7 @@ class Runs:
         self.diverged: dict[int, int] = {}
         self.messages: list[str] = []  # warnings for the caller's thread to give
         self.records: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
-        self.engine = engine_for(problem, network, algorithm, self.state, settings, threads)
+        self.engine = engine_for(problem, network, algorithm, self.graph, self.state, settings, threads)
         self._record(np.array([0]), self.state[0][:, None], self.sent[:, None])
 
     def plan(self, done: int, size: int, draws: list[Draws]) -> list[Callable[[], Any]]:
@@ -68,7 +69,7 @@ class Runs:
         if not self.active:
             return []
         # Kept to find the step at which a run diverges; of a large network the chunk has to do.
-        small = self.state[0].size <= REPLAYED
+        small = self.state[0].size <= KEPT
         before = type(self.state)(*(field.copy() for field in self.state)) if small else None
         tables = [table[done : done + size] for table in self.hyper]
         mine = [tables[run // self.settings.replicates] for run in self.active]
@@ -246,13 +247,29 @@ def traced(problem: Any, network: Any, algorithm: Any, state: Any, engine: str) 
     return dry_run(algorithm, state, problem, network)
 
 
-def engine_for(problem: Any, network: Any, algorithm: Any, state: Any, settings: Settings, threads: int) -> Any:
+def engine_for(
+    problem: Any, network: Any, algorithm: Any, graph: Graph, state: Any, settings: Settings, threads: int
+) -> Any:
     """The engine that advances the run."""
-    if settings.engine in ("numpy", "cupy"):
-        from simlab.engine.array import ArrayEngine, cupy_namespace
+    if settings.engine == "numpy":
+        from simlab.engine.array import ArrayEngine
 
-        xp = np if settings.engine == "numpy" else cupy_namespace()
-        return ArrayEngine(problem, network, algorithm, xp=xp, dtype=settings.dtype)
+        return ArrayEngine(problem, network, algorithm, xp=np, dtype=settings.dtype)
+    if settings.engine == "cupy":
+        from simlab.engine import gpu
+        from simlab.engine.array import ArrayEngine
+
+        # Of large states the kernels take longer than their launches; codes of messages count bits on the host.
+        pays = graph.outputs and not graph.compressors and state[0].size <= RECORDED
+        return ArrayEngine(
+            problem,
+            network,
+            algorithm,
+            xp=gpu.cupy_namespace(),
+            dtype=settings.dtype,
+            stream=gpu.new_stream(),
+            record=gpu.cuda_graph if pays else None,
+        )
     from simlab.engine.compiled import CompiledEngine
 
     return CompiledEngine(

@@ -209,7 +209,8 @@ def next_size(chunk: tuple[int, float], last: tuple[int, float]) -> int:
     size, seconds = chunk
     shared = size >= 4 * last[0] and seconds < 2 * last[1]
     room = CHUNK_SECONDS / 2 / max(seconds, 1e-9)
-    return int(size * min(16.0, max(room, 4.0 if shared else 1.0)))
+    growth = min(16.0, max(room, 4.0 if shared else 1.0))
+    return int(size * growth) if growth >= 2 else size
 
 
 def _draw(stream: Stream, size: int, compressions: int, problem: Any, settings: Settings) -> Draws:

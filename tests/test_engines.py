@@ -13,7 +13,10 @@ from hypothesis import given, settings, strategies as st
 
 import simlab
 from simlab import inputs, simulation
-from simlab.engine import compiled
+from simlab.engine import compiled, graph
+from simlab.engine.array import ArrayEngine
+from simlab.engine.streams import Draws
+from simlab.inputs import hyperparameters
 from simlab.operations import Batch, gradient, mix, zeros_like
 from tests import strategies
 
@@ -110,6 +113,54 @@ def test_steps_run_on_the_array_api(name: str, kind: str, data: st.DataObject) -
         np.testing.assert_allclose(np.from_dlpack(b), a, rtol=1e-12, atol=1e-12 * np.abs(a).max(), err_msg=field)
 
 
+# What CuPy runs, on arrays that allow no more than the standard: step by step, and replayed from a recording.
+
+
+def recorded(body: Any) -> Any:
+    """As `gpu.cuda_graph`: called before it is replayed."""
+    body()
+    body()
+    return body
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize("name", strategies.NAMES)
+@pytest.mark.parametrize("single", [False, True])
+def test_array_engine_on_the_array_api(name: str, sampled: bool, single: bool) -> None:
+    random = np.random.default_rng(3)
+    problem = strategies.objective("least_squares", 6, 4, 9, random).problem
+    method, steps, runs = strategies.method(name, 0.1, 0.9), 11, 3
+    dtype = np.dtype(np.float32 if single else np.float64)
+    state = method.init(random.standard_normal((runs, 6, 4)).astype(dtype))
+    compressions = len(graph.trace(method, state).compressors)
+    draws = [
+        Draws(
+            random.integers(0, 9, (steps, 6, 2), dtype=np.int32) if sampled else None,
+            random.standard_normal((steps, 6, 4)).astype(dtype),
+            random.random((steps, compressions, 6, 4), np.float32) if compressions else None,
+        )
+        for _ in range(runs)
+    ]
+    table = np.array(hyperparameters(method, steps))
+    for hyper in ([table] * runs, [table / (1 + 0.1 * r) for r in range(runs)]):
+        expected, *others = (
+            ArrayEngine(problem, SETTING.network, method, xp=xp, dtype=dtype, record=record)
+            .plan(state, hyper, draws, 5, 3)
+            .run()
+            for xp, record in (
+                (np, None),
+                (array_api_strict, None),
+                *([] if compressions else [(np, recorded), (array_api_strict, recorded)]),
+            )
+        )
+        assert expected.snapshots.shape == (runs, 4, 6, 4)
+        for chunk in others:
+            scale = np.abs(expected.snapshots).max() * (1e-5 if single else 1e-12)
+            for one, two in zip((*chunk.state, *chunk[1:]), (*expected.state, *expected[1:]), strict=True):
+                assert one.dtype == two.dtype
+                np.testing.assert_allclose(one, two, rtol=0, atol=scale)
+
+
 # The sample path depends on the seed alone.
 
 
@@ -146,8 +197,6 @@ SETTING = strategies.Setting(
 
 @pytest.mark.parametrize("engine", ["compiled", "numpy"])
 def test_draws_do_not_depend_on_how_they_are_run(engine: str) -> None:
-    from simlab.engine.array import ArrayEngine
-
     engine_class = {"compiled": compiled.CompiledEngine, "numpy": ArrayEngine}[engine]
     method = simlab.DecentLaM(0.1, 0.9)
     paths, states, chunks = [], [], []

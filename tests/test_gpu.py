@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import simlab
-from simlab.engine.array import cupy_namespace
+from simlab.engine.gpu import cupy_namespace
 
 METHODS = [
     simlab.PmSGD(lr=0.02),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from simlab.engine.chunk import Chunk, Plan
 from simlab.engine.graph import numeric_fields
 from simlab.engine.streams import Draws
 from simlab.operations import Batch
+
+FEWEST = 8  # steps from which a recording pays
 
 
 class ArrayEngine:
@@ -24,12 +27,31 @@ class ArrayEngine:
         Where states live.
     dtype : numpy dtype
         Precision of states.
+    stream : context manager, optional
+        Within which all work is done.
+    record : function, optional
+        Turns a function of no arguments, which does the same work on the same arrays at each call, into one that does
+        it with less overhead, see `gpu.cuda_graph`; it may call the function a few times. Only for steps that can be
+        traced and compress nothing.
     """
 
-    def __init__(self, problem: Any, network: Any, algorithm: Any, *, xp: Any, dtype: np.dtype) -> None:
+    def __init__(
+        self,
+        problem: Any,
+        network: Any,
+        algorithm: Any,
+        *,
+        xp: Any,
+        dtype: np.dtype,
+        stream: AbstractContextManager[Any] | None = None,
+        record: Callable[[Callable[[], None]], Callable[[], None]] | None = None,
+    ) -> None:
         self.xp = xp
         self.dtype = getattr(xp, np.dtype(dtype).name)
-        self.problem = problem.convert(xp, self.dtype)
+        self.stream: AbstractContextManager[Any] = nullcontext() if stream is None else stream
+        self.record = record
+        with self.stream:
+            self.problem = problem.convert(xp, self.dtype)
         self.network, self.algorithm = network, algorithm
         self.names = numeric_fields(algorithm)
 
@@ -54,76 +76,82 @@ class ArrayEngine:
         Plan
         """
         chunks: list[Chunk] = []
-        return Plan([lambda: chunks.append(self._advance(state, hyper, draws, first_step, every))], lambda: chunks[0])
 
-    def _settings(self, hyper: list[np.ndarray]) -> Iterator[dict[str, Any]]:
-        """The hyperparameters at each step: numbers, or arrays (R, 1, 1) where the runs differ in them."""
-        if all(table is hyper[0] for table in hyper):
-            values = iter(hyper[0].tolist())
-        else:
-            table = np.stack(hyper, axis=-1)[..., None, None]  # (K, H, R, 1, 1)
-            values = ([self.xp.asarray(value, dtype=self.dtype) for value in row] for row in table)
-        return (dict(zip(self.names, row, strict=True)) for row in values)
+        def job() -> None:
+            # Divergence is found and reported by simulate.
+            with self.stream, np.errstate(all="ignore"):
+                chunks.append(self._advance(state, hyper, draws, first_step, every))
+
+        return Plan([job], lambda: chunks[0])
 
     def _advance(self, state: Any, hyper: list[np.ndarray], draws: list[Draws], first_step: int, every: int) -> Chunk:
         xp = self.xp
-        current = type(state)(*(xp.asarray(field, dtype=self.dtype, copy=True) for field in state))
-        indices = None if draws[0].indices is None else xp.asarray(np.stack([d.indices for d in draws]))  # type: ignore[misc]
-        noise = None if draws[0].noise is None else xp.asarray(np.stack([d.noise for d in draws]))  # type: ignore[misc]
-        dither = None if draws[0].dither is None else xp.asarray(np.stack([d.dither for d in draws]))  # type: ignore[misc]
-        # All of these stay on the device until the end of the chunk.
-        sent = xp.zeros((len(draws), state[0].shape[-2]), dtype=xp.int64)
-        snapshots: list[Any] = []
+        random = [None if drawn[0] is None else xp.asarray(np.stack(drawn)) for drawn in zip(*draws, strict=True)]
+        start = type(state)(*(xp.asarray(field, dtype=self.dtype, copy=True) for field in state))
+        advance = self._one_by_one if self.record is None or len(hyper[0]) < FEWEST else self._replayed
+        snapshots: list[Any] = []  # stay on the device until the end of the chunk
         sent_snapshots: list[Any] = []
-        with np.errstate(all="ignore"):  # divergence is found and reported by simulate
-            for k, setting in enumerate(self._settings(hyper)):
-                batch = Batch(
-                    None if indices is None else indices[:, k, ...],
-                    None if noise is None else noise[:, k, ...],
-                    None if dither is None else dither[:, k, ...],
-                    [],
-                )
-                current = self.algorithm._replace(**setting).step(current, self.problem, self.network, batch)
-                for bits in batch.ledger or ():
-                    sent = sent + bits
-                if (first_step + k + 1) % every == 0:
-                    snapshots.append(current[0])
-                    sent_snapshots.append(sent)
-        final = type(state)(*(to_host(field) for field in current))
-        none = np.empty((len(draws), 0, *state[0].shape[1:]), state[0].dtype)
+        for k, (current, sent) in enumerate(advance(start, hyper, random)):
+            if (first_step + k + 1) % every == 0:
+                snapshots.append(xp.asarray(current[0], copy=True))
+                sent_snapshots.append(sent)
+        shape = start[0].shape
         return Chunk(
-            final,
-            to_host(xp.stack(snapshots, axis=1)) if snapshots else none,
-            to_host(xp.stack(sent_snapshots, axis=1))
-            if snapshots
-            else np.empty((len(draws), 0, sent.shape[1]), np.int64),
+            type(state)(*(to_host(field) for field in current)),
+            to_host(xp.stack(snapshots, axis=1)) if snapshots else np.empty((shape[0], 0, *shape[1:]), state[0].dtype),
+            to_host(xp.stack(sent_snapshots, axis=1)) if snapshots else np.empty((shape[0], 0, shape[1]), np.int64),
             to_host(sent),
         )
 
+    def _one_by_one(self, current: Any, hyper: list[np.ndarray], random: list[Any]) -> Iterator[tuple[Any, Any]]:
+        """State and bits sent after each step."""
+        xp = self.xp
+        sent = xp.zeros(current[0].shape[:-1], dtype=xp.int64)
+        if all(table is hyper[0] for table in hyper):
+            settings = iter(hyper[0].tolist())
+        else:
+            table = self._table(hyper)
+            settings = ([table[k, h, ...] for h in range(table.shape[1])] for k in range(table.shape[0]))
+        for k, setting in enumerate(settings):
+            batch = Batch(*(None if drawn is None else drawn[:, k, ...] for drawn in random))._replace(ledger=[])
+            current = self._step(current, setting, batch)
+            for bits in batch.ledger or ():
+                sent = sent + xp.asarray(bits)
+            yield current, sent
 
-def cupy_namespace() -> Any:
-    """CuPy's array namespace, if there is a GPU that it can use.
+    def _replayed(self, start: Any, hyper: list[np.ndarray], random: list[Any]) -> Iterator[tuple[Any, Any]]:
+        """The same by a recording of one step, which finds its random numbers by a counter on the device."""
+        xp = self.xp
+        assert self.record is not None
+        table = self._table(hyper[:1] if all(each is hyper[0] for each in hyper) else hyper)
+        state = type(start)(*(xp.asarray(field, copy=True) for field in start))
+        counter = xp.zeros(1, dtype=xp.int64)
 
-    Raises
-    ------
-    RuntimeError
-        Without CuPy or a GPU; the message says what to install.
-    """
-    try:
-        import cupy
-        from array_api_compat import cupy as namespace
-    except ImportError as error:
-        raise RuntimeError(
-            f"engine = 'cupy' needs CuPy, which cannot be imported ({error}); "
-            "install it with pip install 'simlab[gpu]', or use engine='compiled'"
-        ) from None
-    try:
-        devices = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise RuntimeError(f"engine = 'cupy' finds no usable GPU ({error}); use engine='compiled'") from None
-    if not devices:
-        raise RuntimeError("engine = 'cupy' finds no GPU; use engine='compiled'")
-    return namespace
+        def body() -> None:
+            batch = Batch(*(None if drawn is None else xp.take(drawn, counter, axis=1)[:, 0, ...] for drawn in random))
+            setting = xp.take(table, counter, axis=0)[0, ...]
+            new = self._step(state, [setting[h, ...] for h in range(setting.shape[0])], batch)
+            # A new field may be an old one, which must be read before it is overwritten.
+            for field, value in zip(state, [xp.asarray(value, copy=True) for value in new], strict=True):
+                field[...] = value
+            counter[...] = counter + 1
+
+        replay = self.record(body)
+        for field, value in zip(state, start, strict=True):
+            field[...] = value
+        counter[...] = 0
+        sent = xp.zeros(start[0].shape[:-1], dtype=xp.int64)
+        for _ in range(table.shape[0]):
+            replay()
+            yield state, sent
+
+    def _table(self, hyper: list[np.ndarray]) -> Any:
+        """The hyperparameters of each run at each step: (K, H, R, 1, 1)."""
+        return self.xp.asarray(np.stack(hyper, axis=-1)[..., None, None], dtype=self.dtype)
+
+    def _step(self, state: Any, setting: list[Any], batch: Batch) -> Any:
+        method = self.algorithm._replace(**dict(zip(self.names, setting, strict=True)))
+        return method.step(state, self.problem, self.network, batch)
 
 
 def to_host(x: Any) -> np.ndarray:

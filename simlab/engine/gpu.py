@@ -1,0 +1,66 @@
+"""CuPy: its array namespace, and steps recorded as CUDA graphs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+
+def cupy_namespace() -> Any:
+    """CuPy's array namespace, if there is a GPU that it can use.
+
+    Raises
+    ------
+    RuntimeError
+        Without CuPy or a GPU; the message says what to install.
+    """
+    try:
+        import cupy
+        from array_api_compat import cupy as namespace
+    except ImportError as error:
+        raise RuntimeError(
+            f"engine = 'cupy' needs CuPy, which cannot be imported ({error}); "
+            "install it with pip install 'simlab[gpu]', or use engine='compiled'"
+        ) from None
+    try:
+        devices = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise RuntimeError(f"engine = 'cupy' finds no usable GPU ({error}); use engine='compiled'") from None
+    if not devices:
+        raise RuntimeError("engine = 'cupy' finds no GPU; use engine='compiled'")
+    return namespace
+
+
+def new_stream() -> Any:
+    """A stream of its own: work on the default stream cannot be recorded."""
+    import cupy
+
+    return cupy.cuda.Stream(non_blocking=True)
+
+
+def cuda_graph(body: Callable[[], None]) -> Callable[[], None]:
+    """`body`, which does the same work on the same arrays at each call, as one launch of a CUDA graph.
+
+    It is called once to compile its kernels and to fill a memory pool, and once more on the current stream to be
+    recorded. Memory that it allocates belongs to the graph, from a pool that nothing else uses.
+    """
+    import cupy
+
+    stream, pool = cupy.cuda.get_current_stream(), cupy.cuda.MemoryPool()
+    try:
+        with cupy.cuda.using_allocator(pool.malloc):
+            body()
+            stream.begin_capture()
+            try:
+                body()
+            finally:
+                graph = stream.end_capture()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        warnings.warn(f"the step cannot be recorded as a CUDA graph ({error}); it runs kernel by kernel", stacklevel=2)
+        return body
+
+    def replay(kept: Any = pool) -> None:
+        graph.launch(stream=stream)
+
+    return replay
