@@ -5,11 +5,14 @@ The GPU tests run with `pytest -m gpu`; where CuPy finds no device they are skip
 
 from __future__ import annotations
 
+import contextlib
+import sys
+
 import numpy as np
 import pytest
 
 import simlab
-from simlab.engine.gpu import cupy_namespace
+from simlab.engine import gpu
 
 METHODS = [
     simlab.PmSGD(lr=0.02),
@@ -32,7 +35,7 @@ METHODS = [
 def gpu_or_reason() -> str | None:
     """Why there is no usable GPU; None if there is one."""
     try:
-        cupy_namespace()
+        gpu.cupy_namespace()
     except RuntimeError as reason:
         return str(reason)
     return None
@@ -48,10 +51,10 @@ def test_gpu_equals_cpu(method, batch_size):
     problem = simlab.LeastSquares.synthetic(n_nodes=12, n_samples=30, dim=7, seed=3)
     network = simlab.topologies.grid(12, lazy=True)
     kwargs = {"steps": 40, "replicates": 3, "batch_size": batch_size, "noise_std": 0.1, "record_every": 10}
-    gpu = simlab.simulate(problem, network, method, engine="cupy", **kwargs)
-    cpu = simlab.simulate(problem, network, method, engine="numpy", **kwargs)
-    np.testing.assert_allclose(gpu.x, cpu.x, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(gpu.frame["mse"], cpu.frame["mse"], rtol=1e-9)
+    device = simlab.simulate(problem, network, method, engine="cupy", **kwargs)
+    host = simlab.simulate(problem, network, method, engine="numpy", **kwargs)
+    np.testing.assert_allclose(device.x, host.x, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(device.frame["mse"], host.frame["mse"], rtol=1e-9)
 
 
 @pytest.mark.gpu
@@ -71,13 +74,13 @@ def test_a_sweep_on_the_gpu(kind):
     methods = [simlab.DecentLaM(lr) for lr in (0.01, 0.02, 0.04)]
     kwargs = {"steps": 30, "replicates": 2, "noise_std": 0.1, "record_every": 10}
     network = simlab.topologies.ring(6)
-    for gpu, cpu in zip(
+    for device, host in zip(
         simlab.simulate(problem, network, methods, engine="cupy", **kwargs),
         simlab.simulate(problem, network, methods, engine="numpy", **kwargs),
         strict=True,
     ):
-        np.testing.assert_allclose(gpu.x, cpu.x, rtol=1e-10, atol=1e-12)
-        np.testing.assert_array_equal(gpu.frame["bits"], cpu.frame["bits"])
+        np.testing.assert_allclose(device.x, host.x, rtol=1e-10, atol=1e-12)
+        np.testing.assert_array_equal(device.frame["bits"], host.frame["bits"])
 
 
 @pytest.mark.skipif(gpu_or_reason() is None, reason="there is a GPU, so nothing to complain of")
@@ -85,3 +88,62 @@ def test_without_a_gpu_the_error_says_what_to_do():
     problem = simlab.LeastSquares.synthetic(n_nodes=4, n_samples=5, dim=2)
     with pytest.raises(RuntimeError, match=r"engine = 'cupy'.*use engine='compiled'"):
         simlab.simulate(problem, simlab.topologies.ring(4), simlab.DSGD(lr=0.1), steps=1, engine="cupy")
+
+
+class Recorder:
+    """The part of CuPy that records graphs, without a GPU: within a capture, what is called is kept, not counted."""
+
+    class CUDARuntimeError(RuntimeError):
+        pass
+
+    def __init__(self, fails: bool = False) -> None:
+        self.calls: list[str] = []
+        self.fails = fails
+        self.cuda = self.runtime = self
+        self.launched = 0
+
+    def get_current_stream(self) -> Recorder:
+        return self
+
+    def MemoryPool(self) -> Recorder:
+        return self
+
+    def malloc(self) -> None: ...
+
+    def using_allocator(self, malloc: object) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def begin_capture(self) -> None:
+        self.calls.append("begin")
+
+    def end_capture(self) -> Recorder:
+        self.calls.append("end")
+        if self.fails:
+            raise self.CUDARuntimeError("operation not permitted when stream is capturing")
+        return self
+
+    def launch(self, stream: Recorder) -> None:
+        assert stream is self
+        self.launched += 1
+
+
+def test_a_recording_is_made_after_a_first_call(monkeypatch):
+    cupy = Recorder()
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    replay = gpu.cuda_graph(lambda: cupy.calls.append("body"))
+    assert cupy.calls == ["body", "begin", "body", "end"]
+    replay()
+    replay()
+    assert cupy.launched == 2 and cupy.calls.count("body") == 2
+
+
+def test_what_cannot_be_recorded_runs_as_it_is(monkeypatch):
+    cupy = Recorder(fails=True)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+
+    def body() -> None:
+        cupy.calls.append("body")
+
+    with pytest.warns(UserWarning, match=r"cannot be recorded as a CUDA graph \(operation not permitted"):
+        assert gpu.cuda_graph(body) is body
+    assert cupy.calls == ["body", "begin", "body", "end"]
