@@ -139,14 +139,19 @@ class Runs:
         self.diverged[run] = done + bad
         usable = steps <= done + good
         self._record(steps[usable], snapshots[None, usable], sent[None, usable], [run])
-        adviser = "theory.stability_limit for the largest stable one"
-        if self.settings.batch_size is not None:
-            adviser = "theory.predict(..., batch_size=...) whether the mini-batches are stable"
         when = f"at step {done + bad}" if before is not None else f"between steps {done + 1} and {done + bad}"
         self.messages.append(
-            f"{self.labels[setting]} diverged {when} (replicate {replicate}); its trace ends before. "
-            f"Use a smaller lr, or ask {adviser}"
+            f"{self.labels[setting]} diverged {when} (replicate {replicate}); its trace ends before. {self._remedy()}"
         )
+
+    def _remedy(self) -> str:
+        """What to do about a divergence."""
+        smaller = " or ".join(f"a smaller {name}" for name in ("lr", "consensus_lr") if name in self.graph.hyper)
+        if "lr" not in self.graph.hyper or self.graph.compressors:
+            return f"Use {smaller or 'smaller steps'}"
+        if self.settings.batch_size is not None:
+            return f"Use {smaller}, or ask theory.predict(..., batch_size=...) whether the mini-batches are stable"
+        return f"Use {smaller}, or ask theory.stability_limit for the largest stable one"
 
     def _record(
         self, steps: np.ndarray, snapshots: np.ndarray, sent: np.ndarray, runs: list[int] | None = None

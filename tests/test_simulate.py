@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import math
+import re
 import threading
 import warnings
 from typing import Any, NamedTuple
@@ -353,6 +354,24 @@ def test_divergence_at_the_very_last_step(engine: str) -> None:
     before = run(simlab.DSGD(60.0), steps=last - 1, x0=np.ones(3), engine=engine)  # and warns of nothing
     np.testing.assert_array_equal(before.x, trace.x)
     assert before.frame.equals(trace.frame)
+
+
+TOP = simlab.compression.TopK(1)
+
+
+@pytest.mark.parametrize(
+    ("method", "choices", "remedy"),
+    [
+        (simlab.DSGD(60.0), {}, "Use a smaller lr, or ask theory.stability_limit"),
+        (simlab.DSGD(60.0), {"batch_size": 2}, "Use a smaller lr, or ask theory.predict(..., batch_size=...)"),
+        (simlab.ChocoGossip(1.0, TOP), {}, "Use a smaller consensus_lr"),
+        (simlab.ChocoSGD(60.0, 1.0, TOP), {}, "Use a smaller lr or a smaller consensus_lr"),
+    ],
+)
+def test_divergence_names_what_to_change(method: Any, choices: dict[str, Any], remedy: str) -> None:
+    x0 = np.random.default_rng(0).standard_normal((5, 3))
+    with pytest.warns(RuntimeWarning, match=re.escape(f"its trace ends before. {remedy}") + "(?! or)"):
+        run(method, steps=20_000, record_every=20_000, x0=x0, engine="compiled", **choices)
 
 
 def test_divergence_stops_early() -> None:

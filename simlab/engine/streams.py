@@ -58,4 +58,4 @@ class Stream:
         """Uniform numbers on [0, 1) for each compression of a step: (steps, compressions, n, d) float32."""
         shape = (steps, n_nodes, dim)
         planes = [self._generator(len(PURPOSES) + c).random(shape, np.float32) for c in range(compressions)]
-        return np.stack(planes, axis=1)
+        return planes[0][:, None] if compressions == 1 else np.stack(planes, axis=1)  # a copy takes as long as the draw
