@@ -15,7 +15,7 @@ test: lint             ## style, types and the fast tests
 	$(RUN) pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-slow: $(STAMP)    ## the tests marked slow
-	$(RUN) pytest -m slow
+	$(RUN) pytest -m slow -n auto --maxprocesses 4 --dist worksteal --durations 15
 
 lint: $(STAMP)         ## style and types
 	$(RUN) ruff check
