@@ -58,6 +58,9 @@ LOOKS = {
     "QGDmSGD": Look("#7A5195", "X", (0, (8, 2, 2, 2))),
     "D2": Look("#8C6D1F", "<", (0, (1, 1, 4, 1))),
     "D2DmSGD": Look("#666666", ">", (0, (3, 3)), open=True),
+    "EXTRA": Look("#A50F15", "H", (0, (6, 1, 1, 1))),
+    "GradientTracking": Look("#08519C", "8", (0, (1, 1))),
+    "NIDS": Look("#31A354", "D", (0, (9, 3)), open=True),
     # The composite and compressed family, which shares no picture with the lower half above.
     "ProximalDSGD": Look("#0072B2", "h", (0, (6, 2))),
     "ChocoSGD": Look("#E69F00", "p", (0, (4, 1.5, 1, 1.5))),

@@ -9,6 +9,8 @@ from . import (
 from .algorithms import (
     D2 as D2,
     DSGD as DSGD,
+    EXTRA as EXTRA,
+    NIDS as NIDS,
     AWCDmSGD as AWCDmSGD,
     ChocoGossip as ChocoGossip,
     ChocoSGD as ChocoSGD,
@@ -16,6 +18,7 @@ from .algorithms import (
     DADmSGD as DADmSGD,
     DecentLaM as DecentLaM,
     DmSGD as DmSGD,
+    GradientTracking as GradientTracking,
     MalcomPSGD as MalcomPSGD,
     PmSGD as PmSGD,
     ProximalDSGD as ProximalDSGD,

@@ -128,10 +128,16 @@ def methods(lr: Any, momentum: Any) -> list[Any]:
         simlab.D2(lr),
         simlab.D2DmSGD(lr, momentum),
         simlab.DecentLaM(lr, momentum),
+        simlab.EXTRA(lr),
+        simlab.GradientTracking(lr),
+        simlab.NIDS(lr),
     ]
 
 
-NAMES = ("PmSGD", "DSGD-atc", "DSGD-cta", "DmSGD", "AWCDmSGD", "DADmSGD", "QGDmSGD", "D2", "D2DmSGD", "DecentLaM")
+NAMES = (
+    *("PmSGD", "DSGD-atc", "DSGD-cta", "DmSGD", "AWCDmSGD", "DADmSGD", "QGDmSGD", "D2", "D2DmSGD", "DecentLaM"),
+    *("EXTRA", "GradientTracking", "NIDS"),
+)
 
 
 def method(name: str, lr: Any, momentum: Any) -> Any:

@@ -120,6 +120,18 @@ def test_proximal_methods_find_the_minimizer(compressor):
     assert wrong.frame.stationarity.iloc[-1] > 1e-3
 
 
+@pytest.mark.parametrize("engine", ["numpy", "compiled"])
+def test_nids_finds_the_minimizer_of_different_objectives(engine):
+    """By a step size that depends on the nodes alone, where the plain proximal method stops elsewhere."""
+    problem = simlab.LeastSquares.synthetic(6, 40, 5, heterogeneity=2.0, seed=2).with_l1(0.3)
+    assert 0 < np.count_nonzero(problem.minimizer) < 5
+    network = simlab.topologies.ring(6)
+    lr = 1 / problem.smoothness
+    options = {"steps": 3000, "record_every": 3000, "engine": engine, "progress": False}
+    assert simlab.simulate(problem, network, simlab.NIDS(lr, 0.3), **options).frame.mse.iloc[-1] < 1e-20
+    assert simlab.simulate(problem, network, simlab.ProximalDSGD(lr, 0.3), **options).frame.mse.iloc[-1] > 1e-3
+
+
 @pytest.mark.parametrize(("l1", "error"), [(-0.1, ValueError), (np.nan, ValueError), ("0.1", TypeError)])
 def test_weights_that_are_none(l1, error):
     with pytest.raises(error, match="l1 ="):

@@ -30,7 +30,7 @@ def test_own_method_is_simulated_predicted_and_verified():
     names = {"__name__": "own_method"}
     exec(compile(script(page), str(page), "exec"), names)
     trace, prediction = names["trace"], names["prediction"]
-    assert trace.frame["mse"].iloc[-1] < 1e-20  # gradient tracking has no bias
+    assert trace.frame["mse"].iloc[-1] < 1e-20  # exact diffusion has no bias
     assert prediction.stable and prediction.bias < 1e-20
     late = trace.frame["mse"][(trace.frame["mse"] > 1e-18) & (trace.frame["step"] > 300)]
     measured = (late.iloc[-1] / late.iloc[0]) ** (1 / (2 * 20 * (len(late) - 1)))

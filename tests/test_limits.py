@@ -23,6 +23,9 @@ TRANSFER: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "D2": lambda w, beta: 0 * w,
     "D2DmSGD": lambda w, beta: 0 * w,
     "DecentLaM": lambda w, beta: w / (1 - w),
+    "EXTRA": lambda w, beta: 0 * w,
+    "GradientTracking": lambda w, beta: 0 * w,
+    "NIDS": lambda w, beta: 0 * w,
 }
 LR = 0.02
 BETAS = (0.5, 0.8, 0.9)

@@ -110,6 +110,46 @@ def corrected(x: list[Row], g: Gradient, w: np.ndarray, lr: LearningRate, beta: 
     return x
 
 
+def extra(x: list[Row], g: Gradient, w: np.ndarray, lr: LearningRate, beta: float) -> list[Row]:
+    """Summed from the start, each disagreement over twice the step size at that time."""
+    past = [0 * row for row in x]
+    for k in range(STEPS):
+        combined = mixed(w, x)
+        now = [(x[i] - combined[i]) / (2 * lr(k)) for i in range(len(x))]
+        x, past = (
+            [combined[i] - lr(k) * g(k, i, x[i]) - lr(k) * past[i] for i in range(len(x))],
+            [past[i] + now[i] for i in range(len(x))],
+        )
+    return x
+
+
+def extra_second_form(x: list[Row], g: Gradient, w: np.ndarray, lr: LearningRate, beta: float) -> list[Row]:
+    """As published: X1 = W X0 - gamma G0, then X+ = X + W X - V X- - gamma (G - G-)."""
+    n, v = len(x), (np.eye(len(x)) + w) / 2
+    last = [g(0, i, x[i]) for i in range(n)]
+    combined = mixed(w, x)
+    old, x = x, [combined[i] - lr(0) * last[i] for i in range(n)]
+    for k in range(1, STEPS):
+        before, last = last, [g(k, i, x[i]) for i in range(n)]
+        combined, lagged = mixed(w, x), mixed(v, old)
+        old, x = x, [x[i] + combined[i] - lagged[i] - lr(k) * (last[i] - before[i]) for i in range(n)]
+    return x
+
+
+def gradient_tracking(x: list[Row], g: Gradient, w: np.ndarray, lr: LearningRate, beta: float) -> list[Row]:
+    n, y, last = len(x), [0 * row for row in x], [0 * row for row in x]
+    for k in range(STEPS):
+        before, last = last, [g(k, i, x[i]) for i in range(n)]
+        y = mixed(w, [y[i] + last[i] - before[i] for i in range(n)])
+        x = mixed(w, [x[i] - lr(k) * y[i] for i in range(n)])
+    return x
+
+
+def nids(x: list[Row], g: Gradient, w: np.ndarray, lr: LearningRate, beta: float) -> list[Row]:
+    """Without an l1 term: D2 with (I + W)/2."""
+    return corrected(x, g, (np.eye(len(x)) + w) / 2, lr, 0.0)
+
+
 def decentlam(x: list[Row], g: Gradient, w: np.ndarray, lr: LearningRate, beta: float) -> list[Row]:
     n, m = len(x), [0 * row for row in x]
     for k in range(STEPS):
@@ -140,7 +180,10 @@ def dmsgd_second_form(x: list[Row], g: Gradient, w: np.ndarray, lr: LearningRate
 FORMULAS = dict(
     zip(
         strategies.NAMES,
-        [pmsgd, dsgd_atc, dsgd_cta, dmsgd, awc_dmsgd, da_dmsgd, qg_dmsgd, d2, corrected, decentlam],
+        (
+            *(pmsgd, dsgd_atc, dsgd_cta, dmsgd, awc_dmsgd, da_dmsgd, qg_dmsgd, d2, corrected, decentlam),
+            *(extra, gradient_tracking, nids),
+        ),
         strict=True,
     )
 )
@@ -241,12 +284,13 @@ def test_changing_step_size(name: str, schedule: str, setting: strategies.Settin
 
 
 @given(setting=strategies.settings("least_squares"))
-def test_decentlam_is_dmsgd_but_for_one_w(setting: strategies.Setting) -> None:
-    """X+ = W(X - gamma G) + beta (X - X-) and DmSGD's beta (X - W X-), at a constant step size."""
+def test_other_forms_of_the_same_method(setting: strategies.Setting) -> None:
+    """X+ = W(X - gamma G) + beta (X - X-) and DmSGD's beta (X - W X-), at a constant step size; EXTRA as published."""
     gradient, weights = stochastic_gradient(setting, True, True), dense(setting.network)
     for method, formula in (
         (simlab.DecentLaM(setting.lr, setting.momentum), decentlam_second_form),
         (simlab.DmSGD(setting.lr, setting.momentum), dmsgd_second_form),
+        (simlab.EXTRA(setting.lr), extra_second_form),
     ):
         expected = formula(list(setting.x0), gradient, weights, lambda k: setting.lr, setting.momentum)
         assert_close(simulated(setting, method, "numpy", sampled=True, noisy=True)[0], expected)

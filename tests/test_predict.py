@@ -30,6 +30,9 @@ METHODS = [
     simlab.D2(0.1),
     simlab.D2DmSGD(0.05, 0.5),
     simlab.DecentLaM(0.05, 0.5),
+    simlab.EXTRA(0.1),
+    simlab.GradientTracking(0.1),
+    simlab.NIDS(0.1),
 ]
 
 
@@ -81,9 +84,7 @@ def measured_rate(problem, network, method):
     for blocks in (10 * 2**j for j in range(12)):  # until the other modes are forgotten, however near
         for _ in range(blocks):
             state = type(state)(*(field / np.max(np.abs(state.x)) for field in state))
-            if isinstance(method, simlab.D2 | simlab.D2DmSGD):  # they conserve this zero, rounding does not
-                extra = np.mean(state.x - state.x_previous + state.update, axis=0)
-                state = state._replace(x_previous=state.x_previous + extra)
+            state = restored(state)
             xs = []
             for _ in range(12):
                 state = method.step(state, still, network, Batch())
@@ -94,6 +95,19 @@ def measured_rate(problem, network, method):
         if len(estimates) > 2 and np.ptp(estimates[-3:]) < 1e-11:
             return estimates[-1]
     raise AssertionError(f"two modes are too near to be told apart: {estimates}")
+
+
+def restored(state):
+    """`state` with the zeros that its method conserves, and rounding does not."""
+    match state._fields:
+        case ("x", "y"):  # EXTRA
+            return state._replace(y=state.y - np.mean(state.y, axis=0))
+        case ("x", "y", "g"):  # gradient tracking
+            return state._replace(y=state.y + np.mean(state.g - state.y, axis=0))
+        case ("x", "x_previous", *_):  # D2 and its kin
+            extra = np.mean(state.x - state.x_previous + state.update, axis=0)
+            return state._replace(x_previous=state.x_previous + extra)
+    return state
 
 
 @every_method

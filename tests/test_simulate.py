@@ -91,7 +91,10 @@ def test_metrics_are_their_formulas(engine: str) -> None:
         ("D2", 3 * 2, 4 * 2),
         ("D2DmSGD", 3 * 2, 4 * 2),
         ("DecentLaM", 3 * 2, 4 * 2),
+        ("EXTRA", 3 * 2, 4 * 2),
+        ("NIDS", 3 * 2, 4 * 2),
         ("DADmSGD", 2 * 3 * 2, 2 * 4 * 2),  # parameters and buffer
+        ("GradientTracking", 2 * 3 * 2, 2 * 4 * 2),
         # A ring all-reduce: 2 (n - 1) rounds, in each every node sends d/n numbers to one neighbour.
         ("PmSGD", 2 * 2 * 2, 2 * 2 * 2),
     ],
@@ -393,6 +396,7 @@ def test_interruption_keeps_what_was_recorded(engine: str, engine_class: type, m
     algorithms = [simlab.DSGD(0.1), simlab.DecentLaM(0.1)]
     choices = {"steps": 4000, "record_every": 3, "noise_std": 0.1, "replicates": 2, "engine": engine}
     whole = run(algorithms, **choices)
+    monkeypatch.setattr(simulation, "next_size", lambda chunk, last: 5)  # chunks of 1, 5, 5, ... steps
     plan, calls = engine_class.plan, []
 
     def interrupted(self: Any, *arguments: Any) -> Any:

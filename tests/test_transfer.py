@@ -14,7 +14,7 @@ from simlab.operations import gradient, mix
 from tests import strategies
 from theory import transfer
 
-WITHOUT_BIAS = ("PmSGD", "D2", "D2DmSGD")
+WITHOUT_BIAS = ("PmSGD", "D2", "D2DmSGD", "EXTRA", "GradientTracking", "NIDS")
 
 
 def random_network(seed: int, n_nodes: int, lazy: bool = False) -> Any:

@@ -20,11 +20,14 @@ import simlab
 from simlab.algorithms import (
     D2,
     DSGD,
+    EXTRA,
+    NIDS,
     AWCDmSGD,
     D2DmSGD,
     DADmSGD,
     DecentLaM,
     DmSGD,
+    GradientTracking,
     PmSGD,
     QGDmSGD,
 )
@@ -41,7 +44,9 @@ def bias_transfer(algorithm: Any, eigenvalues: Any) -> np.ndarray:
     DSGD (ATC)        λ/(1−λ)                     DmSGD           λ/((1−β)(1−λ))
     DSGD (CTA)        1/(1−λ)                     AWC-DmSGD       1/((1−β)(1−λ))
     DecentLaM         λ/(1−λ)                     DA-DmSGD        λ/((1−λ)(1−βλ))
-    QG-DmSGD          λ/(1−λ)                     D², PmSGD       0
+    QG-DmSGD          λ/(1−λ)                     D², D²-DmSGD    0
+    PmSGD             0                           EXTRA, NIDS     0
+    GradientTracking  0
     ================  ==========================  ==============  ============================
 
     Parameters
@@ -95,6 +100,9 @@ def _(algorithm: DADmSGD, eigenvalues: Any) -> np.ndarray:
 
 @bias_transfer.register(D2)
 @bias_transfer.register(D2DmSGD)
+@bias_transfer.register(EXTRA)
+@bias_transfer.register(GradientTracking)
+@bias_transfer.register(NIDS)
 @bias_transfer.register(PmSGD)
 def _(algorithm: Any, eigenvalues: Any) -> np.ndarray:
     return np.zeros(np.shape(eigenvalues))

@@ -9,7 +9,10 @@ from simlab.algorithms.da_dmsgd import DADmSGD
 from simlab.algorithms.decentlam import DecentLaM
 from simlab.algorithms.dmsgd import DmSGD
 from simlab.algorithms.dsgd import DSGD
+from simlab.algorithms.extra import EXTRA
+from simlab.algorithms.gradient_tracking import GradientTracking
 from simlab.algorithms.malcom_psgd import MalcomPSGD
+from simlab.algorithms.nids import NIDS
 from simlab.algorithms.pmsgd import PmSGD
 from simlab.algorithms.proximal_dsgd import ProximalDSGD
 from simlab.algorithms.qg_dmsgd import QGDmSGD
@@ -17,6 +20,8 @@ from simlab.algorithms.qg_dmsgd import QGDmSGD
 __all__ = [
     "D2",
     "DSGD",
+    "EXTRA",
+    "NIDS",
     "AWCDmSGD",
     "ChocoGossip",
     "ChocoSGD",
@@ -24,6 +29,7 @@ __all__ = [
     "DADmSGD",
     "DecentLaM",
     "DmSGD",
+    "GradientTracking",
     "MalcomPSGD",
     "PmSGD",
     "ProximalDSGD",

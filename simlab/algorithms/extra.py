@@ -1,0 +1,47 @@
+"""EXTRA: a running sum of disagreements removes the inconsistency bias."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from simlab.operations import Array, Batch, gradient, mix, zeros_like
+from simlab.schedules import StepSize
+
+
+class State(NamedTuple):
+    """Parameters, and the sum of past disagreements (X − WX)/(2γ), which tends to −G; (..., n, d) each."""
+
+    x: Array
+    y: Array
+
+
+class EXTRA(NamedTuple):
+    """EXTRA (exact first-order algorithm): no inconsistency bias at any heterogeneity, by one exchange a step.
+
+    X⁺ = X + WX − VX⁻ − γ(G − G⁻) with V = (I + W)/2, first step X¹ = WX⁰ − γG⁰. The step is its sum from the start:
+    X⁺ = WX − γ(G + Y), Y⁺ = Y + (X − WX)/(2γ), Y⁰ = 0, whose fixed point a changing step size does not move.
+
+    Parameters
+    ----------
+    lr : float or schedule
+        Step size γ > 0.
+
+    References
+    ----------
+    W. Shi, Q. Ling, G. Wu, W. Yin, EXTRA: an exact first-order algorithm for decentralized consensus optimization, SIAM
+    J. Optimization 25(2), 2015.
+    """
+
+    lr: StepSize
+
+    references = ("shi2015extra",)
+
+    def init(self, x: Array) -> State:
+        """Start from `x`."""
+        return State(x, zeros_like(x))
+
+    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+        """One iteration."""
+        combined = mix(network, state.x)
+        x = combined - self.lr * (gradient(problem, state.x, batch) + state.y)
+        return State(x, state.y + (state.x - combined) / (2 * self.lr))

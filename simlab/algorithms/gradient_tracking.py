@@ -1,0 +1,50 @@
+"""Gradient tracking: every node follows the average gradient."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from simlab.operations import Array, Batch, gradient, mix, zeros_like
+from simlab.schedules import StepSize
+
+
+class State(NamedTuple):
+    """Parameters, tracked average gradients, last gradients; (..., n, d) each."""
+
+    x: Array
+    y: Array
+    g: Array
+
+
+class GradientTracking(NamedTuple):
+    """Gradient tracking, adapt-then-combine: no inconsistency bias at any heterogeneity, by two exchanges a step.
+
+    Y = W(Y⁻ + G − G⁻), X⁺ = W(X − γY), from Y⁻ = G⁻ = 0. The mean of Y's rows is that of G's at every step.
+
+    Parameters
+    ----------
+    lr : float or schedule
+        Step size γ > 0.
+
+    References
+    ----------
+    P. Di Lorenzo, G. Scutari, NEXT: in-network nonconvex optimization, IEEE Trans. Signal and Information Processing
+    over Networks 2(2), 2016.
+
+    A. Nedić, A. Olshevsky, W. Shi, Achieving geometric convergence for distributed optimization over time-varying
+    graphs (DIGing), SIAM J. Optimization 27(4), 2017.
+    """
+
+    lr: StepSize
+
+    references = ("dilorenzo2016next", "nedic2017achieving")
+
+    def init(self, x: Array) -> State:
+        """Start from `x`."""
+        return State(x, zeros_like(x), zeros_like(x))
+
+    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+        """One iteration."""
+        g = gradient(problem, state.x, batch)
+        y = mix(network, state.y + g - state.g)
+        return State(mix(network, state.x - self.lr * y), y, g)
