@@ -211,14 +211,25 @@ def least_squares_sampled_row(
     scale = x.dtype.type(1.0 / indices.shape[0])
     for k in range(x.shape[0]):
         out[k] = l2 * x[k]
-    for j in range(indices.shape[0]):
-        s = indices[j]
-        residual = -targets[i, s]
+    odd = indices.shape[0] % 2
+    if odd:
+        s = indices[0]
+        first = -targets[i, s]
         for k in range(x.shape[0]):
-            residual += features[i, s, k] * x[k]
-        residual *= scale
+            first += features[i, s, k] * x[k]
+        first *= scale
         for k in range(x.shape[0]):
-            out[k] += residual * features[i, s, k]
+            out[k] += first * features[i, s, k]
+    for j in range(odd, indices.shape[0], 2):  # two at a time: half the traffic of the sum
+        s, t = indices[j], indices[j + 1]
+        first, second = -targets[i, s], -targets[i, t]
+        for k in range(x.shape[0]):
+            first += features[i, s, k] * x[k]
+            second += features[i, t, k] * x[k]
+        first *= scale
+        second *= scale
+        for k in range(x.shape[0]):
+            out[k] += first * features[i, s, k] + second * features[i, t, k]
 
 
 def least_squares_lanes(
