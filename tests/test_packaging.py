@@ -180,3 +180,16 @@ def test_make_says_when_python_is_too_old(clone):
     assert result.returncode
     assert "needs Python >= 3.11" in result.stdout
     assert not (clone / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("DSDG", "; did you mean DSGD?"), ("Decentlam", "; did you mean DecentLaM?")]
+)
+def test_misspelt_names_are_answered_with_the_nearest(name, hint):
+    with pytest.raises(AttributeError, match=re.escape(f"module 'simlab' has no attribute {name!r}{hint}")):
+        getattr(simlab, name)
+
+
+def test_names_like_no_other_are_just_missing():
+    with pytest.raises(AttributeError, match=r"no attribute 'xyzzy'$"):
+        simlab.xyzzy  # noqa: B018
