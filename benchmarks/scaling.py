@@ -27,15 +27,17 @@ def run() -> list[Row]:
     samples = simlab.LeastSquares.synthetic(n_nodes=20, n_samples=1000, dim=40, seed=1)
     # Networks of growing degree on the same nodes, so that mixing is all that grows.
     circulants = {k: _circulant(1024, 32 * k) for k in SIZES}
-    nodes = [2**k for k in range(14, 19)]
-    memory = pd.DataFrame([[_peak(_quadratic(n, 16), simlab.topologies.ring(n)) for n in nodes]])
+    nodes, dims = [2**k for k in range(14, 19)], [2**k for k in range(6, 11)]
+    in_nodes = pd.DataFrame([[_peak(_quadratic(n, 16), simlab.topologies.ring(n)) for n in nodes]])
+    in_dim = pd.DataFrame([[_peak(_quadratic(4096, d), simlab.topologies.ring(4096)) for d in dims]])
     return [
         _time("edges (degree 32 to 512, n = 1024, d = 64)", lambda k: (wide, circulants[k]), 60),
         _time("d (128 to 2048, ring of 64)", lambda k: (_quadratic(64, 128 * k), ring), 2000),
         _time("batch (32 to 512)", lambda k: (samples, grid), 5000, lambda k: {"batch_size": 32 * k}),
         _time("replicates (4 to 64)", lambda k: (samples, grid), 4000,
               lambda k: {"batch_size": 10, "replicates": 4 * k}),
-        exponent("scaling", "memory in n (2^14 to 2^18, d = 16)", nodes, memory),
+        exponent("scaling", "memory in n (2^14 to 2^18, d = 16)", nodes, in_nodes),
+        exponent("scaling", "memory in d (2^6 to 2^10, n = 4096)", dims, in_dim),
     ]  # fmt: skip
 
 
