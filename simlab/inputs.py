@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -55,8 +56,8 @@ def check_nouns(problem: Any, network: Any, algorithms: Sequence[Any]) -> None:
         raise ValueError("algorithm = [] holds no method; pass one, or a list of at least one")
     for a in algorithms:
         if not (hasattr(a, "_fields") and hasattr(a, "init") and hasattr(a, "step")):
-            known = "a method such as simlab.DecentLaM(lr=0.01)"
-            raise TypeError(f"algorithm = {a!r} is not a method; pass {known}: a NamedTuple with init and step")
+            known = "a method such as simlab.DecentLaM(lr=0.01), a NamedTuple with init and step, or a list of them"
+            raise TypeError(f"algorithm = {a!r} is not a method; pass {known}")
         if isinstance(a, type):
             raise TypeError(f"algorithm = {a.__name__} is a class; pass an instance, e.g. {a.__name__}(lr=0.01)")
         if hasattr(a, "check"):
@@ -65,17 +66,20 @@ def check_nouns(problem: Any, network: Any, algorithms: Sequence[Any]) -> None:
 
 def hyperparameters(algorithm: Any, steps: int) -> np.ndarray:
     """The numeric hyperparameters at every step, (steps, H), checked."""
-    names = numeric_fields(algorithm)
+    names, kind = numeric_fields(algorithm), type(algorithm).__name__
     for name in RANGES:
         if name in algorithm._fields and name not in names:
             raise TypeError(
-                f"{type(algorithm).__name__}.{name} = {getattr(algorithm, name)!r} is not a real number or a schedule; "
+                f"{kind}.{name} = {getattr(algorithm, name)!r} is not a real number or a schedule; "
                 "pass a float, or a function of the step counter such as simlab.schedules.Cosine"
             )
+    if not any(callable(getattr(algorithm, name)) for name in names):
+        constants = [checks.real(f"{kind}.{name}", getattr(algorithm, name), **RANGES.get(name, {})) for name in names]
+        return np.broadcast_to(np.array(constants, dtype=float), (steps, len(names)))
     table = np.empty((steps, len(names)))
     for column, name in enumerate(names):
         value = getattr(algorithm, name)
-        label = f"{type(algorithm).__name__}.{name}"
+        label = f"{kind}.{name}"
         if not callable(value):
             checks.real(label, value, **RANGES.get(name, {}))
         try:
@@ -128,12 +132,22 @@ def initial_state(problem: Any, x0: Any, dtype: np.dtype) -> np.ndarray:
     return np.broadcast_to(start, shape).astype(dtype)
 
 
+def same(a: Any, b: Any) -> bool:
+    """Whether two values of a hyperparameter are the same thing; tuples of different types never are."""
+    if type(a) is not type(b):
+        # Numbers are compared as numbers, of whatever type.
+        return isinstance(a, numbers.Real) and isinstance(b, numbers.Real) and bool(a == b)
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(np.array_equal(a, b)) if isinstance(a, np.ndarray) else a is b or bool(a == b)
+
+
 def label_each(algorithms: Sequence[Any]) -> list[str]:
     """Class names; where a name recurs, with the hyperparameters or at last the numbers that tell them apart."""
     labels: list[str] = []
     for a in algorithms:
-        same = [b for b in algorithms if type(b).__name__ == type(a).__name__ and b is not a]
-        differing = [f for f in a._fields if any(getattr(b, f, None) != getattr(a, f) for b in same)]
+        kin = [b for b in algorithms if type(b).__name__ == type(a).__name__ and b is not a]
+        differing = [f for f in a._fields if not all(same(getattr(b, f, None), getattr(a, f)) for b in kin)]
         settings = ", ".join(f"{f}={getattr(a, f)}" for f in differing)
         labels.append(type(a).__name__ + (f"({settings})" if settings else ""))
     return [

@@ -10,7 +10,7 @@ import numpy as np
 from simlab.citation import references
 from simlab.engine.graph import Graph, numeric_fields, trace
 from simlab.engine.streams import Draws
-from simlab.inputs import LARGEST, Settings
+from simlab.inputs import LARGEST, Settings, same
 from simlab.metrics import measure, traffic
 from simlab.provenance import describe
 from simlab.trace import Trace
@@ -61,15 +61,16 @@ class Runs:
         self.diverged: dict[int, int] = {}
         self.messages: list[str] = []  # warnings for the caller's thread to give
         self.records: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
-        self.engine = engine_for(problem, network, algorithm, self.graph, self.state, settings, threads)
+        self.threads = threads
+        self.engine = self._new_engine()
         self._record(np.array([0]), self.state[0][:, None], self.sent[:, None])
 
     def plan(self, done: int, size: int, draws: list[Draws]) -> list[Callable[[], Any]]:
         """The jobs of `size` steps after `done`; `draws` are those of the replicates."""
         if not self.active:
             return []
-        # Kept to find the step at which a run diverges; of a large network the chunk has to do.
-        small = self.state[0].size <= KEPT
+        # Kept to find the step at which a run diverges; of a large network the chunk has to do, whatever else is run.
+        small = self.settings.replicates * self.state[0][0].size <= KEPT
         before = type(self.state)(*(field.copy() for field in self.state)) if small else None
         tables = [table[done : done + size] for table in self.hyper]
         mine = [tables[run // self.settings.replicates] for run in self.active]
@@ -101,8 +102,15 @@ class Runs:
             self.active = [self.active[k] for k in kept]
             self.state = type(self.state)(*(field[kept] for field in self.state))
             snapshots, sent = snapshots[kept], sent[kept]
+            if kept and not self.engine.suits(len(kept)):
+                self.engine = self._new_engine()
         if self.active:
             self._record(steps, snapshots, sent)
+
+    def _new_engine(self) -> Any:
+        """An engine for the runs that are left."""
+        arguments = self.problem, self.network, self.algorithms[0], self.graph, self.state, self.settings, self.threads
+        return engine_for(*arguments)
 
     def _in_range(self, x: np.ndarray) -> bool:
         return bool(np.abs(x).max() <= LARGEST[self.settings.dtype.name])  # False for NaN too
@@ -174,6 +182,7 @@ class Runs:
             columns = {"run": np.repeat(who, len(steps)), "step": np.tile(steps, len(who))}
             parts.append(pd.DataFrame({**columns, **{name: value.reshape(-1) for name, value in metrics.items()}}))
         whole = pd.concat(parts, ignore_index=True).sort_values(["run", "step"])
+        tables = dict(list(whole.groupby(whole["run"] // self.settings.replicates)))
         x = np.empty((len(self.algorithms) * self.settings.replicates, *self.state[0].shape[1:]), self.settings.dtype)
         x[self.active] = self.state[0]
         for run, last in self.lost.items():
@@ -182,7 +191,7 @@ class Runs:
         for setting, (algorithm, label) in enumerate(zip(self.algorithms, self.labels, strict=True)):
             first = setting * self.settings.replicates
             mine = range(first, first + self.settings.replicates)
-            table = whole[whole["run"].between(mine[0], mine[-1])].reset_index(drop=True)
+            table = tables[setting].reset_index(drop=True)
             table.insert(0, "algorithm", label)
             table.insert(1, "replicate", table.pop("run") - first)
             provenance = {
@@ -192,17 +201,17 @@ class Runs:
                 "diverged": {str(run - first): step for run, step in self.diverged.items() if run in mine},
                 **about,
             }
-            last = x[first : first + self.settings.replicates]
+            last = x[first : first + self.settings.replicates].copy()
             found.append(Trace(last, table, provenance, self.x0, self.problem, self.network, algorithm))
         return found
 
 
-def batches(algorithms: Sequence[Any], engine: str) -> list[list[int]]:
+def batches(algorithms: Sequence[Any], start: np.ndarray, engine: str) -> list[list[int]]:
     """Positions of the methods that run as one batch: equal but for numeric hyperparameters, in one traceable step."""
     groups: list[list[int]] = []
     for k, algorithm in enumerate(algorithms):
         alike = [g for g in groups if same_step(algorithms[g[0]], algorithm)]
-        if alike and (engine == "compiled" or traceable(algorithm)):
+        if alike and (engine == "compiled" or traceable(algorithm, start)):
             alike[0].append(k)
         else:
             groups.append([k])
@@ -216,14 +225,14 @@ def same_step(a: Any, b: Any) -> bool:
     return (
         type(a) is type(b)
         and numeric == numeric_fields(b)
-        and all(getattr(a, name) == getattr(b, name) for name in fixed)
+        and all(same(getattr(a, name), getattr(b, name)) for name in fixed)
     )
 
 
-def traceable(algorithm: Any) -> bool:
+def traceable(algorithm: Any, start: np.ndarray) -> bool:
     """Whether the step consists of array operations, which take a hyperparameter for each run as well as a number."""
     try:
-        trace(algorithm, algorithm.init(np.zeros((1, 1))))
+        trace(algorithm, first_state(algorithm, start[None]))
     except TypeError:
         return False
     return True

@@ -76,7 +76,9 @@ def simulate(
     network : Network
         Mixing matrix over as many nodes.
     algorithm : NamedTuple with `init` and `step`, or a list of them
-        The method and its hyperparameters; a list runs on one sample path.
+        The method and its hyperparameters; a list runs on one sample path. Methods of a list that differ in numbers and
+        schedules alone run as one batch, with the replicates: much faster than one call for each, with results that
+        agree to rounding.
     steps : int
         Iterations, at least 0.
     batch_size : int, optional
@@ -140,7 +142,7 @@ def simulate(
     tables = [hyperparameters(a, settings.steps) for a in algorithms]
     labels = label_each(algorithms)
     about = _provenance(problem, network, settings, start)
-    groups = batches(algorithms, settings.engine)
+    groups = batches(algorithms, start, settings.engine)
     threads = max(1, THREADS // len(groups))
     runs = []
     for group in groups:

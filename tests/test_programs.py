@@ -36,7 +36,7 @@ def interpreted() -> Iterator[None]:
         patch.setattr(compiled, "load", load)
         patch.setattr(compiled, "np", poisoned)
         patch.setattr(compiled, "aligned", poisoned.empty)
-        patch.setattr(compiled, "FEWEST", 4)
+        patch.setattr(compiled, "SIDE_BY_SIDE", 2)
         for module in (codegen, compiled):
             patch.setattr(module, "LANES", 4)  # five runs fill one group of lanes and a part of another
         yield

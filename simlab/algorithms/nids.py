@@ -21,7 +21,8 @@ class NIDS(NamedTuple):
     """NIDS (network independent step size): no bias, with an l1 term or without, at step sizes as large as one node's.
 
     Z⁺ = Z − X + V(2X − X⁻ − (γG − γ⁻G⁻)), X⁺ = prox(Z⁺), with V = (I + W)/2 and prox the soft threshold at γν; first
-    step Z¹ = V(X⁰ − γG⁰). Without an l1 term it is D² with V in place of W, also known as exact diffusion.
+    step Z¹ = V(X⁰ − γG⁰). Without an l1 term it is D² with V in place of W, also known as exact diffusion. While a step
+    size changes, (γ − γ⁻)G keeps the nodes apart.
 
     It seeks the minimizer of f + ν||x||_1. What is recorded is measured against the problem's objective, whatever the
     method: run it on `problem.with_l1(l1)` to see loss, mse and stationarity of that sum.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from simlab.engine.streams import Draws
 from simlab.operations import Batch
 
 FEWEST = 8  # steps from which a recording pays
+SLICE = 2**17  # numbers in x of the runs that one job advances: a few such arrays stay in a core's cache
 
 
 class ArrayEngine:
@@ -56,7 +58,7 @@ class ArrayEngine:
         self.names = numeric_fields(algorithm)
 
     def plan(self, state: Any, hyper: list[np.ndarray], draws: list[Draws], first_step: int, every: int) -> Plan:
-        """Take as many steps as `hyper` has rows, in one job.
+        """Take as many steps as `hyper` has rows; small runs together, large ones in a job each.
 
         Parameters
         ----------
@@ -75,14 +77,29 @@ class ArrayEngine:
         -------
         Plan
         """
-        chunks: list[Chunk] = []
+        runs = len(hyper)
+        together = max(1, SLICE // state[0][0].size) if self.xp is np else runs  # a GPU wants all at once
+        slices = [slice(first, first + together) for first in range(0, runs, together)]
+        chunks: dict[int, Chunk] = {}
 
-        def job() -> None:
+        def job(k: int, part: slice) -> None:
+            mine = type(state)(*(field[part] for field in state))
             # Divergence is found and reported by simulate.
             with self.stream, np.errstate(all="ignore"):
-                chunks.append(self._advance(state, hyper, draws, first_step, every))
+                chunks[k] = self._advance(mine, hyper[part], draws[part], first_step, every)
 
-        return Plan([job], lambda: chunks[0])
+        def outcome() -> Chunk:
+            if len(slices) == 1:
+                return chunks[0]
+            final, *rest = zip(*(chunks[k] for k in range(len(slices))), strict=True)
+            fields = (np.concatenate(parts) for parts in zip(*final, strict=True))
+            return Chunk(type(state)(*fields), *map(np.concatenate, rest))
+
+        return Plan([partial(job, k, part) for k, part in enumerate(slices)], outcome)
+
+    def suits(self, runs: int) -> bool:
+        """True: any number of runs is advanced in the same way."""
+        return True
 
     def _advance(self, state: Any, hyper: list[np.ndarray], draws: list[Draws], first_step: int, every: int) -> Chunk:
         xp = self.xp

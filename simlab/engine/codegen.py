@@ -284,7 +284,10 @@ class _Writer:
                 batch = ["indices[k, i]"] if self.sampled else []
                 name, trailing = self.gradient
                 lines.append(f"{name}({', '.join(['i', *batch, self._row(node.args[0]), out, *trailing])})")
-                if self.noisy:
+                if self.noisy and self.lanes:
+                    lines += [f"for c in range({out}.shape[0] // LANES):", "    for r in range(LANES):"]
+                    lines += [f"        {out}[LANES * c + r] += noise[r, k, i, c]"]
+                elif self.noisy:
                     lines += [f"for j in range({out}.shape[0]):", f"    {out}[j] += noise[k, i, j]"]
             elif node.op == "compress":
                 plane = node.by[1]

@@ -22,7 +22,7 @@ from simlab.engine.tiles import cut
 
 LARGE = 2**18  # numbers in one state array from which threads share the nodes
 TILE = 2**13  # numbers in a tile of one state array: a handful of arrays stay in a core's cache
-FEWEST = 8  # runs from which they lie side by side
+SIDE_BY_SIDE = 8  # runs one by one that take as long as a group of `LANES` side by side, whether it is full or not
 
 
 class CompiledEngine:
@@ -39,7 +39,7 @@ class CompiledEngine:
     sampled, noisy : bool
         Whether gradients take mini-batches, whether noise is added to them.
     threads : int
-        How many may share the nodes of one run.
+        Among which the runs, or the nodes of one run, are shared.
     """
 
     def __init__(
@@ -60,7 +60,8 @@ class CompiledEngine:
         choose = partial(program, problem, algorithm, state, dtype=self.dtype, sampled=sampled, noisy=noisy)
         built = choose()
         # A message is one run's row, so compressed methods run one by one.
-        self.lanes = bool(runs >= FEWEST and built.kernels[0].lanes and len(built.kernels) == 1)
+        self.can = bool(built.kernels[0].lanes and len(built.kernels) == 1)
+        self.lanes = self._lanes_pay(runs)
         if self.lanes:
             built = choose(lanes=True)
         self.layout = built.layout
@@ -76,6 +77,14 @@ class CompiledEngine:
         self.by_nodes = not self.lanes and runs < threads <= n_nodes and n_nodes * dim >= LARGE
         if self.by_nodes:
             self.tiles = cut(csr.indptr, csr.indices, rows=max(1, TILE // dim), threads=threads)
+
+    def _lanes_pay(self, runs: int) -> bool:
+        groups = -(-runs // LANES)
+        return self.can and SIDE_BY_SIDE * -(-groups // self.threads) <= -(-runs // self.threads)
+
+    def suits(self, runs: int) -> bool:
+        """Whether an engine made for so many runs would share the work in the same way."""
+        return self._lanes_pay(runs) == self.lanes
 
     def _convert(self, value: np.ndarray | float) -> Any:
         if not isinstance(value, np.ndarray):
@@ -116,7 +125,7 @@ class CompiledEngine:
             "sent": sent,
             "hyper": np.ascontiguousarray(hyper, dtype=self.dtype),
             "indices": np.empty((0, 0, 0), np.int32) if draws.indices is None else draws.indices,
-            "noise": np.empty((0, 0, 0), self.dtype) if draws.noise is None else draws.noise,
+            "noise": np.empty((0,) * (4 if self.lanes else 3), self.dtype) if draws.noise is None else draws.noise,
             "dither": np.empty((0, 0, 0, 0), np.float32) if draws.dither is None else draws.dither,
             **self.constants,
         }
@@ -153,7 +162,7 @@ class CompiledEngine:
             return result.reshape(*shape[:-1], -1)
 
         state = {name: interleave([field[run] for run in who]) for name, field in chunk.state._asdict().items()}
-        noise = None if draws[0].noise is None else interleave([draws[run].noise for run in who])
+        noise = None if draws[0].noise is None else np.stack([draws[run].noise for run in who])
         table = interleave([hyper[run] for run in who]).reshape(*hyper[0].shape, LANES)
         arguments = self._arguments(state, table, np.zeros(n_nodes, np.int64), Draws(None, noise))
         arguments["hyper_rows"] = aligned((table.shape[1], width), self.dtype)

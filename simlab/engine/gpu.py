@@ -56,7 +56,7 @@ def cuda_graph(body: Callable[[], None]) -> Callable[[], None]:
                 body()
             finally:
                 graph = stream.end_capture()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
+    except Exception as error:  # of whichever library cannot be recorded; the step itself would raise it again
         warnings.warn(f"the step cannot be recorded as a CUDA graph ({error}); it runs kernel by kernel", stacklevel=2)
         return body
 
