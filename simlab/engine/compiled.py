@@ -123,7 +123,7 @@ class CompiledEngine:
             **self._memory(shape[1]),
             "averages": np.empty((len(layout.averages) + 1, shape[1]), self.dtype),
             "sent": sent,
-            "hyper": np.ascontiguousarray(hyper, dtype=self.dtype),
+            "hyper": np.array(hyper, dtype=self.dtype, order="C"),  # writable always: one signature, one compilation
             "indices": np.empty((0, 0, 0), np.int32) if draws.indices is None else draws.indices,
             "noise": np.empty((0,) * (4 if self.lanes else 3), self.dtype) if draws.noise is None else draws.noise,
             "dither": np.empty((0, 0, 0, 0), np.float32) if draws.dither is None else draws.dither,
