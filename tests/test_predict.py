@@ -80,7 +80,7 @@ def measured_rate(problem, network, method):
     rows = 1 if isinstance(method, simlab.PmSGD) else problem.n_nodes
     start = np.random.default_rng(0).standard_normal((rows, problem.dim))
     state = method.init(np.broadcast_to(start, (problem.n_nodes, problem.dim)))
-    estimates = []
+    two, three = [], []  # estimates that allow for so many dominant modes
     for blocks in (10 * 2**j for j in range(12)):  # until the other modes are forgotten, however near
         for _ in range(blocks):
             state = type(state)(*(field / np.max(np.abs(state.x)) for field in state))
@@ -89,12 +89,20 @@ def measured_rate(problem, network, method):
             for _ in range(12):
                 state = method.step(state, still, network, Batch())
                 xs.append(state.x.ravel())
-        # Two dominant eigenvalues are the roots of the recurrence x'' = a x' + b x; so is a single one.
-        a, b = np.linalg.lstsq(np.stack([xs[-2], xs[-3]], axis=1), xs[-1], rcond=1e-8)[0]
-        estimates.append(np.max(np.abs(np.roots([1.0, -a, -b]))))
-        if len(estimates) > 2 and np.ptp(estimates[-3:]) < 1e-11:
-            return estimates[-1]
-    raise AssertionError(f"two modes are too near to be told apart: {estimates}")
+        two.append(dominant(xs[::-1], 2))
+        if len(two) > 2 and np.ptp(two[-3:]) < 1e-11:
+            return two[-1]
+        three.append(dominant(xs[::-3], 3) ** (1 / 3))
+    for k in range(2, len(three)):  # less well conditioned: only where two do not suffice
+        if np.ptp(three[k - 2 : k + 1]) < 1e-10:
+            return three[k]
+    raise AssertionError(f"more than three modes are too near to be told apart: {two}, {three}")
+
+
+def dominant(xs, modes):
+    """Largest modulus of the eigenvalues of a sequence, the newest first, of which only so many are left, or fewer."""
+    recurrence = np.linalg.lstsq(np.stack(xs[1 : modes + 1], axis=1), xs[0], rcond=1e-8)[0]
+    return np.max(np.abs(np.roots([1.0, *-recurrence])))
 
 
 def restored(state):
