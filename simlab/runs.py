@@ -33,7 +33,7 @@ class Runs:
         Initial states.
     settings : Settings
     threads : int
-        How many may share the nodes of one run.
+        Among which the runs, or the nodes of one run, are shared.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Runs:
         self.records: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
         self.threads = threads
         self.engine = self._new_engine()
+        self._pending: Any = None  # the chunk that is planned and not finished
         self._record(np.array([0]), self.state[0][:, None], self.sent[:, None])
 
     def plan(self, done: int, size: int, draws: list[Draws]) -> list[Callable[[], Any]]:
@@ -83,8 +84,7 @@ class Runs:
         """Record what the jobs of the last `plan` did, and drop the runs that diverged."""
         if not self.active:
             return
-        plan, before, tables, draws, done, size = self._pending
-        del self._pending
+        (plan, before, tables, draws, done, size), self._pending = self._pending, None
         every = self.settings.record_every
         self.state, snapshots, sent, total = plan.outcome()
         sent = sent + self.sent[self.active, None]
@@ -184,7 +184,9 @@ class Runs:
         whole = pd.concat(parts, ignore_index=True).sort_values(["run", "step"])
         tables = dict(list(whole.groupby(whole["run"] // self.settings.replicates)))
         x = np.empty((len(self.algorithms) * self.settings.replicates, *self.state[0].shape[1:]), self.settings.dtype)
-        x[self.active] = self.state[0]
+        # Of an interrupted chunk some runs have taken steps, in place, and others have not: all go back to its start.
+        interrupted = self._pending is not None and self._pending[1] is not None
+        x[self.active] = self._pending[1][0] if interrupted else self.state[0]
         for run, last in self.lost.items():
             x[run] = last
         found = []

@@ -420,6 +420,28 @@ def test_interruption_keeps_what_was_recorded(engine: str, engine_class: type, m
             assert part.equals(same)
 
 
+def test_interruption_within_a_chunk_leaves_states_of_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled engine works in place: of three replicates, one has finished its chunk when Ctrl-C arrives."""
+    monkeypatch.setattr(simulation, "next_size", lambda chunk, last: 5)  # chunks of 1, 5, 5, ... steps
+    monkeypatch.setattr(simulation, "THREADS", 1)
+    plan, calls = CompiledEngine.plan, []
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def interrupted(self: Any, *arguments: Any) -> Any:
+        calls.append(None)
+        planned = plan(self, *arguments)
+        return planned._replace(jobs=[planned.jobs[0], interrupt, planned.jobs[2]]) if len(calls) == 3 else planned
+
+    choices = {"noise_std": 0.1, "replicates": 3, "engine": "compiled", "seed": 8}
+    with monkeypatch.context() as patch:
+        patch.setattr(CompiledEngine, "plan", interrupted)
+        with pytest.raises(simlab.SimulationInterrupted, match="interrupted after step 6") as caught:
+            run(simlab.DecentLaM(0.1), steps=100, **choices)
+    np.testing.assert_array_equal(caught.value.traces[0].x, run(simlab.DecentLaM(0.1), steps=6, **choices).x)
+
+
 def test_a_real_interruption(tmp_path: Any) -> None:
     timer = threading.Timer(0.7, _thread.interrupt_main)
     timer.start()

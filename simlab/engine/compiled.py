@@ -1,7 +1,7 @@
 """The compiled engine: chunks of steps as Numba programs, in threads.
 
 Three ways to share the work, by what there is to share: runs one by one; runs side by side, so that full gradients of
-quadratics are matrix products; nodes, for large networks.
+quadratics and linear models are matrix products; nodes, for large networks.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class CompiledEngine:
         choose = partial(program, problem, algorithm, state, dtype=self.dtype, sampled=sampled, noisy=noisy)
         built = choose()
         # A message is one run's row, so compressed methods run one by one.
-        self.can = bool(built.kernels[0].lanes and len(built.kernels) == 1)
+        self.has_lanes = bool(built.kernels[0].lanes and len(built.kernels) == 1)
         self.lanes = self._lanes_pay(runs)
         if self.lanes:
             built = choose(lanes=True)
@@ -80,7 +80,7 @@ class CompiledEngine:
 
     def _lanes_pay(self, runs: int) -> bool:
         groups = -(-runs // LANES)
-        return self.can and SIDE_BY_SIDE * -(-groups // self.threads) <= -(-runs // self.threads)
+        return self.has_lanes and SIDE_BY_SIDE * -(-groups // self.threads) <= -(-runs // self.threads)
 
     def suits(self, runs: int) -> bool:
         """Whether an engine made for so many runs would share the work in the same way."""
