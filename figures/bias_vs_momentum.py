@@ -65,7 +65,7 @@ def draw(table: Any) -> Any:
         style.line(axes, run["amplification"], run["exact"], name, label=f"{name}, exact")
         style.mark(axes, run["amplification"], run["bias"], name, run["low"], run["high"], label=f"{name}, simulated")
         x, y = run["amplification"].iloc[-2], run["exact"].iloc[-2]
-        text = f"slope {interval(exponents(table, name)).mean:.2f}"
+        text = f"slope {interval(exponents(table, name)).mean:z.2f}"
         axes.annotate(text, (x, y), (-6, 6), textcoords="offset points", ha="right", color=style.LOOKS[name].color)
     axes.set(xscale="log", yscale="log", xlabel=r"momentum amplification $1/(1-\beta)$")
     axes.set_ylabel(r"squared bias  $\frac{1}{n}\sum_i\,\|x_{i,\infty}-x^\star\|^2$")

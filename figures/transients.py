@@ -32,7 +32,8 @@ COLUMNS = {
 
 def methods(lr: float, momentum: float) -> dict[str, Any]:
     """Every method whose step is affine on quadratics, that is without compression or thresholds."""
-    single = {"DSGD": simlab.DSGD(lr), "DSGD, CTA": simlab.DSGD(lr, order="cta"), "D2": simlab.D2(lr)}
+    single = {"DSGD": simlab.DSGD(lr), "DSGD, CTA": simlab.DSGD(lr, order="cta")}
+    plain = (simlab.D2, simlab.EXTRA, simlab.GradientTracking, simlab.NIDS)
     family = (
         simlab.PmSGD,
         simlab.DmSGD,
@@ -42,7 +43,11 @@ def methods(lr: float, momentum: float) -> dict[str, Any]:
         simlab.QGDmSGD,
         simlab.D2DmSGD,
     )
-    return single | {method.__name__: method(lr, momentum) for method in family}
+    return (
+        single
+        | {method.__name__: method(lr) for method in plain}
+        | {method.__name__: method(lr, momentum) for method in family}
+    )
 
 
 def measure(
@@ -106,9 +111,15 @@ def draw(table: Any) -> Any:
     """One panel a method, all with the same axes, with the share of the groups' intervals that miss the expectation."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(style.PAGE, 3.7))
-    panels = figure.subplots(2, 5, sharex=True, sharey=True)
-    for axes, (name, run) in zip(panels.flat, means(table).groupby("method", sort=False), strict=True):
+    runs = list(means(table).groupby("method", sort=False))
+    rows = -(-len(runs) // 5)
+    figure = Figure(figsize=(style.PAGE, 0.7 + 1.5 * rows))
+    panels = figure.subplots(rows, 5, sharex=True, sharey=True, squeeze=False)
+    for spare in panels.flat[len(runs) :]:
+        spare.set_visible(False)
+    for axes in panels.flat[max(0, len(runs) - 5) : len(runs)]:  # the last panel of each column
+        axes.tick_params(labelbottom=True)
+    for axes, (name, run) in zip(panels.flat, runs, strict=False):
         look = str(name).split(",")[0]
         style.line(axes, run["step"], run["expected"], look, linestyle="-", label="expected by theory, exact")
         at = np.unique(np.searchsorted(run["step"], np.linspace(1, run["step"].max(), 11)))
