@@ -16,7 +16,6 @@ from simlab.provenance import describe
 from simlab.trace import Trace
 
 KEPT = 2**22  # numbers in x up to which a chunk's start is kept, to find the step of a divergence
-RECORDED = 2**20  # numbers in x up to which a step on a GPU is recorded
 
 
 class Runs:
@@ -32,8 +31,8 @@ class Runs:
     start : array (n, d)
         Initial states.
     settings : Settings
-    threads : int
-        Among which the runs, or the nodes of one run, are shared.
+    new_engine : function
+        Makes an engine from a method, its graph and states, see `backends.backend`.
     """
 
     def __init__(
@@ -43,7 +42,7 @@ class Runs:
         methods: list[tuple[Any, str, np.ndarray]],
         start: np.ndarray,
         settings: Settings,
-        threads: int,
+        new_engine: Callable[[Any, Graph, Any], Any],
     ) -> None:
         self.problem, self.network, self.settings = problem, network, settings
         self.algorithms = [algorithm for algorithm, _, _ in methods]
@@ -61,8 +60,8 @@ class Runs:
         self.diverged: dict[int, int] = {}
         self.messages: list[str] = []  # warnings for the caller's thread to give
         self.records: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
-        self.threads = threads
-        self.engine = self._new_engine()
+        self.new_engine = new_engine
+        self.engine = self.new_engine(self.algorithms[0], self.graph, self.state)
         self._pending: Any = None  # the chunk that is planned and not finished
         self._record(np.array([0]), self.state[0][:, None], self.sent[:, None])
 
@@ -103,14 +102,9 @@ class Runs:
             self.state = type(self.state)(*(field[kept] for field in self.state))
             snapshots, sent = snapshots[kept], sent[kept]
             if kept and not self.engine.suits(len(kept)):
-                self.engine = self._new_engine()
+                self.engine = self.new_engine(self.algorithms[0], self.graph, self.state)
         if self.active:
             self._record(steps, snapshots, sent)
-
-    def _new_engine(self) -> Any:
-        """An engine for the runs that are left."""
-        arguments = self.problem, self.network, self.algorithms[0], self.graph, self.state, self.settings, self.threads
-        return engine_for(*arguments)
 
     def _in_range(self, x: np.ndarray) -> bool:
         return bool(np.abs(x).max() <= LARGEST[self.settings.dtype.name])  # False for NaN too
@@ -261,40 +255,3 @@ def traced(problem: Any, network: Any, algorithm: Any, state: Any, engine: str) 
     from simlab.engine.dry_run import dry_run
 
     return dry_run(algorithm, state, problem, network)
-
-
-def engine_for(
-    problem: Any, network: Any, algorithm: Any, graph: Graph, state: Any, settings: Settings, threads: int
-) -> Any:
-    """The engine that advances the run."""
-    if settings.engine == "numpy":
-        from simlab.engine.array import ArrayEngine
-
-        return ArrayEngine(problem, network, algorithm, xp=np, dtype=settings.dtype)
-    if settings.engine == "cupy":
-        from simlab.engine import gpu
-        from simlab.engine.array import ArrayEngine
-
-        # Of large states the kernels take longer than their launches; codes of messages count bits on the host.
-        pays = graph.outputs and not graph.compressors and state[0].size <= RECORDED
-        return ArrayEngine(
-            problem,
-            network,
-            algorithm,
-            xp=gpu.cupy_namespace(),
-            dtype=settings.dtype,
-            stream=gpu.new_stream(),
-            record=gpu.cuda_graph if pays else None,
-        )
-    from simlab.engine.compiled import CompiledEngine
-
-    return CompiledEngine(
-        problem,
-        network,
-        algorithm,
-        state=state,
-        dtype=settings.dtype,
-        sampled=settings.batch_size is not None,
-        noisy=settings.noise_std > 0,
-        threads=threads,
-    )

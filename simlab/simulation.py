@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from simlab import checks
+from simlab.engine.backends import backend
 from simlab.engine.streams import Draws, Stream
 from simlab.inputs import (
     ENGINES,
@@ -143,11 +144,11 @@ def simulate(
     labels = label_each(algorithms)
     about = _provenance(problem, network, settings, start)
     groups = batches(algorithms, start, settings.engine)
-    threads = max(1, THREADS // len(groups))
+    new_engine = backend(problem, network, settings, threads=max(1, THREADS // len(groups)))
     runs = []
     for group in groups:
         mine = [(algorithms[k], labels[k], tables[k]) for k in group]
-        runs.append(Runs(problem, network, mine, start, settings, threads))
+        runs.append(Runs(problem, network, mine, start, settings, new_engine))
     began = time.perf_counter()
 
     def traces() -> list[Trace]:

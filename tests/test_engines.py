@@ -131,15 +131,16 @@ def test_array_engine_on_the_array_api(name: str, sampled: bool, single: bool) -
         for _ in range(runs)
     ]
     table = np.array(hyperparameters(method, steps))
-    for hyper in ([table] * runs, [table / (1 + 0.1 * r) for r in range(runs)]):
+    shared = [draws[0], draws[1], draws[0]]  # as two settings of one replicate share them
+    for hyper, drawn in (([table] * runs, draws), ([table / (1 + 0.1 * r) for r in range(runs)], shared)):
         expected, *others = (
             ArrayEngine(problem, SETTING.network, method, xp=xp, dtype=dtype, record=record)
-            .plan(state, hyper, draws, 5, 3)
+            .plan(state, hyper, given_draws, 5, 3)
             .run()
-            for xp, record in (
-                (np, None),
-                (array_api_strict, None),
-                *([] if compressions else [(np, recorded), (array_api_strict, recorded)]),
+            for xp, record, given_draws in (
+                (np, None, [Draws(*each) for each in drawn]),
+                (array_api_strict, None, drawn),
+                *([] if compressions else [(np, recorded, drawn), (array_api_strict, recorded, drawn)]),
             )
         )
         assert expected.snapshots.shape == (runs, 4, 6, 4)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 
+import array_api_strict
 import numpy as np
 import pytest
 
@@ -25,6 +26,9 @@ METHODS = [
     simlab.D2(lr=0.02),
     simlab.D2DmSGD(lr=0.02),
     simlab.DecentLaM(lr=0.02),
+    simlab.EXTRA(lr=0.02),
+    simlab.GradientTracking(lr=0.02),
+    simlab.NIDS(lr=0.02),
     simlab.ProximalDSGD(lr=0.02, l1=0.01),
     simlab.ChocoSGD(lr=0.02, consensus_lr=0.1, compressor=simlab.compression.QSGD(8, scaled=True)),
     simlab.ChocoSGD(lr=0.02, consensus_lr=0.1, compressor=simlab.compression.TopK(3)),
@@ -83,11 +87,75 @@ def test_a_sweep_on_the_gpu(kind):
         np.testing.assert_array_equal(device.frame["bits"], host.frame["bits"])
 
 
+@pytest.mark.gpu
+def test_methods_share_data_on_the_gpu():
+    """Each has a stream of its own; problem and network are moved before."""
+    reason = gpu_or_reason()
+    if reason:
+        pytest.skip(reason)
+    problem = simlab.LeastSquares.synthetic(n_nodes=100, n_samples=50, dim=20, seed=3)
+    network = simlab.topologies.ring(100)  # sparse
+    methods = [method for method in METHODS if hasattr(method, "lr")]
+    kwargs = {"steps": 50, "batch_size": 5, "record_every": 10}
+    for device, host in zip(
+        simlab.simulate(problem, network, methods, engine="cupy", **kwargs),
+        simlab.simulate(problem, network, methods, engine="numpy", **kwargs),
+        strict=True,
+    ):
+        np.testing.assert_allclose(device.x, host.x, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.skipif(gpu_or_reason() is None, reason="there is a GPU, so nothing to complain of")
 def test_without_a_gpu_the_error_says_what_to_do():
     problem = simlab.LeastSquares.synthetic(n_nodes=4, n_samples=5, dim=2)
     with pytest.raises(RuntimeError, match=r"engine = 'cupy'.*use engine='compiled'"):
         simlab.simulate(problem, simlab.topologies.ring(4), simlab.DSGD(lr=0.1), steps=1, engine="cupy")
+
+
+class Device(contextlib.nullcontext):
+    """The part of CuPy that `simulate` needs beside arrays, on a machine without a GPU."""
+
+    ndarray = type("ndarray", (), {})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cuda = self
+        self.synchronized = 0
+
+    def get_current_stream(self) -> Device:
+        return self
+
+    def synchronize(self) -> None:
+        self.synchronized += 1
+
+
+@pytest.mark.parametrize("engine_dtype", ["float64", "float32"])
+def test_the_way_to_the_gpu_on_another_array_library(monkeypatch, engine_dtype):
+    """All that `engine="cupy"` does, but on array-api-strict's arrays; problem and network are moved once, at first."""
+    device, moves = Device(), []
+    convert = simlab.Problem.convert
+    monkeypatch.setitem(sys.modules, "cupy", device)
+    monkeypatch.setattr(gpu, "cupy_namespace", lambda: array_api_strict)
+    monkeypatch.setattr(gpu, "new_stream", lambda: contextlib.nullcontext())
+    monkeypatch.setattr(gpu, "cuda_graph", lambda body: (body(), body(), body)[2])
+    problem = simlab.LeastSquares.synthetic(n_nodes=12, n_samples=30, dim=7, seed=3)
+
+    def watch(self, xp, dtype=None):
+        moves.append((self is problem, device.synchronized))
+        return convert(self, xp, dtype)
+
+    monkeypatch.setattr(simlab.Problem, "convert", watch)
+    methods = [*METHODS, simlab.DecentLaM(lr=0.01)]
+    kwargs = {"steps": 40, "replicates": 2, "batch_size": 5, "noise_std": 0.1, "record_every": 10}
+    network = simlab.topologies.grid(12, lazy=True)
+    there = simlab.simulate(problem, network, methods, engine="cupy", dtype=engine_dtype, **kwargs)
+    assert moves[0] == (True, 0) and all(move == (False, 1) for move in moves[1:])
+    monkeypatch.setattr(simlab.Problem, "convert", convert)
+    here = simlab.simulate(problem, network, methods, engine="numpy", dtype=engine_dtype, **kwargs)
+    for one, two in zip(there, here, strict=True):
+        assert one.x.dtype == engine_dtype
+        np.testing.assert_allclose(one.x, two.x, rtol=0, atol=1e-12 if engine_dtype == "float64" else 1e-4)
+        np.testing.assert_array_equal(one.frame["step"], two.frame["step"])
 
 
 class Recorder:

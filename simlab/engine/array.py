@@ -103,12 +103,11 @@ class ArrayEngine:
 
     def _advance(self, state: Any, hyper: list[np.ndarray], draws: list[Draws], first_step: int, every: int) -> Chunk:
         xp = self.xp
-        random = [None if drawn[0] is None else xp.asarray(np.stack(drawn)) for drawn in zip(*draws, strict=True)]
         start = type(state)(*(xp.asarray(field, dtype=self.dtype, copy=True) for field in state))
         advance = self._one_by_one if self.record is None or len(hyper[0]) < FEWEST else self._replayed
         snapshots: list[Any] = []  # stay on the device until the end of the chunk
         sent_snapshots: list[Any] = []
-        for k, (current, sent) in enumerate(advance(start, hyper, random)):
+        for k, (current, sent) in enumerate(advance(start, hyper, draws)):
             if (first_step + k + 1) % every == 0:
                 snapshots.append(xp.asarray(current[0], copy=True))
                 sent_snapshots.append(sent)
@@ -120,32 +119,45 @@ class ArrayEngine:
             to_host(sent),
         )
 
-    def _one_by_one(self, current: Any, hyper: list[np.ndarray], random: list[Any]) -> Iterator[tuple[Any, Any]]:
+    def _random(self, draws: list[Draws]) -> tuple[list[Any], Callable[[list[Any]], Batch]]:
+        """The random numbers of the chunk, and a function that deals those of one step out to the runs."""
+        xp = self.xp
+        distinct = list({id(drawn): drawn for drawn in draws}.values())  # runs of different settings share them
+        places = {id(drawn): place for place, drawn in enumerate(distinct)}
+        chunk = [None if a[0] is None else xp.asarray(np.stack(a)) for a in zip(*distinct, strict=True)]
+        if len(distinct) == len(draws):
+            return chunk, lambda step: Batch(*step)
+        which = xp.asarray([places[id(drawn)] for drawn in draws])
+        return chunk, lambda step: Batch(*(None if a is None else xp.take(a, which, axis=0) for a in step))
+
+    def _one_by_one(self, current: Any, hyper: list[np.ndarray], draws: list[Draws]) -> Iterator[tuple[Any, Any]]:
         """State and bits sent after each step."""
         xp = self.xp
         sent = xp.zeros(current[0].shape[:-1], dtype=xp.int64)
+        random, deal = self._random(draws)
         if all(table is hyper[0] for table in hyper):
             settings = iter(hyper[0].tolist())
         else:
             table = self._table(hyper)
             settings = ([table[k, h, ...] for h in range(table.shape[1])] for k in range(table.shape[0]))
         for k, setting in enumerate(settings):
-            batch = Batch(*(None if drawn is None else drawn[:, k, ...] for drawn in random))._replace(ledger=[])
+            batch = deal([None if a is None else a[:, k, ...] for a in random])._replace(ledger=[])
             current = self._step(current, setting, batch)
             for bits in batch.ledger or ():
                 sent = sent + xp.asarray(bits)
             yield current, sent
 
-    def _replayed(self, start: Any, hyper: list[np.ndarray], random: list[Any]) -> Iterator[tuple[Any, Any]]:
+    def _replayed(self, start: Any, hyper: list[np.ndarray], draws: list[Draws]) -> Iterator[tuple[Any, Any]]:
         """The same by a recording of one step, which finds its random numbers by a counter on the device."""
         xp = self.xp
         assert self.record is not None
+        random, deal = self._random(draws)
         table = self._table(hyper[:1] if all(each is hyper[0] for each in hyper) else hyper)
         state = type(start)(*(xp.asarray(field, copy=True) for field in start))
         counter = xp.zeros(1, dtype=xp.int64)
 
         def body() -> None:
-            batch = Batch(*(None if drawn is None else xp.take(drawn, counter, axis=1)[:, 0, ...] for drawn in random))
+            batch = deal([None if a is None else xp.take(a, counter, axis=1)[:, 0, ...] for a in random])
             setting = xp.take(table, counter, axis=0)[0, ...]
             new = self._step(state, [setting[h, ...] for h in range(setting.shape[0])], batch)
             # A new field may be an old one, which must be read before it is overwritten.

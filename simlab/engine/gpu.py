@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 
 def cupy_namespace() -> Any:
     """CuPy's array namespace, if there is a GPU that it can use.
@@ -30,6 +32,29 @@ def cupy_namespace() -> Any:
     if not devices:
         raise RuntimeError("engine = 'cupy' finds no GPU; use engine='compiled'")
     return namespace
+
+
+def moved(problem: Any, network: Any, dtype: Any) -> Any:
+    """`problem` with its data on the GPU, and W there too: done, before any stream reads them.
+
+    Parameters
+    ----------
+    problem, network : Problem, Network
+    dtype : numpy dtype
+        Of the data.
+
+    Returns
+    -------
+    Problem
+    """
+    import cupy
+
+    xp = cupy_namespace()
+    kind = getattr(xp, np.dtype(dtype).name)
+    there = problem.convert(xp, kind)
+    network.mix(xp.zeros((network.n_nodes, 1), dtype=kind))  # which keeps its W
+    cupy.cuda.get_current_stream().synchronize()
+    return there
 
 
 def new_stream() -> Any:

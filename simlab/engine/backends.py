@@ -1,0 +1,52 @@
+"""Engines by the name that `simulate` knows them by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from simlab.engine.graph import Graph
+from simlab.inputs import Settings
+
+RECORDED = 2**20  # numbers in x up to which a step on a GPU is recorded
+
+
+def backend(problem: Any, network: Any, settings: Settings, threads: int) -> Callable[[Any, Graph, Any], Any]:
+    """What makes the engine that advances runs of one method: a function of the method, its graph and the first state.
+
+    Data that all engines read is moved here, once.
+    """
+    if settings.engine == "numpy":
+        from simlab.engine.array import ArrayEngine
+
+        return lambda algorithm, graph, state: ArrayEngine(problem, network, algorithm, xp=np, dtype=settings.dtype)
+    if settings.engine == "cupy":
+        from simlab.engine import gpu
+        from simlab.engine.array import ArrayEngine
+
+        xp = gpu.cupy_namespace()
+        moved = gpu.moved(problem, network, settings.dtype)
+
+        def on_gpu(algorithm: Any, graph: Graph, state: Any) -> ArrayEngine:
+            # Of large states the kernels take longer than their launches; codes of messages count bits on the host.
+            pays = graph.outputs and not graph.compressors and state[0].size <= RECORDED
+            record = gpu.cuda_graph if pays else None
+            return ArrayEngine(
+                moved, network, algorithm, xp=xp, dtype=settings.dtype, stream=gpu.new_stream(), record=record
+            )
+
+        return on_gpu
+    from simlab.engine.compiled import CompiledEngine
+
+    return lambda algorithm, graph, state: CompiledEngine(
+        problem,
+        network,
+        algorithm,
+        state=state,
+        dtype=settings.dtype,
+        sampled=settings.batch_size is not None,
+        noisy=settings.noise_std > 0,
+        threads=threads,
+    )
