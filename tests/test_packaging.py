@@ -29,8 +29,8 @@ def project():
 
 
 def bounds(requirements):
-    """Name -> lower bound; every requirement is `name>=version`."""
-    pairs = [re.fullmatch(r"([A-Za-z0-9_-]+)>=([0-9.]+)", line).groups() for line in requirements]
+    """Name -> bounds; every requirement is `name>=version` or `name>=version,<version`."""
+    pairs = [re.fullmatch(r"([A-Za-z0-9_-]+)>=([0-9.]+(?:,<[0-9.]+)?)", line).groups() for line in requirements]
     assert len(pairs) == len(dict(pairs)), "a dependency is named twice"
     return {name.lower(): version for name, version in pairs}
 

@@ -47,7 +47,7 @@ def empirical_entropy(levels: ArrayLike) -> float:
         of one symbol after another that knows only these frequencies takes fewer.
     """
     _, counts = np.unique(check_levels(levels), return_counts=True)
-    frequencies = counts / max(counts.sum(), 1)
+    frequencies = counts / max(int(counts.sum()), 1)
     return float(-np.sum(frequencies * np.log2(frequencies))) + 0.0
 
 
