@@ -70,8 +70,10 @@ class Cosine(NamedTuple):
 
     def __call__(self, k: np.ndarray) -> np.ndarray:
         """Values at steps `k`."""
-        phase = np.pi * np.minimum(np.asarray(k) / self.steps, 1)
-        return self.final + (self.initial - self.final) * (1 + np.cos(phase)) / 2
+        k = np.asarray(k)
+        angle = np.pi / 2 * k / self.steps
+        falling = self.final + (self.initial - self.final) * np.cos(angle) ** 2  # without cancellation near the end
+        return np.where(k < self.steps, falling, self.final)
 
 
 class WarmUp(NamedTuple):

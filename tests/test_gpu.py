@@ -115,7 +115,7 @@ def test_without_a_gpu_the_error_says_what_to_do():
 class Device(contextlib.nullcontext):
     """The part of CuPy that `simulate` needs beside arrays, on a machine without a GPU."""
 
-    ndarray = type("ndarray", (), {})
+    ndarray = generic = type("ndarray", (), {})
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,5 +1,12 @@
 # The public names and where they live: read by lazy_loader at run time and by type checkers.
 from .bitstream import CorruptStreamError as CorruptStreamError
+from .codes import (
+    Code as Code,
+    empirical_entropy as empirical_entropy,
+    fixed_length_bits as fixed_length_bits,
+    float32_bits as float32_bits,
+    source_code as source_code,
+)
 from .contraction import check_contraction as check_contraction
 from .elementary import Identity as Identity, Sign as Sign
 from .elias_code import (
@@ -16,11 +23,4 @@ from .level_code import (
     expected_bits as expected_bits,
 )
 from .quantizers import QSGD as QSGD, DitheredUniform as DitheredUniform
-from .source_code import (
-    Code as Code,
-    empirical_entropy as empirical_entropy,
-    fixed_length_bits as fixed_length_bits,
-    float32_bits as float32_bits,
-    source_code as source_code,
-)
 from .sparsifiers import RandomK as RandomK, RTopK as RTopK, TopK as TopK

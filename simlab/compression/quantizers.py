@@ -9,8 +9,8 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from simlab import checks
+from simlab.compression.codes import source_code
 from simlab.compression.quantizer_kernels import ROW_TABLE_ROWS, ROWS
-from simlab.compression.source_code import source_code
 from simlab.engine.array import to_host
 from simlab.engine.kernel import Kernel
 
