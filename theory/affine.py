@@ -85,11 +85,11 @@ class AffineStep:
         act only by their difference, so that its k is 2.
     start : ndarray, shape (k, n, d)
         z_0.
-    felt : ndarray, shape (k, number of fields), or None
-        The orthonormal combinations of the method's fields that are kept; None: all fields as they are.
+    up, down : ndarrays, shape (number of fields, k) and (k, number of fields)
+        The method's fields from the arrays of a state, and back. A buffer may be as large as x/γ: here it is in a unit
+        (a power of 2) in which it weighs as much as x, so that what is rounding does not depend on the units of lr.
     gradient_calls : int
         Gradients that one step asks for.
-
     has_modes : bool
         Whether the step can be taken on modes alone, see `mode_matrices`.
 
@@ -116,8 +116,12 @@ class AffineStep:
                 f"algorithm.init gives {bad[0]!r} of shape {np.shape(getattr(state, bad[0]))}, not {x0.shape}; "
                 "only states of arrays (n, d) are predicted"
             )
-        self.felt: np.ndarray | None = None
-        self._hold(np.stack([np.asarray(value, dtype=float) for value in state]))
+        fields = np.stack([np.asarray(value, dtype=float) for value in state])
+        self.up = self.down = np.eye(len(fields))
+        self._hold(fields)
+        units = self._units()
+        self.up, self.down = np.diag(units), np.diag(1 / units)
+        self._hold(_combine(self.down, fields))
         self.gradient_calls = self._homogeneous.calls
         self._gradient_origin = np.array(self._homogeneous.point)
         self._check_affine()
@@ -175,13 +179,40 @@ class AffineStep:
 
     def of(self, problem: Any, z: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
         """The step of a problem that may be another: (..., k, n, d) -> (..., k, n, d)."""
-        fields = z if self.felt is None else _combine(self.felt.T, z)
-        old = self._state(*np.moveaxis(fields, -3, 0))
+        old = self._state(*np.moveaxis(_combine(self.up, z), -3, 0))
         state = self.algorithm.step(old, problem, self.network, Batch(None, noise))
         check_new(self.algorithm, old, state)
         shape = (*z.shape[:-3], *z.shape[-2:])
         new = np.stack([np.broadcast_to(np.asarray(value, dtype=float), shape) for value in state], axis=-3)
-        return new if self.felt is None else _combine(self.felt, new)
+        return _combine(self.down, new)
+
+    def modes(self, graph: np.ndarray, curvature: np.ndarray, consensus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """T and N on modes, see `mode_matrices`, for states as here: (..., k, k), (..., k)."""
+        transition, noise = mode_matrices(self.algorithm, graph, curvature, consensus)
+        return self.down @ transition @ self.up, noise @ self.down.T
+
+    def typical_modes(self, mean: bool, count: int = 6) -> np.ndarray:
+        """T on random modes of the mean over nodes, or of the disagreement: (count, k, k)."""
+        random = np.random.default_rng(1 + mean)
+        size = float(np.max(np.abs(self.surrogate.curvature), initial=0.0)) or 1.0
+        graph = np.ones(count) if mean else random.uniform(-0.9, 0.9, count)
+        return self.modes(graph, size * random.uniform(0.1, 2.0, count), np.full(count, mean))[0]
+
+    def _units(self) -> np.ndarray:
+        """Powers of 2 that make the effects of fields on each other alike in size, the one of x being 1."""
+        from scipy.linalg.lapack import dgebal
+
+        random, count = np.random.default_rng(3), self.shape[0]
+        effects = np.empty((count, count))
+        with np.errstate(all="ignore"):
+            for field in range(count):
+                z = np.zeros(self.shape)
+                z[field] = random.standard_normal(self.shape[1:])
+                effects[:, field] = np.max(np.abs(self.linear(z)), axis=(1, 2))
+        if not np.all(np.isfinite(effects)):
+            return np.ones(count)
+        scale = dgebal(effects, scale=1, permute=0)[3]
+        return scale / scale[0]
 
     def _hold(self, start: np.ndarray) -> None:
         """Start from `start`, of shape (k, n, d)."""
@@ -192,11 +223,8 @@ class AffineStep:
     def _forget_what_x_never_feels(self) -> None:
         """Keep the combinations of fields that x feels, sooner or later: the observable part of the state."""
         self.has_modes = True
-        random = np.random.default_rng(1)
-        consensus = np.arange(8) < 4
-        graph, curvature = np.where(consensus, 1.0, random.uniform(-0.9, 0.9, 8)), random.uniform(0.1, 2.0, 8)
         try:
-            modes, _ = mode_matrices(self.algorithm, graph, curvature, consensus)
+            modes = np.concatenate([self.typical_modes(mean=True), self.typical_modes(mean=False)])
         except (AttributeError, TypeError, ValueError):
             self.has_modes = False
             return  # a step that asks its network or problem for more than modes can say
@@ -210,12 +238,13 @@ class AffineStep:
         if len(felt) == self.shape[0]:
             return
         # Modes commute where W and the H_i need not: look whether T itself agrees.
-        hidden = random.standard_normal(self.shape)
+        hidden = np.random.default_rng(1).standard_normal(self.shape)
         hidden -= _combine(felt.T @ felt, hidden)
         moved = self.linear(hidden)
         if np.max(np.abs(_combine(felt, moved))) <= 1e-10 * np.max(np.abs(moved), initial=1.0):
-            self.felt = felt
-            self._hold(_combine(felt, self.start))
+            start = _combine(felt, self.start)
+            self.up, self.down = self.up @ felt.T, felt @ self.down
+            self._hold(start)
 
     def _check_affine(self) -> None:
         """Linear on random states of several sizes, and in the noise; a threshold or a quantizer is not."""
@@ -249,6 +278,8 @@ def _compresses(value: Any) -> bool:
 
 def _combine(weights: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Combinations of fields: (r, k), (..., k, n, d) -> (..., r, n, d)."""
+    if np.array_equal(weights, np.eye(z.shape[-3])):
+        return z
     return np.einsum("rk,...knd->...rnd", weights, z)
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from theory.affine import BLOCK, AffineStep, mode_matrices
+from theory.affine import BLOCK, AffineStep
 from theory.dense import INFINITE, Spread, size_of
 from theory.moments import CONSERVED
 from theory.noise import Noise, factors
@@ -179,15 +179,10 @@ def _conserved_fields(step: AffineStep) -> tuple[np.ndarray, np.ndarray]:
     nothing = np.zeros((k, 0))
     if not step.has_modes:
         return nothing, nothing
-    random = np.random.default_rng(2)
-    curvature = random.uniform(0.1, 2.0, 6)
     found = []
-    for consensus in (True, False):
-        graph = np.ones(6) if consensus else random.uniform(-0.9, 0.9, 6)
-        modes, _ = mode_matrices(step.algorithm, graph, curvature, np.full(6, consensus))
-        if step.felt is not None:
-            modes = step.felt @ modes @ step.felt.T
+    for mean in (True, False):
         # ℓ'T = ℓ' for all of them.
-        _, s, vt = np.linalg.svd((modes - np.eye(k)).transpose(0, 2, 1).reshape(-1, k))
+        change = step.typical_modes(mean) - np.eye(k)
+        _, s, vt = np.linalg.svd(change.transpose(0, 2, 1).reshape(-1, k))
         found.append(vt[np.flatnonzero(s <= 1e-12 * max(s[0], 1.0))].T)
     return found[0], found[1]

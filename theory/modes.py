@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from theory.affine import AffineStep, mode_matrices
+from theory.affine import AffineStep
 from theory.dense import INFINITE, Spread, size_of
 from theory.moments import CONSERVED, deflate, spectral_radius, stein_of_many
 from theory.noise import Noise
@@ -136,11 +136,7 @@ class Modes:
         self._counts = np.concatenate([[1], counts])
         self._eigenvalues = np.concatenate([[1.0], distinct])
         consensus = np.arange(len(self._eigenvalues)) == 0
-        transition, drive = mode_matrices(
-            step.algorithm, self._eigenvalues[:, None], self._hessian_values[None, :], consensus[:, None]
-        )
-        if step.felt is not None:
-            transition, drive = step.felt @ transition @ step.felt.T, drive @ step.felt.T
+        transition, drive = step.modes(self._eigenvalues[:, None], self._hessian_values[None, :], consensus[:, None])
         self._transition, self._drive = transition, drive  # (groups, d, k, k), (groups, d, k)
         self._kept, self._conserved = deflate(transition)
         self.rate = spectral_radius(self._kept)

@@ -226,7 +226,8 @@ def settle(
         limit = moments.fixed_point()
         wanted = moments.step.gradient_points(limit)
         before, error = error, float(np.max(np.abs(wanted - points)))
-        if error <= 1e-14 * max(1.0, float(np.max(np.abs(points)))) or (error < 1e-9 and error > 0.5 * before):
+        size = float(np.max(np.abs([points, wanted])))
+        if error <= 1e-14 * size or (error < 1e-9 * size and error > 0.5 * before):
             return moments, limit
         points = wanted if error < before else (points + wanted) / 2
     raise ValueError(

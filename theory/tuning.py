@@ -202,7 +202,7 @@ def critical_batch_size(problem: Any, network: Any, algorithm: Any) -> float:
         raise ValueError(f"algorithm = {algorithm!r} does not converge (rate {moments.rate:.6g}); choose a smaller lr")
     minimizer = problem.minimizer
     bias = mean_square(limit[0] - minimizer)
-    rounding = (1e-11 * (1.0 + float(np.linalg.norm(minimizer)))) ** 2
+    rounding = (1e-11 * float(np.linalg.norm(limit[0]) + np.linalg.norm(minimizer))) ** 2
     points = moments.step.gradient_points(limit)
 
     def variance(batch_size: float) -> float:
