@@ -56,9 +56,9 @@ def laplacian_spectrum_of(graph: sparse.csr_array) -> np.ndarray:
     return kernel_spectrum((sparse.diags_array(graph.sum(axis=1)) - graph).tocsr())
 
 
-def affine_spectrum(laplacian_spectrum: Callable[[], np.ndarray], edge: float) -> np.ndarray:
-    """Eigenvalues of W = I - edge L."""
-    return 1.0 - edge * laplacian_spectrum()
+def scaled_spectrum(laplacian_spectrum: Callable[[], np.ndarray], edge: float) -> np.ndarray:
+    """Eigenvalues of I - W = edge L."""
+    return edge * laplacian_spectrum()
 
 
 def constant(values: np.ndarray) -> float | None:

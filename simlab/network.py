@@ -51,7 +51,7 @@ class Network:
         name: str = "matrix",
         spectrum: Callable[[], np.ndarray] | None = None,
     ) -> None:
-        # spectrum: returns the eigenvalues of W where the caller knows them; trusted.
+        # spectrum: returns the eigenvalues of I - W where the caller knows them; trusted.
         compressed = mixing.compressed("w", w)
         mixing.check_doubly_stochastic(compressed)
         mixing.check_connected("w", compressed)
@@ -159,7 +159,7 @@ class Network:
         w = (w + sparse.diags_array(1.0 - w.sum(axis=1))).tocsr()
         # One constant edge weight c means W = I - cL, whose spectrum is L's.
         constant = float(edge) if np.ndim(edge) == 0 else mixing.constant(edge)
-        spectrum = None if constant is None else functools.partial(mixing.affine_spectrum, laplacian_spectrum, constant)
+        spectrum = None if constant is None else functools.partial(mixing.scaled_spectrum, laplacian_spectrum, constant)
         return cls(w, name=f"{name}, {'lazy ' if lazy else ''}{weights} weights", spectrum=spectrum)
 
     @classmethod
@@ -210,11 +210,12 @@ class Network:
         Otherwise the extreme ones only, (1, lambda_2, lambda_n): by Lanczos with the known eigenvector deflated and,
         where that stalls (tiny gaps), on a sparse factorization. W is never densified.
         """
-        if self._spectrum is not None:
-            values = self._spectrum()
-        else:
-            values = 1.0 - kernel_spectrum(_complement(self.csr))
-        return np.sort(values)[::-1]
+        return 1.0 - self._complement_eigenvalues
+
+    @functools.cached_property
+    def _complement_eigenvalues(self) -> np.ndarray:
+        """Those of I - W, ascending from 0: small ones keep the digits that 1 - lambda would lose."""
+        return np.sort(kernel_spectrum(_complement(self.csr)) if self._spectrum is None else self._spectrum())
 
     @property
     def second_eigenvalue(self) -> float:
@@ -233,8 +234,9 @@ class Network:
 
     @property
     def spectral_gap(self) -> float:
-        """1 - rho."""
-        return 1.0 - self.rho
+        """1 - rho, without its cancellation."""
+        values = self._complement_eigenvalues
+        return float(min(values[1], 2.0 - values[-1])) if self.n_nodes > 1 else 1.0
 
     def mix(self, x: Any) -> Any:
         """W x: each node's weighted average over itself and its neighbours.

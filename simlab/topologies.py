@@ -379,8 +379,12 @@ def _star_spectrum(n: int) -> np.ndarray:
 
 
 def _circulant_spectrum(n: int, steps: tuple[int, ...]) -> np.ndarray:
-    # 2 sin^2(t/2) = 1 - cos(t), without its cancellation
-    return sum((2.0 * np.sin(np.pi * np.arange(n) * s / n) ** 2 for s in _offsets(n, steps).tolist()), np.zeros(n))
+    # 2 sin^2(t/2) = 1 - cos(t), without its cancellation; t in half turns, reduced while they are whole numbers
+    values = np.zeros(n)
+    for offset in _offsets(n, steps).tolist():
+        turns = np.arange(n) * offset % n
+        values += 2.0 * np.sin(np.pi / n * np.minimum(turns, n - turns)) ** 2
+    return values
 
 
 def _ring_spectrum(n: int) -> np.ndarray:

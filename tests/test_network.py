@@ -1,5 +1,6 @@
 """Networks: weight rules, spectra, mixing, named topologies, and the errors of bad input."""
 
+import math
 import pickle
 
 import networkx as nx
@@ -327,6 +328,18 @@ def test_lanczos_of_a_slowly_mixing_graph_equals_the_closed_form(n):
     assert 1 - network.second_eigenvalue == pytest.approx((4 / 3) * np.sin(turns / 2) ** 2, rel=1e-8)
     smallest = (1 + 2 * np.cos(turns * (n // 2))) / 3
     assert network.smallest_eigenvalue == pytest.approx(smallest, abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [10**4, 999_999, 10**6])
+def test_gaps_of_large_graphs_keep_their_digits(n):
+    assert topologies.ring(n).spectral_gap == pytest.approx(4 / 3 * np.sin(np.pi / n) ** 2, rel=1e-12)
+    side = math.isqrt(n)
+    few = np.arange(1, 6)
+    laplacian = topologies._ring_spectrum(n)
+    for values in (laplacian[few], laplacian[-few]):
+        np.testing.assert_allclose(values, 4 * np.sin(np.pi * few / n) ** 2, rtol=1e-12)
+    torus = topologies.torus(side**2)
+    assert torus.spectral_gap == pytest.approx(4 / 5 * np.sin(np.pi / side) ** 2, rel=1e-12)
 
 
 def test_laplacian_rule_by_extreme_eigenvalues(monkeypatch):
