@@ -114,6 +114,17 @@ def test_methods_without_bias_have_no_leading_constant(name):
     assert transfer.leading_constant(problem, random_network(2, 4), strategies.method(name, 0.1, 0.5)) == 0
 
 
+def test_a_leading_constant_is_of_a_problem_without_l1_term():
+    problem = strategies.objective("quadratic", 4, 2, 8, np.random.default_rng(7)).problem
+    network, algorithm = random_network(2, 4), simlab.DSGD(0.1)
+    for function in (transfer.leading_direction, transfer.leading_constant):
+        with pytest.raises(ValueError, match=r"problem = Quadratic\(.*l1=0\.3.*pass problem\.with_l1\(0\)"):
+            function(problem.with_l1(0.3), network, algorithm)
+        np.testing.assert_equal(
+            function(problem.with_l1(0.3).with_l1(0), network, algorithm), function(problem, network, algorithm)
+        )
+
+
 # Methods of users
 
 
@@ -217,12 +228,24 @@ def test_a_users_method_has_a_transfer_function():
         (Clipped(0.1), "not affine,"),
         (Squared(0.1), "not affine in the gradients"),
         (simlab.DSGD(simlab.schedules.InverseSqrt(0.1)), "schedule"),
+        (simlab.ProximalDSGD(0.1, l1=1e-12), "thresholds.*pass one with l1=0"),
     ],
     ids=lambda value: type(value).__name__,
 )
 def test_methods_without_one_say_why(algorithm, message):
     with pytest.raises((ValueError, TypeError), match=message):
         transfer.read_bias_transfer(random_network(5, 6), algorithm)
+
+
+@pytest.mark.parametrize(
+    "function", [transfer.bias_transfer, lambda a, v: transfer.transfer_on(random_network(5, 6), a)]
+)
+def test_thresholds_have_no_transfer_function(function):
+    with pytest.raises(ValueError, match=r"thresholds.*pass one with l1=0"):
+        function(simlab.NIDS(0.1, l1=1.0), np.array([0.5]))
+    with pytest.raises(TypeError, match=r"l1 = .* is a schedule"):
+        function(simlab.NIDS(0.1, l1=simlab.schedules.InverseSqrt(0.1)), np.array([0.5]))
+    assert not np.any(function(simlab.NIDS(0.1), np.array([0.5])))
 
 
 def test_methods_of_equal_numbers_are_told_apart():

@@ -114,6 +114,7 @@ UNEQUAL_START = np.random.default_rng(5).standard_normal((N, D))
 LIMIT = {
     "constant hyperparameters": lambda: run(least_squares(), lazy_ring(), simlab.DSGD(SCHEDULE), 10),
     "exact gradients": lambda: run(least_squares(), lazy_ring(), simlab.DSGD(SMALL), 10, batch_size=4),
+    "no l1 term": lambda: run(least_squares().with_l1(0.3), lazy_ring(), simlab.DSGD(SMALL)),
     "smooth": lambda: run(quadratic(NoSmoothness), lazy_ring(), simlab.DSGD(SMALL), 10),
     "strongly convex": lambda: run(singular(), lazy_ring(), simlab.DSGD(SMALL), 10),
     "bias transfer function": lambda: run(least_squares(), lazy_ring(), Cubic(1e-4), 10),
@@ -129,13 +130,17 @@ DESCENT = {
     "method": lambda: run(least_squares(), lazy_ring(), simlab.DSGD(SMALL), 10),
     "constant hyperparameters": lambda: run(least_squares(), lazy_ring(), simlab.DSGD(SCHEDULE, order="cta"), 10),
     "exact gradients": lambda: run(least_squares(), lazy_ring(), CTA, 10, noise_std=0.1),
+    "no l1 term": lambda: run(equal_hessians().with_l1(5.0), lazy_ring(), CTA, 10),
     "smooth": lambda: run(quadratic(NoSmoothness), lazy_ring(), CTA, 10),
     "bounded below": lambda: run(one_concave_node(), lazy_ring(), CTA, 10),
     "equal initial states": lambda: run(least_squares(), lazy_ring(), CTA, 10, x0=UNEQUAL_START),
     "step size": lambda: run(least_squares(), lazy_ring(), simlab.DSGD(2.0, order="cta"), 2),
 }
 PARALLEL = {
-    **{name: DESCENT[name] for name in ("method", "constant hyperparameters", "smooth", "equal initial states")},
+    **{
+        name: DESCENT[name]
+        for name in ("method", "constant hyperparameters", "no l1 term", "smooth", "equal initial states")
+    },
     "bounded below": lambda: run(quadratic(NoLowerBound), lazy_ring(), CTA, 10),
     "every step recorded": lambda: run(equal_hessians(), lazy_ring(), CTA, 10, record_every=5),
     "step size": lambda: run(equal_hessians(), lazy_ring(), simlab.DSGD(1.0, order="cta"), 10),
@@ -153,6 +158,7 @@ PARALLEL = {
 MOMENTUM = {
     "method": lambda: run(equal_hessians(), lazy_ring(), simlab.DSGD(SMALL), 10),
     "constant hyperparameters": lambda: run(equal_hessians(), lazy_ring(), simlab.PmSGD(SCHEDULE), 10),
+    "no l1 term": lambda: run(equal_hessians().with_l1(0.2), lazy_ring(), simlab.PmSGD(1.0, 0.5), 60),
     "exact gradients": lambda: run(equal_hessians(), lazy_ring(), simlab.PmSGD(SMALL), 10, noise_std=0.1),
     "quadratic": lambda: run(
         simlab.LogisticRegression.synthetic(N, 20, D, l2=0.1), lazy_ring(), simlab.PmSGD(SMALL), 10
@@ -178,7 +184,14 @@ def limit_case(*names: str) -> dict[str, Callable[[], simlab.Trace]]:
     return {name: LIMIT[name] for name in names}
 
 
-COMMON = ("constant hyperparameters", "exact gradients", "strongly convex", "bias transfer function", "limit reached")
+COMMON = (
+    "constant hyperparameters",
+    "no l1 term",
+    "exact gradients",
+    "strongly convex",
+    "bias transfer function",
+    "limit reached",
+)
 BROKEN: dict[str, dict[str, Callable[[], simlab.Trace]]] = {
     "B1": limit_case(*COMMON, "smooth", "convex", "positive bias transfer"),
     "B2": limit_case(*COMMON, "smooth", "small step"),
@@ -382,6 +395,21 @@ def test_estimated_suprema_against_closed_forms():
     assert found.how == "estimate"
     assert found.value == pytest.approx(np.max(gap**2) / 4, rel=0.05)
     assert found.value <= np.max(gap**2) / 4 * (1 + 1e-9)
+
+
+def test_no_run_with_an_l1_term_is_called_violated():
+    """DSGD and PmSGD do what they should; what theorems about f alone would say of f + l1 ||x||_1 is not asked."""
+    for problem in (least_squares().with_l1(0.3), equal_hessians().with_l1(5.0)):
+        for algorithm in (simlab.DSGD(SMALL), simlab.DSGD(SMALL, order="cta"), simlab.PmSGD(0.5, 0.5)):
+            verdicts = theory.verify(run(problem, lazy_ring(), algorithm)).frame["verdict"]
+            assert "violated" not in set(verdicts)
+
+
+def test_a_thresholding_method_has_no_transfer_function():
+    trace = run(least_squares(), lazy_ring(), simlab.NIDS(SMALL, l1=0.1), 10)
+    row = theory.verify(trace)["B2, bias"]
+    assert row.verdict == "not applicable"
+    assert row.reason.startswith("bias transfer function: algorithm = NIDS(") and "l1=0" in row.reason
 
 
 @WARNS

@@ -65,6 +65,8 @@ def bias_transfer(algorithm: Any, eigenvalues: Any) -> np.ndarray:
     ------
     TypeError
         No closed form is known for this method; `read_bias_transfer` finds φ numerically.
+    ValueError
+        The method has l1 > 0: with its threshold there is no such function.
     """
     raise TypeError(
         f"algorithm = {algorithm!r} has no known bias transfer function; read_bias_transfer(network, algorithm) "
@@ -102,9 +104,14 @@ def _(algorithm: DADmSGD, eigenvalues: Any) -> np.ndarray:
 @bias_transfer.register(D2DmSGD)
 @bias_transfer.register(EXTRA)
 @bias_transfer.register(GradientTracking)
-@bias_transfer.register(NIDS)
 @bias_transfer.register(PmSGD)
 def _(algorithm: Any, eigenvalues: Any) -> np.ndarray:
+    return np.zeros(np.shape(eigenvalues))
+
+
+@bias_transfer.register(NIDS)
+def _(algorithm: NIDS, eigenvalues: Any) -> np.ndarray:
+    _check_no_threshold(algorithm)
     return np.zeros(np.shape(eigenvalues))
 
 
@@ -117,6 +124,14 @@ def _number(algorithm: Any, name: str) -> float:
     if callable(value):
         raise TypeError(f"{name} = {value!r} is a schedule; a limit needs a constant {name}: pass a number")
     return float(value)
+
+
+def _check_no_threshold(algorithm: Any) -> None:
+    if "l1" in algorithm._fields and _number(algorithm, "l1") != 0:
+        raise ValueError(
+            f"algorithm = {algorithm!r} thresholds, and so has no bias transfer function, which is linear; pass one "
+            "with l1=0"
+        )
 
 
 class Modes(NamedTuple):
@@ -163,6 +178,7 @@ def read_bias_transfer(network: Any, algorithm: Any) -> np.ndarray:
         of W; or it comes to rest under gradients of mean other than zero, so that it need not minimize f.
     """
     lr = _number(algorithm, "lr")
+    _check_no_threshold(algorithm)
     name = type(algorithm).__name__
     n = network.n_nodes
     _, vectors = modes(network)
@@ -318,7 +334,7 @@ def leading_constant(problem: Any, network: Any, algorithm: Any) -> float:
     Parameters
     ----------
     problem : Problem
-        Twice differentiable, with a positive definite mean Hessian at the minimizer.
+        Twice differentiable, with a positive definite mean Hessian at the minimizer and no l1 term.
     network : Network
     algorithm : method
         Its `lr` is not used, beyond being a number.
@@ -327,6 +343,11 @@ def leading_constant(problem: Any, network: Any, algorithm: Any) -> float:
     -------
     float
         In units of x² per unit of step size squared.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `leading_direction`.
     """
     spread, shift = leading_direction(problem, network, algorithm)
     return float(np.sum(spread**2) / problem.n_nodes + np.sum(shift**2))
@@ -346,7 +367,17 @@ def leading_direction(problem: Any, network: Any, algorithm: Any) -> tuple[np.nd
         Y = −φ(W)F'(X*), the derivative in γ at 0 of the limit's consensus part X̃.
     shift : ndarray, shape (d,)
         −H̄⁻¹(1/n)Σ H_i y_i, that of its mean x̄.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The problem has an l1 term, or the method no bias transfer function (see `transfer_on`).
     """
+    if problem.l1 != 0:
+        raise ValueError(
+            f"problem = {problem!r} has an l1 term, and at the minimizer of the sum the gradients do not add up to 0; "
+            "pass problem.with_l1(0)"
+        )
     minimizer = problem.minimizer
     spread = -apply_transfer(network, algorithm, problem.gradient(np.tile(minimizer, (problem.n_nodes, 1))))
     hessians = problem.hessian(minimizer)

@@ -31,6 +31,7 @@ from theory.theorems.theorem import (
     has_transfer,
     in_order,
     last,
+    no_l1_term,
     smooth,
     strongly_convex,
 )
@@ -38,10 +39,11 @@ from theory.transfer import transfer_on
 
 
 def assumptions(setting: Setting) -> list[Check]:
-    """Convex and smooth f_i, strongly convex f, exact gradients, constant γ and β, φ > 0, limit reached."""
+    """Convex smooth f_i, strongly convex f without l1 term, exact gradients, constant γ and β, φ > 0, at the limit."""
     return in_order(
         setting,
         constant_hyperparameters,
+        no_l1_term,
         exact_gradients,
         convex,
         smooth,

@@ -25,6 +25,7 @@ from theory.theorems.theorem import (
     has_transfer,
     in_order,
     last,
+    no_l1_term,
     smooth,
     strongly_convex,
 )
@@ -32,10 +33,11 @@ from theory.transfer import transfer_on
 
 
 def assumptions(setting: Setting) -> list[Check]:
-    """Smooth f_i, strongly convex f, exact gradients, constant γ and β, a < 1, limit reached."""
+    """Smooth f_i, strongly convex f without l1 term, exact gradients, constant γ and β, a < 1, limit reached."""
     return in_order(
         setting,
         constant_hyperparameters,
+        no_l1_term,
         exact_gradients,
         smooth,
         strongly_convex,

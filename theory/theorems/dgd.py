@@ -29,16 +29,18 @@ from theory.theorems.theorem import (
     constant_hyperparameters,
     exact_gradients,
     in_order,
+    no_l1_term,
     smooth,
 )
 
 
 def assumptions(setting: Setting) -> list[Check]:
-    """DSGD in CTA form, exact gradients, constant γ <= (1 + λₙ)/L, smooth f_i bounded below, equal initial states."""
+    """DSGD in CTA form, exact gradients, constant γ <= (1 + λₙ)/L, smooth f_i bounded below, no l1, equal start."""
     return in_order(
         setting,
         combine_then_adapt,
         constant_hyperparameters,
+        no_l1_term,
         exact_gradients,
         smooth,
         bounded_below,

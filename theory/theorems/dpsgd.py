@@ -40,6 +40,7 @@ from theory.theorems.theorem import (
     constant_hyperparameters,
     in_order,
     known_constant,
+    no_l1_term,
     smooth,
 )
 
@@ -51,11 +52,12 @@ def assumptions(setting: Setting) -> list[Check]:
 
 
 def sharper_assumptions(setting: Setting) -> list[Check]:
-    """DSGD in CTA form, constant γ <= 1/L, D > 0, bounded f, dissimilarity and variance, equal start, all recorded."""
+    """DSGD (CTA), constant γ <= 1/L, D > 0, no l1, f, dissimilarity and variance bounded, equal start, all recorded."""
     return in_order(
         setting,
         combine_then_adapt,
         constant_hyperparameters,
+        no_l1_term,
         smooth,
         bounded_below,
         consensual_start,

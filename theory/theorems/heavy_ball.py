@@ -32,17 +32,19 @@ from theory.theorems.theorem import (
     constant_hyperparameters,
     exact_gradients,
     in_order,
+    no_l1_term,
     quadratic,
     strongly_convex,
 )
 
 
 def assumptions(setting: Setting) -> list[Check]:
-    """PmSGD, exact gradients, constant γ and β with every mode underdamped, quadratic f with μ > 0, equal start."""
+    """PmSGD, exact gradients, constant γ and β, every mode underdamped, quadratic f with μ > 0, no l1, equal start."""
     return in_order(
         setting,
         parallel_momentum,
         constant_hyperparameters,
+        no_l1_term,
         exact_gradients,
         quadratic,
         strongly_convex,

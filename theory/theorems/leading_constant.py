@@ -27,15 +27,23 @@ from theory.theorems.theorem import (
     has_transfer,
     in_order,
     last,
+    no_l1_term,
     quadratic,
     strongly_convex,
 )
 
 
 def lower_assumptions(setting: Setting) -> list[Check]:
-    """Quadratic f_i, strongly convex f, exact gradients, constant γ and β, limit reached."""
+    """Quadratic f_i, strongly convex f without l1 term, exact gradients, constant γ and β, limit reached."""
     return in_order(
-        setting, constant_hyperparameters, exact_gradients, quadratic, strongly_convex, has_transfer, at_limit
+        setting,
+        constant_hyperparameters,
+        no_l1_term,
+        exact_gradients,
+        quadratic,
+        strongly_convex,
+        has_transfer,
+        at_limit,
     )
 
 
@@ -44,6 +52,7 @@ def upper_assumptions(setting: Setting) -> list[Check]:
     return in_order(
         setting,
         constant_hyperparameters,
+        no_l1_term,
         exact_gradients,
         quadratic,
         strongly_convex,

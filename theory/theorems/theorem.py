@@ -141,6 +141,12 @@ def constant_hyperparameters(setting: Setting) -> Check:
     return Check("constant hyperparameters", not schedules, ", ".join(schedules) or repr(a))
 
 
+def no_l1_term(setting: Setting) -> Check:
+    """What is minimized, and recorded as loss and mse, is f alone."""
+    l1 = setting.problem.l1
+    return Check("no l1 term", l1 == 0, f"l1 = {l1:g}; the theorem is about f without l1 ||x||_1")
+
+
 def exact_gradients(setting: Setting) -> Check:
     """Full batch, no noise."""
     exact = setting.batch_size is None and setting.noise_std == 0
