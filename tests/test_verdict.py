@@ -437,6 +437,15 @@ def test_a_prediction_beyond_first_order_only_is_not_judged():
     assert "first order" in row.reason
 
 
+def test_a_prediction_that_costs_too_much_says_so(monkeypatch):
+    trace = run(least_squares(), lazy_ring(), simlab.DSGD(SMALL), 20, batch_size=4, replicates=5)
+    assert theory.verify(trace)["prediction, mse"].verdict != "not applicable"
+    monkeypatch.setattr(theory.prediction, "AFFORDABLE", 1.0)
+    row = theory.verify(trace)["prediction, mse"]
+    assert row.verdict == "not applicable"
+    assert row.reason.startswith("cost: the transient of 20 steps takes some 1.4e+05 multiplications, more than the 1 ")
+
+
 def test_single_precision_is_judged_at_its_own_rounding():
     trace = run(least_squares(), lazy_ring(), simlab.DSGD(SMALL), 4000, dtype="float32")
     report = theory.verify(trace)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache, cached_property, wraps
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from theory.noise import Noise
 from theory.sampling import Eigenbasis, node_blocks, second_moment
 
 THREADED = 1000  # states; up to here more threads of BLAS wait for each other longer than they save
+ROUNDING = 1e-14  # relative change a step of what has come to rest
+SETTLED = 1e-8  # relative, what a transient may lack of the stationary state to be called that
 
 
 class Spread(NamedTuple):
@@ -60,6 +63,8 @@ class Dense:
     step : AffineStep
     sampled : bool, default False
         Whether mini-batches are meant, which ask for eigenvectors: then `rate` is read off them too.
+    transition : ndarray, shape (s, s), optional
+        Another T than that of the step.
 
     Attributes
     ----------
@@ -69,9 +74,9 @@ class Dense:
         Whether the first step moves a quantity that T alone would conserve: then it grows without end.
     """
 
-    def __init__(self, step: AffineStep, sampled: bool = False) -> None:
+    def __init__(self, step: AffineStep, sampled: bool = False, transition: np.ndarray | None = None) -> None:
         self.step, self.sampled = step, sampled
-        self.transition = step.matrix()
+        self.transition = step.matrix() if transition is None else transition
 
     @cached_property
     def _deflated(self) -> tuple[np.ndarray, np.ndarray]:
@@ -177,7 +182,10 @@ class Dense:
         return Spread(total / n, max(total - mean, 0.0) / n)
 
     def transient(self, noise: Noise, path: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, Spread]]:
-        """Mean x and spread at steps 0, 1, ..., by S⁺ = TSTʹ + N E[Q] Nʹ along the mean `path` of states (k, n, d)."""
+        """Mean x and spread at steps 0, 1, ..., by S⁺ = TSTʹ + N E[Q] Nʹ along the mean `path` of states (k, n, d).
+
+        A covariance that changes by no more than rounding is kept from then on.
+        """
         if noise.batch_size is None:
             return self._additive_transient(noise.std, path)
         return self._sampled_transient(noise, path)
@@ -193,17 +201,95 @@ class Dense:
             total += float(np.vdot(of_x, of_x))
             of_x = of_x - of_x.mean(axis=0)
             disagreement += float(np.vdot(of_x, of_x))
-            response = self.transition @ response
+            if np.linalg.norm(response) <= ROUNDING * np.sqrt(total):
+                break
+            response = self._advanced(response)
+        for mean in path:
+            yield mean[0], Spread(total / n, disagreement / n)
 
     def _sampled_transient(self, noise: Noise, path: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, Spread]]:
-        s = np.zeros((self.step.size, self.step.size))
+        s, before, spread = np.zeros((self.step.size, self.step.size)), None, NONE
         for mean in path:
-            yield mean[0], self.spread(s)
-            covariances = noise.covariance(self.step.gradient_points(mean))
-            if noise.depends_on_state:
-                reads = self.gradient_matrix
-                covariances = covariances + noise.spread(node_blocks(reads @ s, reads, self.step.shape[1:]))
-            s = self.transition @ s @ self.transition.T + self.forcing(covariances)
+            yield mean[0], spread
+            new = self._after(s, noise, mean)
+            spread = self.spread(new)
+            if before is not None and are_equal(mean, before) and are_equal(new, s):
+                break
+            s, before = new, mean
+        for mean in path:
+            yield mean[0], spread
+
+    @_unthreaded
+    def _advanced(self, columns: np.ndarray) -> np.ndarray:
+        return self.transition @ columns
+
+    @_unthreaded
+    def _after(self, s: np.ndarray, noise: Noise, mean: np.ndarray) -> np.ndarray:
+        """The covariance after one more step, from S (s, s) and a mean state (k, n, d)."""
+        covariances = noise.covariance(self.step.gradient_points(mean))
+        if noise.depends_on_state:
+            reads = self.gradient_matrix
+            covariances = covariances + noise.spread(node_blocks(reads @ s, reads, self.step.shape[1:]))
+        return self._reached @ s @ self._reached.T + self.forcing(covariances)
+
+    @cached_property
+    def _reached(self) -> np.ndarray:
+        """T as it acts on covariances: where noise never enters what T conserves, rounding must not walk there."""
+        n, d = self.step.shape[1:]
+        return self.transition if self.is_driven(np.tile(np.eye(d), (n, 1, 1))) else self.kept
+
+    @_unthreaded
+    def additive_spread(self, std: float, steps: int) -> Spread:
+        """Spread after `steps` steps with additive noise, by S_2k = S_k + T^k S_k T^kʹ."""
+        n, d = self.step.shape[1:]
+        forcing = self.forcing(np.tile(std**2 * np.eye(d), (n, 1, 1)))
+        s, power = np.zeros_like(forcing), np.eye(len(forcing))
+        for bit in f"{steps:b}":
+            s, power = s + power @ s @ power.T, power @ power
+            if bit == "1":
+                s, power = self.transition @ s @ self.transition.T + forcing, self.transition @ power
+        return self.spread(s)
+
+    @_unthreaded
+    def settled_spread(self, noise: Noise, path: Iterator[np.ndarray], steps: int) -> Spread | None:
+        """Stationary spread under mini-batches if after `steps` steps it is reached, to `SETTLED`; None if not surely.
+
+        With the maps L(S) = TSTʹ + N A(YSYʹ) Nʹ and F(R) = N blockdiag(R_i) Nʹ, let P = Σ_j r⁻ʲ L^j(F(R)) for a number
+        r < 1 and R >= Q at the limit, positive definite: it solves P = L(P)/r + F(R), and L^j(F(R)) <= r^j P. So the
+        transient from S = 0 lacks at most r^k P; noise that exceeds Q by δR at step j leaves at most δ r^(k−1−j) P.
+        """
+        if not self.rate < 1.0 or self.drifts:
+            return None
+        at_limit = noise.covariance(self.step.gradient_points(self.fixed_point()))
+        size = float(np.max(np.linalg.eigvalsh(at_limit)))
+        if size == 0 or self.is_driven(np.broadcast_to(np.eye(at_limit.shape[-1]), at_limit.shape)):
+            return None
+        reference = at_limit + size * np.eye(at_limit.shape[-1])
+        stationary, slowed = second_moment(self, noise, at_limit), self._slowed(noise, reference)
+        if stationary is None or slowed is None:
+            return None
+        slack, before, excess = 1.0, self.step.start, np.inf
+        for k, mean in enumerate(islice(path, steps)):
+            if k == 0 or not are_equal(mean, before):
+                moved = noise.covariance(self.step.gradient_points(mean)) - at_limit
+                excess = float(np.max(np.abs(np.linalg.eigvalsh(moved)))) / size
+            slack, before = max(self.rate, 0.5) * slack + excess, mean
+        found, bound = self.spread(stationary), self.spread(slowed)
+        lacks = slack * bound.variance <= SETTLED * found.variance and slack * bound.consensus <= SETTLED * max(
+            found.consensus, SETTLED * found.variance
+        )
+        return found if lacks else None
+
+    def _slowed(self, noise: Noise, reference: np.ndarray) -> np.ndarray | None:
+        """P of `settled_spread` for r = rate, or 1/2: the covariance of T/√r and A/r; None where there is none."""
+        r = max(self.rate, 0.5)
+        slowed = Dense(self.step, True, self.kept / np.sqrt(r))
+        return second_moment(slowed, Noise(noise.problem, noise.batch_size * r, noise.std), reference)
+
+
+def are_equal(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays differ by no more than rounding of their largest entries."""
+    return size_of(a - b) <= ROUNDING * size_of(b)
 
 
 def size_of(x: np.ndarray) -> float:

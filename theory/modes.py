@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from theory.affine import AffineStep
-from theory.dense import INFINITE, Spread, size_of
+from theory.dense import INFINITE, NONE, ROUNDING, Spread, size_of
 from theory.moments import CONSERVED, deflate, spectral_radius, stein_of_many
 from theory.noise import Noise
 
@@ -170,10 +170,16 @@ class Modes:
     def transient(self, noise: Noise, path: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, Spread]]:
         """Mean x and spread at steps 0, 1, ..., along the mean `path` of states (k, n, d)."""
         forcing = self._forcing(noise)
-        s = np.zeros_like(forcing)
+        s, spread = np.zeros_like(forcing), NONE
         for mean in path:
-            yield mean[0], self._spread(s)
-            s = self._transition @ s @ self._transition.swapaxes(-1, -2) + forcing
+            yield mean[0], spread
+            new = self._transition @ s @ self._transition.swapaxes(-1, -2) + forcing
+            spread = self._spread(new)
+            if np.all(np.abs(new - s) <= ROUNDING * np.abs(new)):
+                break
+            s = new
+        for mean in path:
+            yield mean[0], spread
 
     def _forcing(self, noise: Noise) -> np.ndarray:
         return noise.std**2 * self._drive[..., :, None] * self._drive[..., None, :]

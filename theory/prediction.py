@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DENSE_STATES = 2000  # up to here matrices are formed
+AFFORDABLE = 2.5e11  # multiplications spent on the expectation at one step: some ten seconds of one core
 NEWTON_STEPS = 50
 
 
@@ -150,17 +151,10 @@ def predict(
     True
     """
     start = check_nouns(problem, network, algorithm, x0)
-    noise = Noise(
-        problem, inputs.check_batch_size(problem, batch_size), checks.real("noise_std", noise_std, minimum=0.0)
-    )
+    noise = _noise(problem, batch_size, noise_std)
     moments, limit = settle(problem, network, algorithm, start, additive=batch_size is None)
     step = moments.step
-    if batch_size is not None and step.gradient_calls != 1:
-        raise ValueError(
-            f"batch_size = {batch_size}: {type(algorithm).__name__}.step asks for {step.gradient_calls} gradients, "
-            "whose errors on one mini-batch multiply; predict with batch_size=None and noise_std"
-        )
-
+    _check_one_gradient(step, batch_size)
     path = partial(expected_path, problem, moments, noise)
     first_order = not problem.is_quadratic or not noise.is_exact
     minimizer = problem.minimizer
@@ -200,6 +194,68 @@ def predict(
         path,
         minimizer,
     )
+
+
+def expected_errors(
+    problem: Any,
+    network: Any,
+    algorithm: Any,
+    steps: int,
+    *,
+    batch_size: int | None = None,
+    noise_std: float = 0.0,
+    x0: Any = None,
+) -> tuple[float, float]:
+    """Exact expected mse and consensus after `steps` steps, as in the last row of `Prediction.transient(steps)`.
+
+    It takes the cheapest way: without limit, rate and stationary state where the transient is short; by doubling under
+    additive noise; by the stationary state where that is surely reached.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `predict`; and if the problem is not quadratic, or the transient would cost more than `AFFORDABLE`.
+    """
+    start = check_nouns(problem, network, algorithm, x0)
+    noise = _noise(problem, batch_size, noise_std)
+    if not (problem.is_quadratic and noise.is_exact):
+        raise ValueError("exactness: the problem is not quadratic, so that predictions are of first order at best")
+    moments = represent(AffineStep(Surrogate.of(problem), network, algorithm, start), batch_size is None)
+    _check_one_gradient(moments.step, batch_size)
+    work = steps * _work(moments, noise)
+    if work <= AFFORDABLE:
+        x, spread = next(islice(expected_path(problem, moments, noise), steps, None))
+    else:
+        found = _late_spread(problem, moments, noise, steps)
+        if found is None:
+            raise ValueError(
+                f"cost: the transient of {steps} steps takes some {work:.2g} multiplications, more than the "
+                f"{AFFORDABLE:.2g} that are spent here; if you can wait, ask theory.predict(...).transient({steps})"
+            )
+        x, spread = next(islice(_mean_path(problem, moments), steps, None))[0], found
+    return mean_square(x - problem.minimizer) + spread.variance, disagreement(x) + spread.consensus
+
+
+def _work(moments: Any, noise: Noise) -> float:
+    """Multiplications that the covariance takes a step, but for small ones."""
+    if noise.is_zero or isinstance(moments, Modes):
+        return 0.0
+    size, drives = moments.step.size, moments.step.start[0].size
+    if noise.batch_size is None:
+        return float(drives * size * (size if isinstance(moments, Dense) else moments.step.shape[2]))
+    return 2.0 * size**2 * (size + drives)
+
+
+def _late_spread(problem: Any, moments: Any, noise: Noise, steps: int) -> Spread | None:
+    """Spread after many steps; None where the quickest way costs more than `AFFORDABLE`, or none is known."""
+    if not isinstance(moments, Dense):
+        return None
+    cube = float(moments.step.size**3)
+    if noise.batch_size is None:
+        doubling = 5 * cube * steps.bit_length()
+        return moments.additive_spread(noise.std, steps) if doubling <= AFFORDABLE else None
+    # Two eigendecompositions, and a dozen products for each of two solutions by GMRES.
+    return moments.settled_spread(noise, _mean_path(problem, moments), steps) if 100 * cube <= AFFORDABLE else None
 
 
 def settle(
@@ -247,8 +303,31 @@ def represent(step: AffineStep, additive: bool = True) -> Any:
 
 def expected_path(problem: Any, moments: Any, noise: Noise) -> Iterator[tuple[np.ndarray, Spread]]:
     """Mean x (n, d) and its spread at steps 0, 1, 2, ...; the mean takes the problem's own noiseless steps."""
-    path = iterate(partial(moments.step.of, problem), moments.step.start)
+    path = _mean_path(problem, moments)
     return ((z[0], NONE) for z in path) if noise.is_zero else moments.transient(noise, path)
+
+
+def _mean_path(problem: Any, moments: Any) -> Iterator[np.ndarray]:
+    """Mean states (k, n, d) at steps 0, 1, 2, ..."""
+    return iterate(partial(moments.step.of, problem), moments.step.start)
+
+
+def _noise(problem: Any, batch_size: int | None, noise_std: float) -> Noise:
+    return Noise(
+        problem, inputs.check_batch_size(problem, batch_size), checks.real("noise_std", noise_std, minimum=0.0)
+    )
+
+
+def _check_one_gradient(step: AffineStep, batch_size: int | None) -> None:
+    """Moments under mini-batches are known where a step takes one gradient."""
+    name = type(step.algorithm).__name__
+    if batch_size is not None and step.gradient_calls == 0:
+        raise ValueError(f"batch_size = {batch_size}: {name}.step asks for no gradient; predict with batch_size=None")
+    if batch_size is not None and step.gradient_calls > 1:
+        raise ValueError(
+            f"batch_size = {batch_size}: {name}.step asks for {step.gradient_calls} gradients, whose errors on one "
+            "mini-batch multiply; predict with batch_size=None and noise_std"
+        )
 
 
 def _instability(moments: Any) -> str:
