@@ -25,6 +25,7 @@ from .algorithms import (
     QGDmSGD as QGDmSGD,
 )
 from .citation import cite as cite
+from .engine.kernel import Kernel as Kernel
 from .engine.program import generated_source as generated_source
 from .network import Network as Network
 from .problems import (

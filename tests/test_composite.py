@@ -33,6 +33,7 @@ def test_minimizer_is_optimal(kind, seed, relative):
     assert optimality(problem) <= 1e-12 * max(1, slope)
     if relative > 1:
         assert not problem.minimizer.any()
+    assert not np.signbit(problem.minimizer[problem.minimizer == 0]).any()  # no negative zeros
 
 
 @given(seed=st.integers(0, 2**32 - 1), nu=st.floats(1e-3, 0.5))

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 import simlab
 from simlab.engine.program import load
 from simlab.operations import Batch
-from simlab.problems import neural_network
+from simlab.problems import base
 from tests.test_methods import dense
 
 FAST = '@njit(nogil=True, fastmath={"reassoc", "contract", "arcp", "nsz"}, error_model="numpy")\n'
@@ -101,7 +101,7 @@ def test_many_points_are_worked_on_in_blocks(monkeypatch):
     problem = build(3)
     x = np.random.default_rng(0).standard_normal((11, problem.dim))
     whole = problem.global_loss(x), problem.global_gradient(x), problem.metrics(x)["accuracy"]
-    monkeypatch.setattr(neural_network, "BLOCK", 18 * 5 * 3)
+    monkeypatch.setattr(base, "BLOCK", 18 * 5 * 3)
     blocks = problem.global_loss(x), problem.global_gradient(x), problem.metrics(x)["accuracy"]
     for a, b in zip(whole, blocks, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-15)

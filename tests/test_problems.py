@@ -13,9 +13,10 @@ import scipy.optimize
 from hypothesis import given, settings, strategies as st
 from numba import njit
 
+import simlab
 from simlab.engine.kernel import LANES
 from simlab.operations import Batch
-from simlab.problems import LeastSquares, LogisticRegression, NonconvexLogistic, Problem, Quadratic, linear_model
+from simlab.problems import LeastSquares, LogisticRegression, NonconvexLogistic, Problem, Quadratic, base
 from simlab.problems.lanes import add_product
 from simlab.problems.newton import newton
 
@@ -202,8 +203,8 @@ def test_single_precision_stays_single(case):
         g = problem.gradient(x, batch)
         assert g.dtype == np.float32
         close(g, case.problem.gradient(x.astype(float), batch), 1e-5)
-        kernel = case.problem.kernel(batch is not None, np.float32)
-        assert all(value.dtype == np.float32 for value in kernel.data)
+        kernel = case.problem.kernel(batch is not None)
+        kernel = kernel._replace(data=tuple(np.float32(value) for value in kernel.data))
         close(rows(kernel, x, *([] if batch is None else [batch.indices])), g, 1e-5)
     for name in ("loss", "global_loss", "global_gradient"):
         y = x[0] if name.startswith("global") else x
@@ -255,7 +256,7 @@ def test_global_loss_and_gradient_are_means_over_nodes(case, small_blocks):
     everywhere = np.repeat(points[:, :, None], problem.n_nodes, axis=2)
     with pytest.MonkeyPatch.context() as patch:
         if small_blocks:
-            patch.setattr(linear_model, "BLOCK", 2 * problem.n_nodes * (problem.n_samples or 1))
+            patch.setattr(base, "BLOCK", 2 * problem.n_nodes * (problem.n_samples or 1))
         close(problem.global_loss(points), problem.loss(everywhere).mean(axis=-1), 1e-13)
         close(problem.global_gradient(points), problem.gradient(everywhere).mean(axis=-2), 1e-13)
         close(problem.global_loss(points[0, 0]), problem.loss(everywhere[0, 0]).mean(), 1e-13)
@@ -264,7 +265,7 @@ def test_global_loss_and_gradient_are_means_over_nodes(case, small_blocks):
 def test_many_points_take_little_memory(monkeypatch):
     problem = build("logistic", 2, 500, 2, 0).problem
     points = np.ones((2000, 2))
-    monkeypatch.setattr(linear_model, "BLOCK", 50_000)  # 50 of the points
+    monkeypatch.setattr(base, "BLOCK", 50_000)  # 50 of the points
     tracemalloc.start()
     problem.global_loss(points), problem.global_gradient(points)
     peak = tracemalloc.get_traced_memory()[1]
@@ -344,6 +345,13 @@ def test_heterogeneity_and_gradient_variance_are_those_of_plain_loops(case):
             variances.append(np.sum((sample - local[-1]) ** 2))
     assert problem.heterogeneity == pytest.approx(np.sqrt(np.mean(np.square(local).sum(axis=1))), rel=1e-7, abs=1e-8)
     assert problem.gradient_variance == pytest.approx(np.mean(variances) if variances else 0.0, rel=1e-7, abs=1e-8)
+
+
+def test_gradient_variance_is_taken_in_blocks(monkeypatch):
+    problem = build("logistic", 3, 7, 2, 0).problem
+    expected = problem.gradient_variance
+    monkeypatch.setattr(base, "BLOCK", 2 * 3 * 2)  # two samples of each node
+    assert problem.with_l1(0).gradient_variance == pytest.approx(expected, rel=1e-12)
 
 
 def test_small_least_squares_losses_keep_their_accuracy():
@@ -485,6 +493,97 @@ def test_labels_zero_and_one_are_signs():
     features = np.arange(6.0).reshape(1, 3, 2)
     for labels in ([[0, 1, 1]], [[False, True, True]]):
         assert LogisticRegression(features, labels, 0.1).labels.tolist() == [[-1, 1, 1]]
+
+
+class Written(Problem):
+    """What a user may write, a hook at a time."""
+
+    def __init__(self, **data):
+        super().__init__(n_nodes=2, dim=3, **data)
+
+
+@pytest.mark.parametrize(
+    ("use", "name", "remedy"),
+    [
+        (lambda p: p.loss(np.ones((2, 3))), "local_losses", "a trace records losses; write it"),
+        (lambda p: p.global_gradient(np.ones(3)), "local_gradients", "a trace records gradients; write it"),
+        (lambda p: p.gradient(np.ones((2, 3)), Batch(np.zeros((2, 1), int))), "sampled_gradients", "leave out n_samp"),
+        (lambda p: p.hessian(np.ones(3)), "hessian", "theory need it; write it"),
+        (lambda p: p.smoothness, "smoothness", "in its terms; write it"),
+        (lambda p: p.strong_convexity, "strong_convexity", "in its terms; write it"),
+    ],
+)  # fmt: skip
+def test_what_is_not_written_is_named(use, name, remedy):
+    with pytest.raises(NotImplementedError, match=rf"Written\.{name} is not written.*{remedy}.*"):
+        use(Written(n_samples=4))
+
+
+def test_attributes_of_a_subclass():
+    features, classes = np.ones((2, 3)), np.array([1, 2])
+    problem = Written(features=features, classes=classes, smoothness=2.0, is_convex=False, name="mine")
+    assert (problem.n_nodes, problem.n_samples, problem.dim) == (2, None, 3)
+    assert (problem.smoothness, problem.is_convex, problem.gradient_variance) == (2.0, False, 0.0)
+    features[:] = 7.0
+    classes[:] = 0
+    assert problem.features.max() == 1.0 and problem.classes.tolist() == [1, 2]
+    for name in ("features", "classes"):
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(problem, name)[:] = 0
+    single = problem.convert(np, np.float32)
+    assert (single.features.dtype, single.classes.dtype) == (np.float32, classes.dtype)
+    assert problem.with_l1(0.5).smoothness == single.with_l1(0.5).smoothness == 2.0
+    with pytest.raises(AttributeError, match=r"Written is immutable, so features .*super\(\)\.__init__"):
+        problem.features = features
+    with pytest.raises(ValueError, match=r"features holds 1 value"):
+        Written(features=np.array([np.nan]))
+
+
+class Bowl(Written):
+    """||x||^2 / 2, whose kernel is given."""
+
+    def local_losses(self, xp, x):
+        return xp.sum(x * x, axis=-1) / 2
+
+    def local_gradients(self, xp, x):
+        return x
+
+    def hessian(self, x):
+        return np.broadcast_to(np.eye(3), (2, 3, 3))
+
+
+class CompiledBowl(Bowl):
+    def kernel(self, sampled):
+        return self.form
+
+
+def short_row(i, x, out):
+    out[:] = x
+
+
+def test_without_a_kernel_the_array_engine_runs_it():
+    problem, network = Bowl(center=np.ones(3)), simlab.topologies.complete(2)
+    run = {"steps": 3, "x0": [1.0, 2.0, 3.0], "progress": False}
+    trace = simlab.simulate(problem, network, simlab.DSGD(0.5), engine="numpy", **run)
+    close(trace.x[0], np.tile([0.125, 0.25, 0.375], (2, 1)), 1e-15)
+    message = r"Bowl\.kernel is not written, and the compiled engine.*docs/own_problem\.md.*engine='numpy'"
+    with pytest.raises(NotImplementedError, match=message):
+        simlab.simulate(problem, network, simlab.DSGD(0.5), **run)
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (simlab.Kernel((short_row,), (1.0,)), r"short_row\(i, x, out\).* 4 arguments, row\(i, x, out, .* 0 of.* 1 of"),
+        (simlab.Kernel((short_row,), (), (np.empty(2),)), r"with 4 arguments.*1 of work and 0 of data"),
+        ((short_row, ()), r"a tuple; return a simlab\.Kernel"),
+    ],
+)  # fmt: skip
+def test_kernels_that_do_not_fit_are_named(form, message):
+    with pytest.raises(TypeError, match=r"CompiledBowl\.kernel\(sampled=False\) returned .*" + message):
+        simlab.generated_source(CompiledBowl(form=form), simlab.topologies.complete(2), simlab.DSGD(0.5))
+    with pytest.raises(TypeError, match=r"short_row\(i, x, out\).*row\(i, indices, x, out, "):
+        fits = CompiledBowl(n_samples=2, form=simlab.Kernel((short_row,), ()))
+        simlab.generated_source(fits, simlab.topologies.complete(2), simlab.DSGD(0.5), sampled=True)
 
 
 NAN = np.array([[[1.0, np.nan]]])

@@ -1,11 +1,11 @@
-"""What a problem hands to the compiled engine: a row function and its data."""
+"""What a problem or a compressor hands to the compiled engine: a row function and its data."""
 
 from __future__ import annotations
 
 import inspect
 import textwrap
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,11 @@ LANES = 16  # runs side by side: entry j of run r is x[LANES * j + r]
 class Kernel(NamedTuple):
     """A function of one node's row, written as loops that Numba compiles.
 
+    That of a gradient is called as ``row(i, x, out, *work, *data)``, of a mini-batch's gradient as
+    ``row(i, indices, x, out, *work, *data)``, of a compressor as ``row(i, v, dither, out, *work, *data)``, which
+    returns the bits of the message. `i` is the node; `x`, `v`, `dither` and `out`, which it fills, are of shape (d,),
+    `indices` of shape (B,).
+
     Attributes
     ----------
     functions : tuple of functions
@@ -22,7 +27,7 @@ class Kernel(NamedTuple):
         text enters the generated program, so they may use only each other, ``np``,
         ``math``, ``LANES`` and their arguments.
     data : tuple of arrays and floats
-        Trailing arguments of the row function.
+        Trailing arguments of the row function. Floating-point ones take the precision of the run.
     work : tuple of arrays
         Templates of working memory that each thread gets, uninitialized: arguments of the row function just before
         `data`. Floating ones take the precision of the run.
@@ -35,6 +40,22 @@ class Kernel(NamedTuple):
     data: tuple[np.ndarray | float, ...]
     work: tuple[np.ndarray, ...] = ()
     lanes: Kernel | None = None
+
+
+def check_row(owner: str, kernel: Any, leading: str) -> None:
+    """TypeError unless the row function of `owner` takes the arguments `leading` (names), then work and data."""
+    if not isinstance(kernel, Kernel):
+        raise TypeError(f"{owner} returned a {type(kernel).__name__}; return a simlab.Kernel")
+    row, signature = kernel.functions[-1], inspect.signature(kernel.functions[-1])
+    names, given = ", ".join(signature.parameters), len(leading.split(", ")) + len(kernel.work) + len(kernel.data)
+    try:
+        signature.bind(*range(given))
+    except TypeError:
+        raise TypeError(
+            f"{owner} returned the row function {row.__name__}({names}), but the engine calls it with {given} "
+            f"arguments, row({leading}, *work, *data) with {len(kernel.work)} of work and {len(kernel.data)} of data; "
+            "make them agree"
+        ) from None
 
 
 def source(function: Callable[..., object]) -> str:

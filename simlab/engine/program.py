@@ -19,7 +19,7 @@ import numpy as np
 
 from simlab.engine.codegen import generate
 from simlab.engine.graph import trace
-from simlab.engine.kernel import Kernel
+from simlab.engine.kernel import Kernel, check_row
 from simlab.engine.layout import Layout, lay_out
 
 
@@ -61,10 +61,11 @@ def program(
     """
     graph = trace(algorithm, state)
     layout = lay_out(graph)
-    gradient = problem.kernel(sampled)
+    gradient = _gradient_kernel(problem, sampled)
     if lanes:
+        assert gradient.lanes is not None
         gradient = gradient.lanes
-    kernels = [gradient, *(compressor.kernel(problem.dim) for compressor in graph.compressors)]
+    kernels = [gradient, *(_compressor_kernel(compressor, problem.dim) for compressor in graph.compressors)]
     words = [
         "mini-batch" if sampled else "full",
         "gradients",
@@ -75,6 +76,28 @@ def program(
     choices = {"real": dtype.name, "sampled": sampled, "noisy": noisy, "lanes": lanes}
     source = generate(graph, layout, kernels[0], kernels[1:], title=title, **choices)  # type: ignore[arg-type]
     return Program(source, layout, kernels)
+
+
+def _gradient_kernel(problem: Any, sampled: bool) -> Kernel:
+    kernel, name = problem.kernel(sampled), type(problem).__name__
+    if isinstance(kernel, Kernel) and not kernel.functions:
+        raise NotImplementedError(
+            f"{name}.kernel is not written, and the compiled engine needs it; "
+            "write it (docs/own_problem.md), or run with engine='numpy'"
+        )
+    check_row(f"{name}.kernel(sampled={sampled})", kernel, "i, indices, x, out" if sampled else "i, x, out")
+    return kernel
+
+
+def _compressor_kernel(compressor: Any, dim: int) -> Kernel:
+    if not hasattr(compressor, "kernel"):
+        raise TypeError(
+            f"compressor = {compressor!r} has no `kernel`, and the compiled engine needs it; "
+            "write it (docs/own_compressor.md), or run with engine='numpy'"
+        )
+    kernel = compressor.kernel(dim)
+    check_row(f"{type(compressor).__name__}.kernel", kernel, "i, v, dither, out")
+    return kernel
 
 
 def generated_source(problem: Any, network: Any, algorithm: Any, *, sampled: bool = False, noisy: bool = False) -> str:

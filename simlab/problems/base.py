@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from typing import Any, ClassVar, Self
+from collections.abc import Callable
+from typing import Any, Self
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -18,6 +19,8 @@ from simlab.problems.composite import minimize_composite
 from simlab.problems.newton import newton
 
 Array = Any  # an array of any namespace of the array API
+
+BLOCK = 1 << 22  # intermediate numbers held at once, of many points or samples: 32 MiB
 
 
 class constant(functools.cached_property):
@@ -36,9 +39,23 @@ class Problem:
     array namespace or precision. `loss`, `gradient`, `global_loss` and `global_gradient` follow the array
     namespace of their argument; the constants are float64 on NumPy, computed once, when first asked for.
 
-    A subclass sets `n_nodes`, `n_samples`, `dim` by `_set`, lists in `_arrays` the attributes that `convert` moves, and
-    writes `_losses`, `_gradients` and, with samples, `_sampled_gradients`; `hessian`; `smoothness`,
-    `strong_convexity`; and `kernel`.
+    A subclass (docs/own_problem.md shows one) writes
+
+    - ``local_losses(xp, x)`` and ``local_gradients(xp, x)``: (n, R, d) -> (n, R) and (n, R, d), nodes first, at R
+      points of each; `xp` is the array namespace of `x`,
+    - with samples, ``sampled_gradients(xp, x, indices)``: (..., n, d) and (..., n, B) -> (..., n, d),
+    - for the compiled engine, `kernel`,
+    - for theory and `minimizer`, `hessian`; for bounds, the numbers `smoothness` and `strong_convexity`.
+
+    Parameters
+    ----------
+    n_nodes, dim : int
+        n and d, at least 1.
+    n_samples : int, optional
+        m.
+    **data
+        Attributes of the subclass, also `smoothness`, `strong_convexity`, `is_quadratic` or `is_convex` where these are
+        no class attributes or properties. Arrays are copied; `convert` moves those of floating-point numbers.
 
     Attributes
     ----------
@@ -59,18 +76,29 @@ class Problem:
     is_convex: bool = True
     l1: float = 0.0
 
-    _arrays: ClassVar[tuple[str, ...]] = ()
+    _given: frozenset[str] = frozenset()  # names of what was set at construction
     _original: Problem | None = None
+
+    def __init__(self, *, n_nodes: int, dim: int, n_samples: int | None = None, **data: Any) -> None:
+        self._set(
+            n_nodes=checks.integer("n_nodes", n_nodes, minimum=1),
+            n_samples=None if n_samples is None else checks.integer("n_samples", n_samples, minimum=1),
+            dim=checks.integer("dim", dim, minimum=1),
+            **{name: _own_array(name, value) for name, value in data.items()},
+        )
 
     def _set(self, **attributes: Any) -> None:
         """Set attributes at construction; arrays become read-only."""
         for value in attributes.values():
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
-        self.__dict__.update(attributes)
+        self.__dict__.update(attributes, _given=self._given | attributes.keys())
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"{type(self).__name__} is immutable, so {name} cannot be set; build a new problem")
+        raise AttributeError(
+            f"{type(self).__name__} is immutable, so {name} cannot be set; build a new problem, or, in the __init__ of "
+            "a subclass, give it to super().__init__"
+        )
 
     def __repr__(self) -> str:
         l1 = f", l1={self.l1:g}" if self.l1 else ""
@@ -93,9 +121,9 @@ class Problem:
             If it is no number, or negative.
         """
         twin = copy.copy(self)
-        for name in self.__dict__.keys() & {n for c in type(self).__mro__ for n, v in vars(c).items() if _cached(v)}:
+        for name in self.__dict__.keys() - self._given - {"_given", "_original"}:  # constants of another objective
             del twin.__dict__[name]
-        twin.__dict__["l1"] = checks.real("l1", l1, minimum=0.0)
+        twin._set(l1=checks.real("l1", l1, minimum=0.0))
         if self._original is not None:
             twin.__dict__["_original"] = self._original.with_l1(l1)
         return twin
@@ -105,7 +133,7 @@ class Problem:
     def loss(self, x: Array) -> Array:
         """Local losses f_i(x_i): (..., n, d) -> (..., n)."""
         xp, rows, lead = self._by_node(x)
-        return xp.reshape(xp.matrix_transpose(self._losses(xp, rows)), (*lead, self.n_nodes))
+        return xp.reshape(xp.matrix_transpose(self.local_losses(xp, rows)), (*lead, self.n_nodes))
 
     def gradient(self, x: Array, batch: Batch | None = None) -> Array:
         """Local gradients, rows grad f_i(x_i): (..., n, d) -> (..., n, d).
@@ -118,16 +146,18 @@ class Problem:
         """
         xp, rows, lead = self._by_node(x)
         if batch is None or batch.indices is None:
-            result = xp.reshape(xp.permute_dims(self._gradients(xp, rows), (1, 0, 2)), (*lead, self.n_nodes, self.dim))
+            by_node = xp.permute_dims(self.local_gradients(xp, rows), (1, 0, 2))
+            result = xp.reshape(by_node, (*lead, self.n_nodes, self.dim))
         else:
             self._check_can_sample()
-            result = self._sampled_gradients(xp, x, batch.indices)
+            result = self.sampled_gradients(xp, x, batch.indices)
         return result if batch is None or batch.noise is None else result + batch.noise
 
     def global_loss(self, x: Array) -> Array:
         """Global loss f, the mean of the f_i, at any number of points: (..., d) -> (...)."""
-        xp, points, lead = self._at_every_node(x)
-        return xp.reshape(xp.mean(self._losses(xp, points), axis=0), lead)
+        xp, points, lead = self._points(x)
+        mean = lambda some: xp.mean(self.local_losses(xp, self._at_every_node(xp, some)), axis=0)  # noqa: E731
+        return xp.reshape(self._in_blocks(xp, mean, points, self._width), lead)
 
     def objective(self, x: Array) -> Array:
         """What is minimized, f(x) + l1 ||x||_1, at any number of points: (..., d) -> (...)."""
@@ -136,24 +166,41 @@ class Problem:
 
     def global_gradient(self, x: Array) -> Array:
         """Gradient of f at any number of points: (..., d) -> (..., d)."""
-        xp, points, lead = self._at_every_node(x)
-        return xp.reshape(xp.mean(self._gradients(xp, points), axis=0), (*lead, self.dim))
+        xp, points, lead = self._points(x)
+        mean = lambda some: xp.mean(self.local_gradients(xp, self._at_every_node(xp, some)), axis=0)  # noqa: E731
+        return xp.reshape(self._in_blocks(xp, mean, points, self._width), (*lead, self.dim))
 
     def metrics(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Columns of its own that the problem adds to a trace: values (...) at the mean states x of shape (..., d)."""
         return {}
 
-    def _losses(self, xp: Any, x: Array) -> Array:
+    def local_losses(self, xp: Any, x: Array) -> Array:
         """Local losses, nodes first: (n, R, d) -> (n, R)."""
-        raise NotImplementedError
+        raise self._not_written("local_losses", "a trace records losses")
 
-    def _gradients(self, xp: Any, x: Array) -> Array:
+    def local_gradients(self, xp: Any, x: Array) -> Array:
         """Local gradients, nodes first, so that R points of a node are one matrix: (n, R, d) -> (n, R, d)."""
-        raise NotImplementedError
+        raise self._not_written("local_gradients", "a trace records gradients")
 
-    def _sampled_gradients(self, xp: Any, x: Array, indices: Array) -> Array:
+    def sampled_gradients(self, xp: Any, x: Array, indices: Array) -> Array:
         """Mini-batch gradients: (..., n, d) and (..., n, B) -> (..., n, d)."""
-        raise NotImplementedError
+        raise self._not_written("sampled_gradients", "mini-batches need it", "leave out n_samples")
+
+    def take_samples(self, xp: Any, indices: Array, *arrays: Array) -> list[Array]:
+        """The drawn samples of each array (n, m, ...): with indices (..., n, B), an array (..., n, B, ...)."""
+        n, m = arrays[0].shape[:2]
+        nodes = xp.reshape(xp.arange(n, dtype=xp.int64), (n, 1))
+        flat = xp.reshape(indices + m * nodes, (-1,))
+        return [
+            xp.reshape(
+                xp.take(xp.reshape(array, (n * m, *array.shape[2:])), flat, axis=0), (*indices.shape, *array.shape[2:])
+            )
+            for array in arrays
+        ]
+
+    def _not_written(self, name: str, reason: str, otherwise: str = "") -> NotImplementedError:
+        remedy = "write it (docs/own_problem.md)" + (f", or {otherwise}" if otherwise else "")
+        return NotImplementedError(f"{type(self).__name__}.{name} is not written, and {reason}; {remedy}")
 
     def _by_node(self, x: Array) -> tuple[Any, Array, tuple[int, ...]]:
         """The namespace of `x`, `x` as (n, R, d), and its R leading axes."""
@@ -172,9 +219,20 @@ class Problem:
         lead = tuple(x.shape[:-1])
         return xp, xp.reshape(x, (math.prod(lead), self.dim)), lead
 
-    def _at_every_node(self, x: Array) -> tuple[Any, Array, tuple[int, ...]]:
-        xp, points, lead = self._points(x)
-        return xp, xp.broadcast_to(points, (self.n_nodes, *points.shape)), lead
+    def _at_every_node(self, xp: Any, points: Array) -> Array:
+        return xp.broadcast_to(points, (self.n_nodes, *points.shape))
+
+    @property
+    def _width(self) -> int:
+        """Numbers that the loss and gradient of one point take: predictions of all samples, gradients of all nodes."""
+        return self.n_nodes * max(self.n_samples or 1, self.dim)
+
+    def _in_blocks(self, xp: Any, function: Callable[[Array], Array], points: Array, width: int) -> Array:
+        """`function` of points (R, d), so few at a time that they take no more than BLOCK numbers, `width` each."""
+        block, count = max(1, BLOCK // width), points.shape[0]
+        if count <= block:
+            return function(points)
+        return xp.concat([function(points[k : min(k + block, count), :]) for k in range(0, count, block)])
 
     def _check_can_sample(self) -> None:
         if self.n_samples is None:
@@ -185,31 +243,33 @@ class Problem:
 
         Its constants (`minimizer`, `smoothness`, ...) stay those of the original: NumPy, float64.
         """
-        twin = copy.copy(self)
-        twin.__dict__["_original"] = self if self._original is None else self._original
-        for name in self._arrays:
-            value = getattr(self, name)
-            if value is not None:
-                twin.__dict__[name] = xp.asarray(value, dtype=dtype)
+        twin, original = copy.copy(self), self if self._original is None else self._original
+        twin.__dict__["_original"] = original
+        for name in self._given:
+            value = original.__dict__[name]
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not _is_constant(type(self), name):
+                twin.__dict__[name] = xp.asarray(self.__dict__[name], dtype=dtype)
         return twin
 
-    def kernel(self, sampled: bool, dtype: Any = np.float64) -> Kernel:
+    def kernel(self, sampled: bool) -> Kernel:
         """The gradient as a row function for the compiled engine.
+
+        Without functions, as here, only the array engine runs the problem; the data are its fingerprint in any trace.
 
         Parameters
         ----------
         sampled : bool
-            True: ``row(i, indices, x, out, *data)``, the mean over `indices` (B,); False: ``row(i, x, out, *data)``.
-        dtype : data type
-            Of the data, C-contiguous.
+            True: ``row(i, indices, x, out, *work, *data)``, the mean over `indices` (B,); False:
+            ``row(i, x, out, *work, *data)``. `x` and `out` are of shape (d,).
         """
-        raise NotImplementedError
+        given = (self.__dict__[name] for name in sorted(self._given))
+        return Kernel((), tuple(value for value in given if isinstance(value, np.ndarray)))
 
     # Constants: NumPy, float64, of the problem as it was built.
 
     def hessian(self, x: np.ndarray) -> np.ndarray:
         """Hessians of every f_i, at x_i (x of shape (n, d)) or at one point (x of shape (d,)): (n, d, d)."""
-        raise NotImplementedError
+        raise self._not_written("hessian", "the minimizer and theory need it")
 
     @constant
     def minimizer(self) -> np.ndarray:
@@ -234,25 +294,34 @@ class Problem:
         mean_hessian = lambda x: np.mean(self.hessian(x), axis=0)  # noqa: E731
         return minimize_composite(self.global_gradient, mean_hessian, self.smoothness, self.l1, np.zeros(self.dim))
 
-    @property
+    @constant
     def smoothness(self) -> float:
         """L, a bound on the spectral norm of every Hessian of every f_i."""
-        raise NotImplementedError
+        raise self._not_written("smoothness", "step sizes and bounds are in its terms")
 
-    @property
+    @constant
     def strong_convexity(self) -> float:
         """mu, a lower bound on the eigenvalues of every Hessian of f (not of each f_i)."""
-        raise NotImplementedError
+        raise self._not_written("strong_convexity", "rates and bounds are in its terms")
 
     @constant
     def heterogeneity(self) -> float:
         """Data inhomogeneity b = sqrt((1/n) sum_i ||grad f_i(x*)||^2)."""
         return float(np.sqrt(np.mean(np.sum(self._gradients_at_minimizer**2, axis=-1))))
 
-    @property
+    @constant
     def gradient_variance(self) -> float:
         """sigma^2 at x*: E||one sample's gradient - grad f_i(x*)||^2, mean over nodes; 0 with nothing to sample."""
-        return 0.0
+        if self.n_samples is None:
+            return 0.0
+        n, m, d = self.n_nodes, self.n_samples, self.dim
+        mean, total, block = self._gradients_at_minimizer, 0.0, max(1, BLOCK // (n * d))
+        for first in range(0, m, block):
+            samples = np.arange(first, min(first + block, m))[:, None, None]
+            x = np.broadcast_to(self.minimizer, (len(samples), n, d))
+            single = Batch(indices=np.broadcast_to(samples, (len(samples), n, 1)))
+            total += float(np.sum((self.gradient(x, single) - mean) ** 2))
+        return total / (n * m)
 
     @constant
     def minimum(self) -> float:
@@ -274,8 +343,15 @@ class Problem:
         return self.gradient(np.broadcast_to(self.minimizer, (self.n_nodes, self.dim)))
 
 
-def _cached(attribute: Any) -> bool:
-    return isinstance(attribute, functools.cached_property)
+def _is_constant(cls: type, name: str) -> bool:
+    return isinstance(getattr(cls, name, None), functools.cached_property)
+
+
+def _own_array(name: str, value: Any) -> Any:
+    """A copy of an array, float64 where it holds floating-point numbers; anything else as it is."""
+    if not isinstance(value, np.ndarray):
+        return value
+    return own(checks.array(name, value)) if value.dtype.kind == "f" else value.copy()
 
 
 def read_only(value: np.ndarray) -> np.ndarray:

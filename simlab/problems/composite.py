@@ -6,12 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from simlab.operations import soft_threshold
+
 Function = Callable[[np.ndarray], np.ndarray]
-
-
-def soft_threshold(x: np.ndarray, threshold: float) -> np.ndarray:
-    """Proximal operator of threshold * ||.||_1."""
-    return np.sign(x) * np.maximum(np.abs(x) - threshold, 0) + 0.0  # no negative zeros
 
 
 def minimize_composite(
@@ -55,7 +52,7 @@ def minimize_composite(
     while taken < max_steps:
         with np.errstate(over="ignore", invalid="ignore"):  # unbounded below
             for _ in range(steps):
-                new = soft_threshold(point - step * gradient(point), step * l1)
+                new = soft_threshold(point - step * gradient(point), step * l1) + 0.0  # no negative zeros
                 if np.dot(point - new, new - x) > 0:
                     point, momentum = x, 1.0
                     continue

@@ -37,8 +37,6 @@ class LeastSquares(LinearModel):
     """
 
     is_quadratic = True
-    _arrays = ("features", "targets", "_hessians", "_linear", "_mean_hessian", "_mean_linear")
-    l2: float
     _hessians: Array  # these four: None where d > 2m
     _linear: Array
     _mean_hessian: Array
@@ -93,15 +91,9 @@ class LeastSquares(LinearModel):
     def _slope(self, xp: Any, prediction: Array, target: Array) -> Array:
         return prediction - target
 
-    def _regularizer(self, xp: Any, x: Array) -> Array:
-        return self.l2 / 2 * xp.sum(x * x, axis=-1)
-
-    def _regularizer_gradient(self, x: Array) -> Array:
-        return self.l2 * x
-
-    def _gradients(self, xp: Any, x: Array) -> Array:
+    def local_gradients(self, xp: Any, x: Array) -> Array:
         if self._hessians is None:
-            return super()._gradients(xp, x)
+            return super().local_gradients(xp, x)
         return xp.matmul(x, self._hessians) - self._linear[:, None, :]
 
     def global_loss(self, x: Array) -> Array:
@@ -119,11 +111,10 @@ class LeastSquares(LinearModel):
         xp, points, lead = self._points(x)
         return xp.reshape(xp.matmul(points, self._mean_hessian) - self._mean_linear, (*lead, self.dim))
 
-    def kernel(self, sampled: bool, dtype: Any = np.float64) -> Kernel:
+    def kernel(self, sampled: bool) -> Kernel:
         if not sampled and self._hessians is not None:
-            return dense_quadratic(self._hessians.astype(dtype, copy=False), self._linear.astype(dtype, copy=False))
-        samples = self.features.astype(dtype, copy=False), self.targets.astype(dtype, copy=False)
-        data = *samples, np.dtype(dtype).type(self.l2)
+            return dense_quadratic(self._hessians, self._linear)
+        data = self.features, self.targets, self.l2
         if sampled:
             return Kernel((least_squares_sampled_row,), data)
         return Kernel((least_squares_row,), data, lanes=samples_kernel(least_squares_lanes, data))

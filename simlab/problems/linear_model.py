@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from simlab import checks
-from simlab.problems.base import Array, Problem, constant, own
-
-BLOCK = 1 << 22  # predictions held at once by global_loss and global_gradient: 32 MiB
+from simlab.problems.base import Array, Problem, own
 
 
 class LinearModel(Problem):
     """Objectives f_i(x) = (1/m) sum_j phi(a_ij'x, b_ij) + r(x).
 
-    A subclass writes phi and its first two derivatives in the prediction a_ij'x, and those of the regularizer r.
+    A subclass writes phi and its first two derivatives in the prediction a_ij'x, and those of the regularizer r where
+    that is not the ridge l2 ||x||^2 / 2.
     """
 
-    _arrays: ClassVar[tuple[str, ...]] = ("features", "targets")
     features: Array
     targets: Array
+    l2: float
 
     def _set_samples(self, features: Any, targets: Any, name: str) -> None:
         if np.ndim(features) == 2:
@@ -36,60 +35,42 @@ class LinearModel(Problem):
         self._set(n_nodes=n, n_samples=m, dim=d, features=a, targets=b)
 
     def _phi(self, xp: Any, prediction: Array, target: Array) -> Array:
-        raise NotImplementedError
+        raise self._not_written("_phi", "it is the loss of a sample")
 
     def _slope(self, xp: Any, prediction: Array, target: Array) -> Array:
-        raise NotImplementedError
+        """First derivative of phi in the prediction."""
+        raise self._not_written("_slope", "gradients are made of it")
 
     def _bend(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Second derivative of phi in the prediction; NumPy only."""
-        raise NotImplementedError
+        raise self._not_written("_bend", "Hessians are made of it")
 
     def _regularizer(self, xp: Any, x: Array) -> Array:
         """r: (..., d) -> (...)."""
-        raise NotImplementedError
+        return self.l2 / 2 * xp.sum(x * x, axis=-1)
 
     def _regularizer_gradient(self, x: Array) -> Array:
-        raise NotImplementedError
+        return self.l2 * x
 
     def _regularizer_bend(self, x: np.ndarray) -> np.ndarray:
         """Diagonal of the Hessian of r: (n, d) -> (n, d)."""
-        raise NotImplementedError
+        return np.full_like(x, self.l2)
 
-    def _losses(self, xp: Any, x: Array) -> Array:
+    def local_losses(self, xp: Any, x: Array) -> Array:
         predictions = xp.matmul(x, xp.matrix_transpose(self.features))  # (n, R, m)
         phi = self._phi(xp, predictions, self.targets[:, None, :])
         return xp.mean(phi, axis=-1) + self._regularizer(xp, x)
 
-    def _gradients(self, xp: Any, x: Array) -> Array:
+    def local_gradients(self, xp: Any, x: Array) -> Array:
         predictions = xp.matmul(x, xp.matrix_transpose(self.features))
         slopes = self._slope(xp, predictions, self.targets[:, None, :])
         return xp.matmul(slopes, self.features) / self.features.shape[1] + self._regularizer_gradient(x)
 
-    def _sampled_gradients(self, xp: Any, x: Array, indices: Array) -> Array:
-        n, m, d = self.features.shape
-        nodes = xp.reshape(xp.arange(n, dtype=xp.int64), (n, 1))
-        flat = xp.reshape(indices + m * nodes, (-1,))
-        rows = xp.reshape(xp.take(xp.reshape(self.features, (n * m, d)), flat, axis=0), (*indices.shape, d))
-        targets = xp.reshape(xp.take(xp.reshape(self.targets, (-1,)), flat), indices.shape)
+    def sampled_gradients(self, xp: Any, x: Array, indices: Array) -> Array:
+        rows, targets = self.take_samples(xp, indices, self.features, self.targets)
         slopes = self._slope(xp, xp.matmul(rows, x[..., None])[..., 0], targets)
         sums = xp.matmul(slopes[..., None, :], rows)[..., 0, :]
         return sums / indices.shape[-1] + self._regularizer_gradient(x)
-
-    def global_loss(self, x: Array) -> Array:
-        xp, points, lead = self._points(x)
-        return xp.reshape(self._in_blocks(xp, super().global_loss, points), lead)
-
-    def global_gradient(self, x: Array) -> Array:
-        xp, points, lead = self._points(x)
-        return xp.reshape(self._in_blocks(xp, super().global_gradient, points), (*lead, self.dim))
-
-    def _in_blocks(self, xp: Any, function: Any, points: Array) -> Array:
-        """`function` of many points, so few at a time that their predictions take little memory."""
-        block = max(1, BLOCK // (self.n_nodes * self.features.shape[1]))
-        if points.shape[0] <= block:
-            return function(points)
-        return xp.concat([function(points[k : k + block, :]) for k in range(0, points.shape[0], block)])
 
     def hessian(self, x: np.ndarray) -> np.ndarray:
         x = np.broadcast_to(x, (self.n_nodes, self.dim))
@@ -99,14 +80,6 @@ class LinearModel(Problem):
         diagonal = np.arange(self.dim)
         result[:, diagonal, diagonal] += self._regularizer_bend(x)
         return result
-
-    @constant
-    def gradient_variance(self) -> float:
-        """sigma^2 at x*: (1/nm) sum_ij ||grad of sample ij - grad f_i(x*)||^2."""
-        slopes = self._slope(np, self.features @ self.minimizer, self.targets)
-        samples = slopes[:, :, None] * self.features
-        samples -= samples.mean(axis=1, keepdims=True)
-        return float(np.mean(np.sum(samples**2, axis=-1)))
 
 
 def largest_gram_eigenvalues(features: np.ndarray) -> np.ndarray:

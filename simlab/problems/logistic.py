@@ -46,9 +46,6 @@ class LogisticLoss(LinearModel):
         """Bound on the Hessians of the mean loss over a node's samples: max_i lambda_max(A_i'A_i) / (4m)."""
         return float(np.max(largest_gram_eigenvalues(self.features))) / 4
 
-    def _samples(self, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-        return self.features.astype(dtype, copy=False), self.targets.astype(dtype, copy=False)
-
 
 class LogisticRegression(LogisticLoss):
     """Logistic regression f_i(x) = (1/m) sum_j log(1 + exp(-b_ij a_ij'x)) + l2 ||x||^2 / 2.
@@ -67,8 +64,6 @@ class LogisticRegression(LogisticLoss):
     ValueError
         Wrong shapes, NaN, other labels, or a negative l2.
     """
-
-    l2: float
 
     def __init__(self, features: Any, labels: Any, l2: float) -> None:
         self._set_labels(features, labels)
@@ -103,17 +98,8 @@ class LogisticRegression(LogisticLoss):
         """
         return cls(*random_labels(n_nodes, n_samples, dim, heterogeneity, seed), l2)
 
-    def _regularizer(self, xp: Any, x: Array) -> Array:
-        return self.l2 / 2 * xp.sum(x * x, axis=-1)
-
-    def _regularizer_gradient(self, x: Array) -> Array:
-        return self.l2 * x
-
-    def _regularizer_bend(self, x: np.ndarray) -> np.ndarray:
-        return np.full_like(x, self.l2)
-
-    def kernel(self, sampled: bool, dtype: Any = np.float64) -> Kernel:
-        data = *self._samples(dtype), np.dtype(dtype).type(self.l2)
+    def kernel(self, sampled: bool) -> Kernel:
+        data = self.features, self.targets, self.l2
         if sampled:
             return Kernel((add_logistic_gradient, logistic_sampled_row), data)
         lanes = samples_kernel(logistic_lanes, data, (add_logistic_lanes,))

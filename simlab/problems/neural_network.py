@@ -13,7 +13,6 @@ from simlab.engine.kernel import Kernel
 from simlab.problems.base import Array, Problem, own, read_only
 from simlab.problems.network_kernels import KERNEL, SAMPLED_KERNEL
 
-BLOCK = 1 << 22  # activations held at once by global_loss and global_gradient: 32 MiB
 KERNEL_BLOCK = 64  # samples that a compiled gradient takes at once
 ACTIVATIONS = ("tanh", "relu")
 
@@ -63,7 +62,6 @@ class NeuralNetwork(Problem):
     """
 
     is_convex = False
-    _arrays = ("features", "targets")
     features: Array
     labels: np.ndarray
     targets: Array  # (n, m, C): 1 for the class of a sample, 0 for the others
@@ -120,9 +118,9 @@ class NeuralNetwork(Problem):
     def predict(self, x: Array, features: Array) -> Array:
         """Most likely classes of samples (t, p) under parameters (..., d): (..., t)."""
         xp, points, lead = self._points(x)
-        block = max(1, BLOCK // (features.shape[0] * max(self.sizes)))
-        parts = [xp.argmax(self._forward(xp, some, features)[-1], axis=-1) for some in _blocks(points, block)]
-        return xp.reshape(xp.concat(parts), (*lead, features.shape[0]))
+        classes = lambda some: xp.argmax(self._forward(xp, some, features)[-1], axis=-1)  # noqa: E731
+        width = features.shape[0] * max(self.sizes)
+        return xp.reshape(self._in_blocks(xp, classes, points, width), (*lead, features.shape[0]))
 
     def metrics(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """The column `accuracy`, if there are test data."""
@@ -172,20 +170,14 @@ class NeuralNetwork(Problem):
                 delta = xp.matmul(delta, w) * slope
         return xp.concat(parts[::-1], axis=-1) + self.l2 * x
 
-    def _losses(self, xp: Any, x: Array) -> Array:
+    def local_losses(self, xp: Any, x: Array) -> Array:
         return self._mean_loss(xp, x, self.features[:, None, ...], self.targets[:, None, ...])
 
-    def _gradients(self, xp: Any, x: Array) -> Array:
+    def local_gradients(self, xp: Any, x: Array) -> Array:
         return self._mean_gradient(xp, x, self.features[:, None, ...], self.targets[:, None, ...])
 
-    def _sampled_gradients(self, xp: Any, x: Array, indices: Array) -> Array:
-        n, m, p = self.features.shape
-        flat = xp.reshape(indices + m * xp.reshape(xp.arange(n, dtype=xp.int64), (n, 1)), (-1,))
-        features = xp.take(xp.reshape(self.features, (n * m, p)), flat, axis=0)
-        targets = xp.take(xp.reshape(self.targets, (n * m, self.sizes[-1])), flat, axis=0)
-        return self._mean_gradient(
-            xp, x, xp.reshape(features, (*indices.shape, p)), xp.reshape(targets, (*indices.shape, self.sizes[-1]))
-        )
+    def sampled_gradients(self, xp: Any, x: Array, indices: Array) -> Array:
+        return self._mean_gradient(xp, x, *self.take_samples(xp, indices, self.features, self.targets))
 
     def global_loss(self, x: Array) -> Array:
         xp, points, lead = self._points(x)
@@ -200,21 +192,20 @@ class NeuralNetwork(Problem):
         n, m, p = self.features.shape
         features = xp.reshape(self.features, (n * m, p))
         targets = xp.reshape(self.targets, (n * m, self.sizes[-1]))
-        block = max(1, BLOCK // (n * m * max(self.sizes)))
-        return xp.concat([function(xp, some, features, targets) for some in _blocks(points, block)])
+        values = lambda some: function(xp, some, features, targets)  # noqa: E731
+        return self._in_blocks(xp, values, points, n * m * max(self.sizes))
 
-    def kernel(self, sampled: bool, dtype: Any = np.float64) -> Kernel:
+    def kernel(self, sampled: bool) -> Kernel:
         weights = max(p * q for p, q in itertools.pairwise(self.sizes))
         values = np.empty(KERNEL_BLOCK * sum(self.sizes))
-        real = np.dtype(dtype).type
         return Kernel(
             SAMPLED_KERNEL if sampled else KERNEL,
             (
                 np.array(self.sizes, np.int64),
-                self.features.astype(dtype, copy=False),
+                self.features,
                 self.labels,
-                real(self.l2),
-                real(self.activation == "relu"),
+                self.l2,
+                float(self.activation == "relu"),
             ),
             (values, np.empty_like(values), np.empty(weights), np.empty(KERNEL_BLOCK, np.int64)),
         )
@@ -266,12 +257,6 @@ class NeuralNetwork(Problem):
     def gradient_variance(self) -> float:
         """ValueError: it is defined at the minimizer."""
         self._unknown("gradient_variance, which is defined at the minimizer")
-
-
-def _blocks(points: Array, block: int) -> list[Array]:
-    """Points (R, d), at most `block` at a time; one block if there are none."""
-    count = points.shape[0]
-    return [points[k : min(k + block, count), :] for k in range(0, max(count, 1), block)]
 
 
 def _classes(name: str, labels: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -69,8 +69,8 @@ class NonconvexLogistic(LogisticLoss):
     def _regularizer_bend(self, x: np.ndarray) -> np.ndarray:
         return 2 * self.penalty * (1 - 3 * x * x) / (1 + x * x) ** 3
 
-    def kernel(self, sampled: bool, dtype: Any = np.float64) -> Kernel:
-        data = *self._samples(dtype), np.dtype(dtype).type(self.penalty)
+    def kernel(self, sampled: bool) -> Kernel:
+        data = self.features, self.targets, self.penalty
         if sampled:
             return Kernel((add_logistic_gradient, nonconvex_logistic_sampled_row), data)
         lanes = samples_kernel(nonconvex_logistic_lanes, data, (add_logistic_lanes,))

@@ -37,7 +37,6 @@ class Quadratic(Problem):
     """
 
     is_quadratic = True
-    _arrays = ("_curvature", "linear", "_mean_curvature", "_mean_linear")
     linear: Array
     _curvature: Array
     _mean_curvature: Array
@@ -67,10 +66,10 @@ class Quadratic(Problem):
         """Hessians H_i, shape (n, d, d)."""
         return self._curvature if self._curvature.ndim == 3 else self._curvature[:, :, None] * np.eye(self.dim)
 
-    def _losses(self, xp: Any, x: Array) -> Array:
+    def local_losses(self, xp: Any, x: Array) -> Array:
         return xp.sum(x * (self._apply(xp, x) / 2 - self.linear[:, None, :]), axis=-1)
 
-    def _gradients(self, xp: Any, x: Array) -> Array:
+    def local_gradients(self, xp: Any, x: Array) -> Array:
         return self._apply(xp, x) - self.linear[:, None, :]
 
     def _apply(self, xp: Any, x: Array) -> Array:
@@ -89,10 +88,10 @@ class Quadratic(Problem):
         mean = self._mean_curvature
         return mean * x if mean.ndim == 1 else xp.matmul(x, mean)
 
-    def kernel(self, sampled: bool, dtype: Any = np.float64) -> Kernel:
+    def kernel(self, sampled: bool) -> Kernel:
         if sampled:
             self._check_can_sample()
-        data = self._curvature.astype(dtype, copy=False), self.linear.astype(dtype, copy=False)
+        data = self._curvature, self.linear
         return Kernel((diagonal_quadratic_row,), data) if self._curvature.ndim == 2 else dense_quadratic(*data)
 
     def hessian(self, x: np.ndarray) -> np.ndarray:
