@@ -1,8 +1,11 @@
 """Compressors: two forms, bits, and the bounds they state."""
 
+import importlib.util
 import inspect
 import itertools
+import linecache
 from functools import cache
+from typing import NamedTuple
 
 import array_api_strict
 import numpy as np
@@ -22,6 +25,7 @@ from simlab.compression import (
     check_contraction,
     source_code,
 )
+from simlab.compression.program import program
 from simlab.engine.program import load
 
 CODES = ["level", "elias", "fixed", "float32"]
@@ -339,10 +343,65 @@ def test_no_compressor(compressor):
         check_contraction(compressor, 3)
 
 
+class Half(NamedTuple):
+    """Sends x/2, in 7 bits."""
+
+    def contraction(self, dim):
+        return 0.75
+
+    def compress(self, x, dither):
+        return x / 2, np.full(x.shape[:-1], 7)
+
+
+class WithKernel(Half):
+    def kernel(self, dim):
+        return simlab.Kernel((half_row,), (1.0,))
+
+
+def half_row(i, v, dither, out):
+    out[:] = v / 2
+    return 7
+
+
+def test_without_a_kernel_the_array_engine_runs_it():
+    problem, network = simlab.LeastSquares.synthetic(4, 10, 3), simlab.topologies.ring(4)
+    method = simlab.ChocoSGD(0.1, 0.5, Half())
+    trace = simlab.simulate(problem, network, method, steps=2, engine="numpy", progress=False)
+    assert trace.frame.payload_bits.tolist() == [0, 28, 56]
+    message = r"Half\(\) has no `kernel`, and the compiled engine.*docs/own_compressor\.md.*engine='numpy'"
+    with pytest.raises(TypeError, match=message):
+        simlab.simulate(problem, network, method, steps=2, progress=False)
+    message = r"WithKernel\.kernel returned .*half_row\(i, v, dither, out\).* 5 arguments, row\(i, v, dither, out, "
+    with pytest.raises(TypeError, match=message):
+        simlab.generated_source(problem, network, method._replace(compressor=WithKernel()))
+
+
+def test_what_a_compressor_lacks_is_named():
+    for lacking, message in ((object(), "has no `compress` and no `contraction`"), (Half, "Half is a class")):
+        with pytest.raises(TypeError, match=message):
+            check_contraction(lacking, 3)
+
+
 @pytest.mark.parametrize("levels", [2.5, "16", True])
 def test_levels_are_whole(levels):
     with pytest.raises(TypeError, match=r"levels.*not an integer"):
         QSGD(levels).contraction(10)
+
+
+def test_a_code_edited_after_its_import_is_refused(tmp_path):
+    """The file's new text must not pass for the functions that were imported."""
+    file = tmp_path / "edited_code.py"
+    file.write_text("def double(n):\n    return 2 * n\n")
+    specification = importlib.util.spec_from_file_location("edited_code", file)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    assert program((), (module.double,)).double(4) == 8
+    file.write_text("def double(n):\n    return 3 * n\n")
+    linecache.checkcache()
+    with pytest.raises(ValueError, match="kernel double cannot be read, has changed"):
+        program((), (module.double,))
+    with pytest.raises(ValueError, match="kernel double cannot be read, has changed"):
+        program((module.double,), ())
 
 
 @pytest.mark.parametrize("compressor", [QSGD(4), DitheredUniform(4), RandomK(2), RTopK(1, 2)])

@@ -11,16 +11,17 @@ def check_contraction(compressor: Any, dim: int) -> float:
     Raises
     ------
     TypeError
-        If it is no compressor.
+        If it is no compressor; a `kernel` is asked for by the compiled engine alone.
     ValueError
         If its parameters are impossible, or if it is no contraction: E||C(v) - v||^2 <= (1 - omega)||v||^2 needs
         0 < omega <= 1.
     """
-    if isinstance(compressor, type) or not all(hasattr(compressor, f) for f in ("compress", "kernel", "contraction")):
-        name = compressor.__name__ if isinstance(compressor, type) else repr(compressor)
+    missing = " and no ".join(f"`{name}`" for name in ("compress", "contraction") if not hasattr(compressor, name))
+    if missing or isinstance(compressor, type):
+        problem = f"{compressor!r} has no {missing}" if missing else f"{compressor.__name__} is a class"
         raise TypeError(
-            f"compressor = {name} is no compressor; "
-            "pass an instance such as simlab.compression.QSGD(levels=16, scaled=True)"
+            f"compressor = {problem}; pass an instance such as simlab.compression.QSGD(levels=16, scaled=True), "
+            "or write one (docs/own_compressor.md)"
         )
     omega = compressor.contraction(dim)
     if not 0 < omega <= 1:

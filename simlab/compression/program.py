@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from types import ModuleType
+
+from simlab.engine.kernel import source
 
 HEADER = '''"""Source-coding loops of simlab.compression."""
 
@@ -32,6 +33,6 @@ def program(helpers: tuple[Callable[..., object], ...], entries: tuple[Callable[
     """
     from simlab.engine.program import load
 
-    texts = ["@njit(nogil=True)\n" + inspect.getsource(f) for f in helpers]
-    texts += ["@njit(nogil=True, cache=True)\n" + inspect.getsource(f) for f in entries]
+    texts = ["@njit(nogil=True)\n" + source(f) for f in helpers]
+    texts += ["@njit(nogil=True, cache=True)\n" + source(f) for f in entries]
     return load("\n\n".join([HEADER, *texts]))
