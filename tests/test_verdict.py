@@ -250,6 +250,21 @@ def test_a_broken_assumption_is_named(theorem, name):
     assert np.isnan([row.measured, row.low, row.high, row.bound, row.ratio]).all()
 
 
+def test_gossip_asks_nothing_of_the_problem_but_its_shape():
+    """The bound starts from (1/n)(Σ‖x_i − x̄‖² + (1 − ω)Σ‖x_i‖²), over a neural network as over a quadratic."""
+    random = np.random.default_rng(0)
+    problem = simlab.NeuralNetwork([2], random.standard_normal((N, 6, 2)), random.integers(0, 2, (N, 6)))
+    x0 = random.standard_normal((N, problem.dim))
+    network, compressor = simlab.topologies.ring(N), simlab.compression.QSGD(4, scaled=True)
+    omega = compressor.contraction(problem.dim)
+    step = choco_gossip.consensus_step(**choco_gossip.constants(network, omega))
+    trace = run(problem, network, simlab.ChocoGossip(step, compressor), 200, replicates=5, x0=x0)
+    row = theory.verify(trace)["CHOCO-Gossip"]
+    assert row.verdict == "holds"
+    start = np.sum((x0 - x0.mean(axis=0)) ** 2) + (1 - omega) * np.sum(x0**2)
+    assert row.bound == pytest.approx((1 - network.spectral_gap**2 * omega / 82) ** 200 * start / N, rel=1e-12)
+
+
 # Theorems about parameters: the same for their `assumptions`
 
 RING8 = simlab.topologies.ring(8, lazy=True)

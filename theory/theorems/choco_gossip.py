@@ -114,10 +114,10 @@ def gossip(setting: Setting) -> Check:
 
 
 def run_constants(setting: Setting) -> dict[str, Any]:
-    """δ, ω, T, and (1/n)e_0 as far as it is known: from x̂ = 0 the first message leaves at most (1 − ω)‖x_i‖²."""
-    assert setting.start is not None
+    """δ, ω, T, and the most that (1/n)e_0 can be: from x̂ = 0 the first message leaves at most (1 − ω)‖x_i‖²."""
+    assert setting.start is not None and setting.x0 is not None
     compression = float(setting.algorithm.compressor.contraction(setting.problem.dim))
-    size = (np.sqrt(setting.start.mse) + np.linalg.norm(setting.problem.minimizer)) ** 2  # at least (1/n)Σ‖x_i‖²
+    size = float(np.sum(setting.x0.astype(np.float64) ** 2)) / setting.network.n_nodes
     return {
         "gap": setting.network.spectral_gap,
         "compression": compression,

@@ -38,6 +38,8 @@ class Setting(NamedTuple):
         As given to `simlab.simulate`.
     start : Start or None
         Errors at step 0.
+    x0 : ndarray, shape (n, d), or None
+        Initial states.
     final : ndarray, shape (replicates, n, d), or None
         States after the last step.
     """
@@ -50,6 +52,7 @@ class Setting(NamedTuple):
     steps: int = 0
     record_every: int = 1
     start: Start | None = None
+    x0: np.ndarray | None = None
     final: np.ndarray | None = None
 
     @classmethod
@@ -81,6 +84,7 @@ class Setting(NamedTuple):
             about["steps"],
             about["record_every"],
             Start(*(float(first.get(name, np.nan)) for name in Start._fields)),
+            trace.x0,
             trace.x,
         )
 
