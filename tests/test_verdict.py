@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -247,6 +249,7 @@ def test_a_broken_assumption_is_named(theorem, name):
     row = verdict.judge(theorem, trace)
     assert row.verdict == "not applicable", row
     assert row.reason.startswith(f"{name}: ")
+    assert theory.Report("run", (row,)).to_latex().isascii()
     assert np.isnan([row.measured, row.low, row.high, row.bound, row.ratio]).all()
 
 
@@ -509,6 +512,20 @@ def test_report_in_all_its_forms():
     assert latex.count(r"\\") == len(report.rows) + 1
     assert latex.startswith(r"\begin{tabular}") and latex.rstrip().endswith(r"\end{tabular}")
     assert all(line.count("&") - line.count(r"\&") == 6 for line in latex.splitlines() if "&" in line)
+
+
+def test_latex_knows_every_character_of_what_theory_says():
+    for path in Path(theory.__file__).parent.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        docstrings = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and isinstance(node.body[0], ast.Expr)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+                latex = theory.Report("run", (report_row(node.value),)).to_latex()
+                assert latex.isascii(), (path.name, node.lineno, node.value)
 
 
 @pytest.mark.parametrize(("terminal", "width"), [("80", 120), ("137", 137)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -143,11 +144,12 @@ def _cells(row: Row) -> list[str]:
 SYMBOLS = {
     "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "^": r"\^{}", "~": r"\~{}",
     "<": r"$<$", ">": r"$>$", "≤": r"$\le$", "φ": r"$\varphi$", "γ": r"$\gamma$", "κ": r"$\kappa$", "λ": r"$\lambda$",
-    "μ": r"$\mu$", "ρ": r"$\rho$", "σ": r"$\sigma$", "ς": r"$\varsigma$", "β": r"$\beta$", "√": r"$\surd$",
-    "²": r"$^2$", "ₙ": r"$_n$", "Σ": r"$\Sigma$", "∇": r"$\nabla$", "−": r"$-$", "‖": r"$\|$", "₁": r"$_1$",
-    "⌈": r"$\lceil$", "⌉": r"$\rceil$", "≠": r"$\ne$", "∞": r"$\infty$", "\\": r"\textbackslash{}",
+    "μ": r"$\mu$", "ρ": r"$\rho$", "σ": r"$\sigma$", "ς": r"$\varsigma$", "β": r"$\beta$", "δ": r"$\delta$",
+    "ζ": r"$\zeta$", "ω": r"$\omega$", "π": r"$\pi$", "ψ": r"$\psi$", "x̄": r"$\bar x$", "√": r"$\surd$",
+    "²": r"$^2$", "ₙ": r"$_n$", "₁": r"$_1$", "₂": r"$_2$", "Σ": r"$\Sigma$", "∇": r"$\nabla$", "−": r"$-$",
+    "‖": r"$\|$", "⌈": r"$\lceil$", "⌉": r"$\rceil$", "≠": r"$\ne$", "∞": r"$\infty$", "\\": r"\textbackslash{}",
 }  # fmt: skip
 
 
 def _latex(text: str) -> str:
-    return "".join(SYMBOLS.get(character, character) for character in text)
+    return re.sub("x̄|.", lambda found: SYMBOLS.get(found[0], found[0]), text, flags=re.DOTALL)
