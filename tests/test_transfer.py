@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,9 +12,11 @@ from hypothesis import given, strategies as st
 from scipy.optimize import root
 
 import simlab
+import theory
 from simlab.operations import gradient, mix
 from tests import strategies
-from theory import transfer
+from theory import modes as modes_module, transfer
+from theory.modes import graph_modes
 
 WITHOUT_BIAS = ("PmSGD", "D2", "D2DmSGD", "EXTRA", "GradientTracking", "NIDS")
 
@@ -269,3 +273,43 @@ def test_modes_of_sparse_and_single_networks():
     alone = simlab.topologies.ring(1)
     assert transfer.modes(alone).values.shape == (0,)
     assert transfer.transfer_on(alone, simlab.DSGD(0.1)).shape == (0,)
+
+
+def test_two_clusters_that_hardly_talk_keep_the_mean_apart():
+    """The second eigenvalue is 1 but for 2e-9: its eigenvector must not mix with the mean."""
+    n, coupling = 6, 1e-9
+    inside, across = (1 - coupling) / 3, coupling / 3
+    network = simlab.Network.from_matrix(np.kron([[inside, across], [across, inside]], np.ones((3, 3))))
+    for eigenvectors in (graph_modes(network), modes_module._Eigenvectors(network)):
+        coefficients = eigenvectors.forward(np.ones((n, 1)))
+        np.testing.assert_allclose(coefficients[0], np.sqrt(n), rtol=1e-14)
+        np.testing.assert_allclose(coefficients[1:], 0, atol=1e-14)
+        x = np.random.default_rng(0).standard_normal((2, n, 3))
+        np.testing.assert_allclose(eigenvectors.backward(eigenvectors.forward(x)), x, atol=1e-14)
+        np.testing.assert_allclose(np.sort(eigenvectors.eigenvalues), [0, 0, 0, 0, 1 - 2e-9, 1], atol=1e-14)
+
+
+@pytest.mark.parametrize("function", [transfer.modes, graph_modes])
+def test_modes_are_computed_once_and_forgotten_with_their_network(function):
+    network = random_network(5, 6)
+    assert function(network) is function(network)
+    alive = weakref.ref(network)
+    del network
+    gc.collect()
+    assert alive() is None
+
+
+def test_a_verdict_keeps_no_problem_and_no_network_alive():
+    problem = strategies.objective("logistic", 4, 2, 8, np.random.default_rng(7)).problem
+    network = random_network(2, 4)
+    algorithm = simlab.DSGD(0.01, order="cta")
+    trace = simlab.simulate(problem, network, algorithm, steps=5, batch_size=2, engine="numpy", progress=False)
+    found = theory.theorems.suprema.gradient_variance(problem, 2, 0.0)
+    assert theory.theorems.suprema.gradient_variance(problem, 2, 0.0) is found
+    assert theory.theorems.suprema.gradient_variance(problem, 4, 0.0).value == pytest.approx(found.value / 2)
+    theory.theorems.suprema.gradient_dissimilarity(problem)
+    theory.verify(trace)
+    alive = [weakref.ref(problem), weakref.ref(network)]
+    del trace, problem, network
+    gc.collect()
+    assert [reference() for reference in alive] == [None, None]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from theory.affine import AffineStep
 from theory.dense import INFINITE, NONE, ROUNDING, Spread, size_of
+from theory.memory import remembered
 from theory.moments import CONSERVED, deflate, spectral_radius, stein_of_many
 from theory.noise import Noise
+from theory.transfer import LARGEST, modes
 
-EIGENVECTORS = 3000  # nodes up to which W is diagonalized numerically
 SAME = 1e-13  # eigenvalues of W nearer than this are one
 
 
@@ -57,30 +57,24 @@ class _Characters(GraphModes):
 class _Eigenvectors(GraphModes):
     """Any W, by its eigenvectors."""
 
-    def __init__(self, weights: np.ndarray) -> None:
-        values, vectors = np.linalg.eigh(weights)
-        self.eigenvalues, self._vectors = values[::-1].copy(), vectors[:, ::-1].copy()
-        self.eigenvalues[0] = 1.0
-        self._vectors[:, 0] = 1.0 / np.sqrt(len(weights))
+    def __init__(self, network: Any) -> None:
+        values, self._vectors = modes(network)
+        self.eigenvalues, self._root = np.concatenate([[1.0], values]), np.sqrt(network.n_nodes)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        return self._vectors.T @ x
+        return np.concatenate([x.mean(axis=-2, keepdims=True) * self._root, self._vectors.T @ x], axis=-2)
 
     def backward(self, coefficients: np.ndarray) -> np.ndarray:
-        return self._vectors @ coefficients
+        return coefficients[..., :1, :] / self._root + self._vectors @ coefficients[..., 1:, :]
 
 
-@lru_cache(maxsize=4)
+@remembered
 def graph_modes(network: Any) -> GraphModes | None:
     """The eigenbasis of W, or None for large networks without symmetry."""
-    n = network.n_nodes
     kernel = _translation_kernel(network)
     if kernel is not None:
         return _Characters(kernel)
-    if n > EIGENVECTORS:
-        return None
-    weights = network.weights
-    return _Eigenvectors(weights if isinstance(weights, np.ndarray) else weights.toarray())
+    return _Eigenvectors(network) if network.n_nodes <= LARGEST else None
 
 
 def _translation_kernel(network: Any) -> np.ndarray | None:

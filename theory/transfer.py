@@ -11,7 +11,7 @@ tests compare them with `read_bias_transfer`, which solves the recursion of the 
 
 from __future__ import annotations
 
-from functools import lru_cache, singledispatch
+from functools import singledispatch
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +32,7 @@ from simlab.algorithms import (
     QGDmSGD,
 )
 from simlab.operations import Batch
+from theory.memory import remembered
 
 LARGEST = 3000  # nodes of a network whose modes are computed
 
@@ -134,15 +135,15 @@ def _check_no_threshold(algorithm: Any) -> None:
         )
 
 
-class Modes(NamedTuple):
+class Eigenpairs(NamedTuple):
     """Eigenvalues of W other than the simple 1, (n − 1,), and their eigenvectors, (n, n − 1)."""
 
     values: np.ndarray
     vectors: np.ndarray
 
 
-@lru_cache(maxsize=16)
-def modes(network: Any) -> Modes:
+@remembered
+def modes(network: Any) -> Eigenpairs:
     """Modes of disagreement of a network, by a dense eigendecomposition of W; ValueError beyond LARGEST nodes."""
     n = network.n_nodes
     if n > LARGEST:
@@ -150,7 +151,7 @@ def modes(network: Any) -> Modes:
     weights = network.weights if isinstance(network.weights, np.ndarray) else network.weights.toarray()
     # The shift moves the eigenvalue of 1 to the end, out of (-1, 1), so that the others keep orthogonal to 1.
     values, vectors = np.linalg.eigh(weights + 2 / n)
-    return Modes(values[:-1], vectors[:, :-1])
+    return Eigenpairs(values[:-1], vectors[:, :-1])
 
 
 def read_bias_transfer(network: Any, algorithm: Any) -> np.ndarray:

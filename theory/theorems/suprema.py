@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from simlab.operations import Batch
+from theory.memory import remembered
 
 PER_DECADE = 8
 RADII = np.logspace(-2, 5, 7 * PER_DECADE + 1)
@@ -23,7 +23,7 @@ class Supremum(NamedTuple):
     how: str
 
 
-@lru_cache(maxsize=32)
+@remembered
 def gradient_dissimilarity(problem: Any) -> Supremum:
     """ς² = sup_x (1/n)Σ‖∇f_i(x) − ∇f(x)‖².
 
@@ -42,7 +42,7 @@ def gradient_dissimilarity(problem: Any) -> Supremum:
     return largest_value(problem, at)
 
 
-@lru_cache(maxsize=32)
+@remembered
 def gradient_variance(problem: Any, batch_size: int | None, noise_std: float) -> Supremum:
     """σ² = sup_x (1/n)ΣE‖stochastic gradient of f_i at x − ∇f_i(x)‖², mini-batch and additive noise together.
 
