@@ -551,6 +551,24 @@ class Bowl(Written):
         return np.broadcast_to(np.eye(3), (2, 3, 3))
 
 
+class Unsolved(Bowl):
+    """No Hessian is needed."""
+
+    minimizer = None
+    hessian = Problem.hessian
+
+
+def test_a_minimizer_may_be_unknown():
+    problem, network = Unsolved(n_samples=2), simlab.topologies.complete(2)
+    frame = simlab.simulate(problem, network, simlab.DSGD(0.5), steps=1, engine="numpy", progress=False).frame
+    assert frame.mse.isna().all() and frame.drop(columns="mse").notna().all(axis=None)
+    for name in ("minimum", "heterogeneity", "gradient_variance"):
+        with pytest.raises(ValueError, match=r"Unsolved\(.* has no known minimizer"):
+            getattr(problem, name)
+    with pytest.raises(NotImplementedError, match=r"hessian is not written.*or set minimizer = None"):
+        problem.hessian(np.ones(3))
+
+
 class CompiledBowl(Bowl):
     def kernel(self, sampled):
         return self.form

@@ -269,7 +269,7 @@ class Problem:
 
     def hessian(self, x: np.ndarray) -> np.ndarray:
         """Hessians of every f_i, at x_i (x of shape (n, d)) or at one point (x of shape (d,)): (n, d, d)."""
-        raise self._not_written("hessian", "the minimizer and theory need it")
+        raise self._not_written("hessian", "the minimizer and theory need it", "set minimizer = None for runs without")
 
     @constant
     def minimizer(self) -> np.ndarray:
@@ -318,7 +318,7 @@ class Problem:
         mean, total, block = self._gradients_at_minimizer, 0.0, max(1, BLOCK // (n * d))
         for first in range(0, m, block):
             samples = np.arange(first, min(first + block, m))[:, None, None]
-            x = np.broadcast_to(self.minimizer, (len(samples), n, d))
+            x = np.broadcast_to(self._known_minimizer, (len(samples), n, d))
             single = Batch(indices=np.broadcast_to(samples, (len(samples), n, 1)))
             total += float(np.sum((self.gradient(x, single) - mean) ** 2))
         return total / (n * m)
@@ -326,7 +326,7 @@ class Problem:
     @constant
     def minimum(self) -> float:
         """The objective at `minimizer`, f(x*) without an l1 term."""
-        return float(self.objective(self.minimizer))
+        return float(self.objective(self._known_minimizer))
 
     @constant
     def node_minimum(self) -> np.ndarray:
@@ -340,7 +340,13 @@ class Problem:
 
     @property
     def _gradients_at_minimizer(self) -> np.ndarray:
-        return self.gradient(np.broadcast_to(self.minimizer, (self.n_nodes, self.dim)))
+        return self.gradient(np.broadcast_to(self._known_minimizer, (self.n_nodes, self.dim)))
+
+    @property
+    def _known_minimizer(self) -> np.ndarray:
+        if self.minimizer is None:
+            raise ValueError(f"{self!r} has no known minimizer, at which this is defined")
+        return self.minimizer
 
 
 def _is_constant(cls: type, name: str) -> bool:
