@@ -260,6 +260,16 @@ def test_methods_of_equal_numbers_are_told_apart():
     assert np.any(transfer.transfer_on(network, simlab.DmSGD(0.1, 0.5)))
 
 
+def test_one_node_alone_has_no_disagreement_to_transfer():
+    alone = simlab.topologies.ring(1)
+    assert transfer.read_bias_transfer(alone, TwiceMixed(0.1)).shape == (0,)
+    with pytest.raises(ValueError, match="mean gradient is not zero"):
+        transfer.read_bias_transfer(alone, Local(0.1))
+    problem = simlab.LeastSquares.synthetic(1, 30, 3, seed=0)
+    trace = simlab.simulate(problem, alone, TwiceMixed(0.1), steps=3000, engine="numpy", progress=False)
+    assert theory.verify(trace)["B2, bias"].verdict == "holds"
+
+
 def test_networks_too_large_say_so():
     with pytest.raises(ValueError, match="4000 nodes"):
         transfer.modes(simlab.topologies.ring(4000))

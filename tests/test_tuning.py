@@ -148,3 +148,11 @@ def test_critical_batch_size_without_bias_or_without_variance(problem):
     quadratic = simlab.Quadratic([[1.0]] * NETWORK.n_nodes, [[1.0]] * NETWORK.n_nodes)
     with pytest.raises(ValueError, match="has no samples to draw batches from"):
         theory.critical_batch_size(quadratic, NETWORK, simlab.DSGD(0.1))
+
+
+def test_step_sizes_need_curvature():
+    flat = simlab.Quadratic(np.zeros((4, 2)), np.zeros((4, 2)))
+    with pytest.raises(ValueError, match=r"problem = Quadratic\(.* has Hessians of zero.*pass one with curvature"):
+        theory.stability_limit(flat, NETWORK, simlab.DSGD(0.1))
+    with pytest.raises(ValueError, match="Hessians of zero"):
+        theory.tune(flat, NETWORK, simlab.DSGD(0.1), target=0.1, x0=np.ones(2))

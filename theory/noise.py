@@ -32,7 +32,6 @@ class Noise:
     def __init__(self, problem: Any, batch_size: float | None, std: float) -> None:
         self.problem, self.batch_size, self.std = problem, batch_size, std
         self.is_exact = batch_size is None or isinstance(problem, simlab.LeastSquares)
-        # One sample, or samples of equal features: nothing about the noise depends on x.
         self.depends_on_state = batch_size is not None and isinstance(problem, simlab.LeastSquares)
 
     @property

@@ -187,6 +187,8 @@ def read_bias_transfer(network: Any, algorithm: Any) -> np.ndarray:
     size = len(transition)
 
     def offset(gradients: np.ndarray) -> np.ndarray:
+        if gradients.shape[1] == 0:  # one node: no eigenvalue but 1
+            return np.zeros((size, 0))
         problem = simlab.Quadratic(np.zeros_like(gradients), -gradients)
         state = algorithm.init(np.zeros_like(gradients))
         zero = type(state)(*(np.zeros_like(field) for field in state))

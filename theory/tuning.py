@@ -39,6 +39,11 @@ def stability_limit(problem: Any, network: Any, algorithm: Any) -> float:
     float
         0 if no step size is stable, infinity if all are.
 
+    Raises
+    ------
+    ValueError
+        All Hessians are zero.
+
     Examples
     --------
     >>> import simlab, theory
@@ -56,15 +61,16 @@ def stability_limit(problem: Any, network: Any, algorithm: Any) -> float:
         rate = represent(AffineStep(surrogate, network, algorithm._replace(lr=lr), start)).rate
         return min(rate - 1.0, 1e6)
 
-    stable = 0.01 / problem.smoothness
+    unit = _unit_of_lr(problem)
+    stable = 0.01 * unit
     while excess(stable) >= 0:
         stable /= 4
-        if stable < 1e-7 / problem.smoothness:
+        if stable < 1e-7 * unit:
             return 0.0
     unstable = 2 * stable
     while excess(unstable) < 0:
         stable, unstable = unstable, 2 * unstable
-        if unstable > 1e9 / problem.smoothness:
+        if unstable > 1e9 * unit:
             return np.inf
     return float(brentq(excess, stable, unstable, xtol=1e-300, rtol=1e-10))
 
@@ -123,7 +129,7 @@ def tune(
     Raises
     ------
     ValueError
-        No candidate reaches the target.
+        No candidate reaches the target, or all Hessians are zero.
     """
     start = check_nouns(problem, network, algorithm, x0)
     _require_lr(algorithm)
@@ -136,7 +142,7 @@ def tune(
     if mean_square(start - problem.minimizer) <= target:
         raise ValueError(f"target = {target:g} is not below the mse of the start; choose a smaller target")
     has_momentum = "momentum" in algorithm._fields
-    momenta, lrs = np.array(MOMENTA if has_momentum else (0.0,)), STEP_SIZES / problem.smoothness
+    momenta, lrs = np.array(MOMENTA if has_momentum else (0.0,)), STEP_SIZES * _unit_of_lr(problem)
     ranked: dict[tuple[float, float], int] = {}
     horizon = max_steps
     for shrink in (1.0, 0.3, 0.1):
@@ -317,6 +323,15 @@ def _surrogate(problem: Any) -> Surrogate:
     if problem.is_quadratic:
         return Surrogate.of(problem)
     return Surrogate.at(problem, np.tile(problem.minimizer, (problem.n_nodes, 1)))
+
+
+def _unit_of_lr(problem: Any) -> float:
+    """1/L."""
+    if problem.smoothness == 0:
+        raise ValueError(
+            f"problem = {problem!r} has Hessians of zero, which limit no step size; pass one with curvature"
+        )
+    return 1.0 / float(problem.smoothness)
 
 
 def _require_lr(algorithm: Any) -> None:
