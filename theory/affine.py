@@ -100,15 +100,15 @@ class AffineStep:
     """
 
     def __init__(self, surrogate: Surrogate, network: Any, algorithm: Any, x0: np.ndarray) -> None:
-        for name, value in zip(algorithm._fields, algorithm, strict=True):
+        for field, value in zip(algorithm._fields, algorithm, strict=True):
             if callable(value) and not _compresses(value):
                 raise ValueError(
-                    f"algorithm.{name} = {value!r} changes from step to step; predict with a constant {name}"
+                    f"algorithm.{field} = {value!r} changes from step to step; predict with a constant {field}"
                 )
+        name = type(algorithm).__name__
         self._refusal = ValueError(
-            f"algorithm: {type(algorithm).__name__}.step is not affine in its state (it compresses, thresholds, branches "
-            "or divides by states, say), so that there is no exact prediction; simulate it, or predict its uncompressed "
-            "form"
+            f"algorithm: {name}.step is not affine in its state (it compresses, thresholds, branches or divides), "
+            "which only simulation can follow; simulate it, or predict its uncompressed form"
         )
         if any(_compresses(value) for value in algorithm):
             raise self._refusal
