@@ -129,6 +129,12 @@ def initial_state(problem: Any, x0: Any, dtype: np.dtype) -> np.ndarray:
     start = checks.array("x0", x0)
     if start.shape not in (shape, shape[1:]):
         raise ValueError(f"x0 has shape {start.shape}; pass (n, d) = {shape}, or (d,) = {shape[1:]} for equal starts")
+    largest, limit = float(np.abs(start).max(initial=0.0)), LARGEST[dtype.name]
+    if largest > limit:
+        raise ValueError(
+            f"x0 has an entry of size {largest:.3g}, and states of {dtype.name} count as diverged beyond {limit:g}; "
+            "start nearer to 0" + (", or use dtype='float64'" if dtype == np.float32 else "")
+        )
     return np.broadcast_to(start, shape).astype(dtype)
 
 
@@ -142,13 +148,20 @@ def same(a: Any, b: Any) -> bool:
     return bool(np.array_equal(a, b)) if isinstance(a, np.ndarray) else a is b or bool(a == b)
 
 
+def _shown(value: Any) -> str:
+    """A hyperparameter as it is written: numbers as Python's, functions by their names."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return getattr(value, "__name__", None) or str(value)
+
+
 def label_each(algorithms: Sequence[Any]) -> list[str]:
     """Class names; where a name recurs, with the hyperparameters or at last the numbers that tell them apart."""
     labels: list[str] = []
     for a in algorithms:
         kin = [b for b in algorithms if type(b).__name__ == type(a).__name__ and b is not a]
         differing = [f for f in a._fields if not all(same(getattr(b, f, None), getattr(a, f)) for b in kin)]
-        settings = ", ".join(f"{f}={getattr(a, f)}" for f in differing)
+        settings = ", ".join(f"{f}={_shown(getattr(a, f))}" for f in differing)
         labels.append(type(a).__name__ + (f"({settings})" if settings else ""))
     return [
         label if labels.count(label) == 1 else f"{label} #{labels[:k].count(label) + 1}"

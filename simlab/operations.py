@@ -6,10 +6,14 @@ which the compiled engine traces a step.
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
+
+import numpy as np
 
 from simlab.batch import Batch
 from simlab.engine.graph import Expression
@@ -56,7 +60,7 @@ def gradient(problem: Any, x: Array, batch: Batch) -> Array:
 
 
 def mix(network: Any, x: Array) -> Array:
-    """W x: one exchange with the neighbours.
+    """W x: one exchange with the neighbours, sent at every step, also where a `where` then does not choose it.
 
     Parameters
     ----------
@@ -158,7 +162,7 @@ def zeros_like(x: Array) -> Array:
 
 
 def where(condition: Array, if_true: Array, if_false: Array) -> Array:
-    """Elementwise choice; a step uses it in place of `if` on array values.
+    """Elementwise choice; a step uses it in place of `if` on array and hyperparameter values.
 
     Parameters
     ----------
@@ -167,10 +171,15 @@ def where(condition: Array, if_true: Array, if_false: Array) -> Array:
     Returns
     -------
     array (..., n, d)
+        A number if all three are.
     """
-    if isinstance(condition, Expression):
-        return Expression("where", (condition, if_true, if_false))
-    return _namespace(condition).where(condition, if_true, if_false)
+    three = condition, if_true, if_false
+    if any(isinstance(value, Expression) for value in three):
+        return Expression("where", three)
+    if all(isinstance(value, numbers.Real | np.bool_) for value in three):
+        return if_true if condition else if_false
+    xp = _namespace(*three)
+    return xp.where(xp.asarray(condition), if_true, if_false)
 
 
 def absolute(x: Array) -> Array:
@@ -203,6 +212,68 @@ def sign(x: Array) -> Array:
     return Expression("sign", (x,)) if isinstance(x, Expression) else _namespace(x).sign(x)
 
 
+def sqrt(x: Array) -> Array:
+    """Elementwise square root; NaN of negative numbers.
+
+    Parameters
+    ----------
+    x : array (..., n, d) or number
+
+    Returns
+    -------
+    array (..., n, d)
+    """
+    if isinstance(x, Expression):
+        return Expression("sqrt", (x,))
+    return math.sqrt(x) if isinstance(x, numbers.Real) else _namespace(x).sqrt(x)
+
+
+def maximum(x: Array, y: Array) -> Array:
+    """Elementwise larger one; NaN where either is.
+
+    Parameters
+    ----------
+    x, y : arrays (..., n, d) or numbers
+
+    Returns
+    -------
+    array (..., n, d)
+    """
+    return where(x > y, x, where(x == x, y, x))
+
+
+def minimum(x: Array, y: Array) -> Array:
+    """Elementwise smaller one; NaN where either is.
+
+    Parameters
+    ----------
+    x, y : arrays (..., n, d) or numbers
+
+    Returns
+    -------
+    array (..., n, d)
+    """
+    return where(x < y, x, where(x == x, y, x))
+
+
+def norm(x: Array) -> Array:
+    """Euclidean norm of each row, in every entry of the row, as clipped and normalized steps need it.
+
+    Parameters
+    ----------
+    x : array (..., n, d)
+        One row a node.
+
+    Returns
+    -------
+    array (..., n, d)
+    """
+    if isinstance(x, Expression):
+        return Expression("norm", (x,))
+    xp = _namespace(x)
+    return xp.zeros_like(x) + xp.sqrt(xp.sum(x * x, axis=-1, keepdims=True))
+
+
 def soft_threshold(x: Array, threshold: Any) -> Array:
     """Proximal operator of `threshold` * ||.||_1: sign(x) max(|x| - threshold, 0).
 
@@ -221,7 +292,7 @@ def soft_threshold(x: Array, threshold: Any) -> Array:
     return sign(x) * where(shrunk > 0, shrunk, 0 * shrunk)
 
 
-def _namespace(x: Array) -> Any:
+def _namespace(*values: Array) -> Any:
     from array_api_compat import array_namespace
 
-    return array_namespace(x)
+    return array_namespace(*(value for value in values if not isinstance(value, numbers.Real | np.bool_)))

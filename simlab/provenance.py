@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import platform
 import subprocess
 from functools import cache
@@ -14,28 +15,45 @@ import numpy as np
 
 import simlab
 
+SCALARS = (bool, int, float, str)
 PACKAGES = ("numpy", "scipy", "numba", "networkx", "pandas")
 
 
 def describe(value: Any) -> Any:
     """A JSON-ready description of a hyperparameter, method or schedule."""
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, SCALARS):
         return value
     if isinstance(value, np.generic):
         return value.item()
     if hasattr(value, "_fields"):
         return {"name": type(value).__name__, **{f: describe(v) for f, v in zip(value._fields, value, strict=True)}}
+    if inspect.isfunction(value):  # a schedule of the user's
+        try:
+            return {"name": value.__qualname__, "source": inspect.getsource(value).strip()}
+        except OSError:
+            return value.__qualname__
     return getattr(value, "__qualname__", None) or repr(value)
 
 
 def fingerprint(*arrays: Any) -> str:
-    """Hash of the contents of arrays (dense or sparse), to tell whether two runs saw the same data."""
+    """Hash of shapes and contents of arrays (dense or sparse), to tell whether two runs saw the same data."""
     digest = hashlib.sha256()
     for array in arrays:
         parts = (array.data, array.indices, array.indptr) if hasattr(array, "indptr") else (array,)
-        for part in parts:
-            digest.update(np.ascontiguousarray(part).data)
+        for part in map(np.ascontiguousarray, parts):
+            digest.update(f"{part.dtype}{np.shape(part)}".encode())
+            digest.update(part.data)
     return digest.hexdigest()[:16]
+
+
+def fingerprint_of(problem: Any) -> str:
+    """Hash of what a problem was built from, its public arrays and numbers; not of what was computed from them."""
+    derived = {
+        name for kind in type(problem).__mro__ for name, value in vars(kind).items() if hasattr(value, "__get__")
+    }
+    given = {k: v for k, v in vars(problem).items() if not k.startswith("_") and k not in derived}
+    parts = (part for k in sorted(given) if isinstance(given[k], (np.ndarray, *SCALARS)) for part in (k, given[k]))
+    return fingerprint(*map(np.asarray, parts))
 
 
 @cache

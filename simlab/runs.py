@@ -15,6 +15,7 @@ from simlab.metrics import measure, traffic
 from simlab.provenance import describe
 from simlab.trace import Trace
 
+SHOWN = 3  # settings that one warning names
 KEPT = 2**22  # numbers in x up to which a chunk's start is kept, to find the step of a divergence
 
 
@@ -55,7 +56,7 @@ class Runs:
         self.graph = traced(problem, network, algorithm, self.state, settings.engine)
         self.step_bits = traffic(self.graph, network, problem.dim, 8 * settings.dtype.itemsize)
         self.sent = np.zeros((runs, network.n_nodes), np.int64)  # by compressed messages
-        self.lost: dict[int, np.ndarray] = {}  # last states in range of the runs that diverged
+        self.lost: dict[int, np.ndarray] = {}  # last states of the runs that diverged, in range where `KEPT` allows
         self.active = list(range(runs))
         self.diverged: dict[int, int] = {}
         self.messages: list[str] = []  # warnings for the caller's thread to give
@@ -97,6 +98,7 @@ class Runs:
         for k in lost:
             self._stop(k, before, tables[k], draws[k], done, steps, snapshots[k], sent[k])
         if lost:
+            self.messages.append(self._message([self.active[k] for k in lost], done if before is None else None))
             kept = [k for k in range(len(self.active)) if k not in lost]
             self.active = [self.active[k] for k in kept]
             self.state = type(self.state)(*(field[kept] for field in self.state))
@@ -122,7 +124,6 @@ class Runs:
     ) -> None:
         """Find the step at which active run k left the range, by bisection on replays of its chunk."""
         run = self.active[k]
-        setting, replicate = divmod(run, self.settings.replicates)
         good, bad = 0, len(table)
         if before is None:
             self.lost[run] = self.state[0][k].copy()
@@ -141,10 +142,25 @@ class Runs:
         self.diverged[run] = done + bad
         usable = steps <= done + good
         self._record(steps[usable], snapshots[None, usable], sent[None, usable], [run])
-        when = f"at step {done + bad}" if before is not None else f"between steps {done + 1} and {done + bad}"
-        self.messages.append(
-            f"{self.labels[setting]} diverged {when} (replicate {replicate}); its trace ends before. {self._remedy()}"
-        )
+
+    def _message(self, lost: list[int], since: int | None) -> str:
+        """The warning that these runs diverged: at known steps, or somewhere in the chunk that began at `since`."""
+        settings: dict[int, list[int]] = {}
+        for run in lost:
+            settings.setdefault(run // self.settings.replicates, []).append(run)
+        parts = []
+        for setting, runs in list(settings.items())[:SHOWN]:
+            at = [self.diverged[run] for run in runs]
+            first, last = min(at), max(at)
+            when = f"at step {first}" if first == last else f"at steps {first} to {last}"
+            when = when if since is None else f"between steps {since + 1} and {last}"
+            replicates = (
+                f"replicate {runs[0] % self.settings.replicates}" if len(runs) == 1 else f"{len(runs)} replicates"
+            )
+            parts.append(f"{self.labels[setting]} diverged {when} ({replicates})")
+        more = f" and {len(settings) - SHOWN} more settings" if len(settings) > SHOWN else ""
+        ends = "its trace ends" if len(lost) == 1 else "their traces end"
+        return f"{', '.join(parts)}{more}; {ends} before. {self._remedy()}"
 
     def _remedy(self) -> str:
         """What to do about a divergence."""

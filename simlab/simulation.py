@@ -29,7 +29,7 @@ from simlab.inputs import (
     initial_state,
     label_each,
 )
-from simlab.provenance import environment, fingerprint
+from simlab.provenance import environment, fingerprint, fingerprint_of
 from simlab.runs import Runs, batches
 from simlab.trace import Trace
 
@@ -110,6 +110,8 @@ def simulate(
     ------
     TypeError, ValueError
         For input that cannot be run; the message names the argument, its value and the remedy.
+    RuntimeError
+        engine="cupy" without CuPy or a GPU.
     SimulationInterrupted
         On Ctrl-C; it carries the traces so far.
 
@@ -227,7 +229,7 @@ def _draw(stream: Stream, size: int, compressions: int, problem: Any, settings: 
 
 def _provenance(problem: Any, network: Any, settings: Settings, start: np.ndarray) -> dict[str, Any]:
     return {
-        "problem": {"repr": repr(problem), "data": fingerprint(*problem.kernel(settings.batch_size is not None).data)},
+        "problem": {"repr": repr(problem), "data": fingerprint_of(problem)},
         "network": {"repr": repr(network), "data": fingerprint(network.weights)},
         "x0": fingerprint(start),
         **settings._asdict(),
@@ -251,5 +253,5 @@ def _progress_bar(steps: int, progress: bool | None) -> Iterator[Any]:
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("simulate", total=steps)
-        yield lambda done: bar.update(task, completed=done)
+        task = bar.add_task("compile", total=steps)  # where a program is new, that takes most of the first chunk
+        yield lambda done: bar.update(task, completed=done, description="simulate")

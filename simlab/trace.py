@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from simlab import checks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,8 +25,9 @@ class Trace:
     Attributes
     ----------
     x : array (replicates, n, d)
-        Final states; of a replicate that diverged, the last ones that were in range; of an interrupted run, those at
-        which it stopped, which may be later than the last record.
+        Final states; of a replicate that diverged, the last ones that were in range (of networks so large that a
+        chunk's start is not kept, those out of range); of an interrupted run, those at which it stopped, which may be
+        later than the last record.
     frame : pandas.DataFrame
         Columns algorithm, replicate, step, mse, consensus, loss, gradient_norm, stationarity, those of the problem's
         own metrics (such as accuracy), payload_bits, bits; one row for each recorded step of each replicate. With x̄ the
@@ -46,12 +49,18 @@ class Trace:
     network: Any = field(default=None, repr=False)
     algorithm: Any = field(default=None, repr=False)
 
+    @property
+    def diverged(self) -> dict[int, int]:
+        """The step at which each replicate that diverged did so; its rows end before."""
+        return {int(replicate): step for replicate, step in self.provenance["diverged"].items()}
+
     def __repr__(self) -> str:
         replicates, n, d = self.x.shape
-        last = self.frame.groupby("replicate")["mse"].last().mean() if len(self.frame) else float("nan")
+        last = self.frame.groupby("replicate")[["mse", "loss"]].last().mean()
+        measure = "loss" if np.isnan(last["mse"]) else "mse"  # without a known minimizer there is no mse
         return (
             f"Trace({self.provenance.get('label', '?')}: {self.provenance.get('steps', '?')} steps, "
-            f"{replicates} replicate(s), n = {n}, d = {d}, last mse {last:.3g})"
+            f"{replicates} replicate(s), n = {n}, d = {d}, last {measure} {last[measure]:.3g})"
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -128,32 +137,53 @@ def load_trace(path: str | os.PathLike[str]) -> Trace:
     return Trace(states.reshape(about["shape"]), frame, about["provenance"], x0)
 
 
-def frame(traces: Iterable[Trace]) -> pd.DataFrame:
+def frame(traces: Iterable[Trace] | Mapping[str, Trace], *, hyperparameters: bool = False) -> pd.DataFrame:
     """The frames of several traces, one below the other.
 
     Parameters
     ----------
-    traces : iterable of Trace
+    traces : iterable of Trace, or mapping of str to Trace
+        The names of a mapping become a column `run`: traces that agree in algorithm and replicate, because problem or
+        network differ, need it.
+    hyperparameters : bool, default False
+        Add columns `method`, the name of the class, and one for each numeric hyperparameter (of a schedule, and where
+        a method has none of that name: NaN), as plots of a sweep want them.
 
     Returns
     -------
     pandas.DataFrame
-        Tidy: told apart by the column `algorithm`.
+        Tidy: told apart by the columns `algorithm` and `replicate`, and `run` if there is one. A replicate that
+        diverged has no rows from there on, see `Trace.diverged`.
 
     Raises
     ------
     TypeError, ValueError
-        If `traces` is no list of traces, or empty.
+        If `traces` holds anything but traces, nothing, or traces that could not be told apart.
     """
     import pandas as pd
 
     if isinstance(traces, Trace):
         raise TypeError(f"traces = {traces!r} is a single trace; pass a list of them, or take its own `frame`")
+    named = traces if isinstance(traces, Mapping) else dict(enumerate(traces))
     frames = []
-    for trace in traces:
+    seen: set[Any] = set()
+    for name, trace in named.items():
         if not isinstance(trace, Trace):
             raise TypeError(f"traces holds {trace!r}, which is not a Trace; pass what simlab.simulate returned")
-        frames.append(trace.frame)
+        table, label = trace.frame, trace.provenance.get("label")
+        if isinstance(traces, Mapping):
+            table = table.assign(run=name)[["run", *table.columns]]
+        elif label in seen:
+            raise ValueError(
+                f"traces holds two of {label}, which the frame could not tell apart; simulate them in one list, or "
+                "pass a mapping such as {'ring': trace, 'star': other}, whose names become a column"
+            )
+        seen.add(label)
+        if checks.flag("hyperparameters", hyperparameters):
+            method = trace.provenance["algorithm"]
+            numbers = {k: v for k, v in method.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+            table = table.assign(method=method["name"], **numbers)
+        frames.append(table)
     if not frames:
         raise ValueError("traces = [] holds no trace; pass what simlab.simulate returned for a list of algorithms")
     return pd.concat(frames, ignore_index=True)

@@ -8,7 +8,19 @@ import numpy as np
 from hypothesis import strategies as st
 
 from simlab.engine.kernel import Kernel
-from simlab.operations import average, compress, gradient, mix, mix_replicas, soft_threshold, where
+from simlab.operations import (
+    average,
+    compress,
+    gradient,
+    maximum,
+    minimum,
+    mix,
+    mix_replicas,
+    norm,
+    soft_threshold,
+    sqrt,
+    where,
+)
 
 
 class State1(NamedTuple):
@@ -71,6 +83,11 @@ UNARY = {
     "scalar_where": lambda s, a: where(a > s.momentum, a, s.momentum),
     "clip": lambda s, a: where(a <= 1.5, a, 1.5),
     "plus": lambda s, a: +a,
+    "sqrt": lambda s, a: sqrt(1 + abs(a)) * sqrt(s.lr),
+    "normalized": lambda s, a: a / (1 + norm(a)),
+    "switch": lambda s, a: where(s.momentum > 0.5, a, -a),
+    "at_least": lambda s, a: maximum(s.lr, a),
+    "within": lambda s, a: where((a > -1) & (a < s.momentum), a, 0.5),
     "scalars": lambda s, a: a * ((s.lr - 2) * -s.momentum + abs(s.lr) ** 2),
 }
 BINARY = {
@@ -80,6 +97,10 @@ BINARY = {
     "div": lambda a, b: a / (1 + abs(b)),
     "max": lambda a, b: where(a > b, a, b),
     "min": lambda a, b: where(a >= b, b, a),
+    "larger": maximum,
+    "smaller": minimum,
+    "either": lambda a, b: where((a > b) | (b > 0.5), a, b),
+    "clipped": lambda a, b: a * minimum(1.0, 1 / (0.1 + norm(b))),
     "jump": lambda a, b: where(b < a, b, a) - a,
 }
 CALLS = ("mix", "mix", "mix", "average", "gradient", "gradient", "mix_replicas", "compress")

@@ -15,7 +15,7 @@ from simlab.engine import compiled, graph
 from simlab.engine.array import ArrayEngine
 from simlab.engine.streams import Draws
 from simlab.inputs import hyperparameters
-from simlab.operations import Batch, gradient, mix, zeros_like
+from simlab.operations import Batch, gradient, maximum, minimum, mix, norm, sqrt, where, zeros_like
 from tests import strategies
 from tests.agreement import SETTING, assert_same
 
@@ -255,6 +255,78 @@ def test_numpy_engine_runs_what_cannot_be_compiled() -> None:
     np.testing.assert_allclose(trace.x[0], x, rtol=1e-12)
     assert trace.frame["payload_bits"].iloc[-1] == 3 * 6 * 4 * 64  # one exchange a step: counted all the same
     assert trace.frame["bits"].iloc[-1] == 3 * 2 * 6 * 4 * 64
+
+
+class Adaptive(NamedTuple):
+    """Clipped steps by rows, scaled by entries, with an exchange at some steps only: all that can be compiled."""
+
+    lr: float
+    exchange: Any = 1.0
+    clip: float = 0.3
+
+    def init(self, x: Any) -> Memory:
+        return Memory(x, zeros_like(x))
+
+    def step(self, state: Memory, problem: Any, network: Any, batch: Any) -> Memory:
+        g = gradient(problem, state.x, batch)
+        g = g * minimum(1.0, self.clip / maximum(norm(g), 1e-12))
+        seen = 0.9 * state.seen + 0.1 * g**2
+        x = state.x - self.lr * g / (sqrt(seen) + 0.1)
+        x = where((seen > 1e-3) | (abs(x) < 0.5), x, 0.99 * x)
+        return Memory(where(self.exchange > 0.5, mix(network, x), x), seen)
+
+
+@pytest.mark.parametrize("exchange", [1.0, 0.0, lambda k: (k % 3 == 2) * 1.0])
+@pytest.mark.parametrize("replicates", [1, 20])  # 20: side by side
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_clipped_and_scaled_steps(exchange: Any, replicates: int, dtype: str) -> None:
+    problem = strategies.objective("quadratic", 6, 4, 1, np.random.default_rng(8)).problem
+    options = {"steps": 20, "noise_std": 0.1, "replicates": replicates, "progress": False, "dtype": dtype}
+    method = Adaptive(0.1, exchange)
+    compiled_x, x = (
+        simlab.simulate(problem, SETTING.network, method, engine=engine, **options).x
+        for engine in ("compiled", "numpy")
+    )
+    np.testing.assert_allclose(compiled_x, x, rtol=0, atol=1e-12 if dtype == "float64" else 1e-4)
+    w, expected, seen = SETTING.network.weights, np.zeros((6, 4)), np.zeros((6, 4))
+    noise = simlab.engine.streams.Stream(0, 0).noise(20, 6, 4, 0.1, np.dtype(np.float64))
+    for k in range(20):
+        g = problem.gradient(expected) + noise[k]
+        g = np.stack([row * min(1.0, 0.3 / np.linalg.norm(row)) for row in g])
+        seen = 0.9 * seen + 0.1 * g**2
+        expected = expected - 0.1 * g / (np.sqrt(seen) + 0.1)
+        expected = np.where((seen > 1e-3) | (np.abs(expected) < 0.5), expected, 0.99 * expected)
+        if (exchange(k) if callable(exchange) else exchange) > 0.5:
+            expected = w @ expected
+    np.testing.assert_allclose(x[0], expected, rtol=0, atol=1e-12 if dtype == "float64" else 1e-4)
+
+
+class Extremes(NamedTuple):
+    lr: float
+
+    def init(self, x: Any) -> Memory:
+        return Memory(x, x)
+
+    def step(self, state: Memory, problem: Any, network: Any, batch: Any) -> Memory:
+        root = sqrt(state.seen - 1.0)  # NaN below 1
+        low, high = minimum(root, state.x), maximum(state.x, root)
+        return Memory(where((low == low) | (high == high), state.x, -1.0) + 0.0 * norm(state.x), low + high)
+
+
+def test_roots_of_negative_numbers_and_extremes_of_none() -> None:
+    """They are NaN on every engine."""
+    x0 = np.linspace(0.2, 3.0, 24).reshape(6, 4)
+    for engine in ("compiled", "numpy"):
+        x = simulated(SETTING, Extremes(0.1), engine, x0=x0, steps=1, replicates=1).x[0]
+        np.testing.assert_array_equal(x, np.where(x0 < 1, -1.0, x0), err_msg=engine)
+
+
+def test_where_of_numbers() -> None:
+    a, b = np.ones((2, 3)), np.zeros((2, 3))
+    assert where(True, a, b) is not None and np.array_equal(where(np.False_, a, b), b)
+    assert where(0.2 > 0.1, 1.0, 2.0) == 1.0 and sqrt(4) == 2.0 and maximum(1, 2) == minimum(2, 3) == 2
+    strict = array_api_strict.asarray(a)
+    assert np.array_equal(np.from_dlpack(where(False, strict, 0.5)), 0.5 * a)
 
 
 class Direct(NamedTuple):

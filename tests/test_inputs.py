@@ -137,6 +137,10 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str, str, str]] = {
         simulate(x0=np.zeros((3, 4))), ValueError, "x0", r"\(3, 4\)", r"\(4, 3\), or \(d,\) = \(3,\)",
     ),
     "x0 with NaN": (simulate(x0=np.array([0, np.nan, 0])), ValueError, "x0", r"nan.*\(1,\)", "remove or impute"),
+    "x0 out of range": (simulate(x0=1e101 * np.ones(3)), ValueError, "x0", r"1e\+101", "nearer to 0"),
+    "x0 out of the range of float32": (
+        simulate(x0=1e19 * np.ones(3), dtype="float32"), ValueError, "x0", r"1e\+19", "dtype='float64'",
+    ),
     "x0 of text": (simulate(x0="zeros"), TypeError, "x0", "zeros", "numbers"),
     "ragged x0": (simulate(x0=[[1.0, 2.0], [3.0]]), TypeError, "x0", ".", "equal-length rows"),
     "unequal numbers of nodes": (

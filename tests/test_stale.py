@@ -253,3 +253,14 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     project.cache.write_text("in the way")
     np.testing.assert_allclose(project.run(), plain(), rtol=1e-12)
     assert project.cache.read_text() == "in the way"
+
+
+def test_without_a_writable_cache_nothing_is_left_behind(tmp_path: Path) -> None:
+    project = Project(tmp_path / "project")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    arguments, environment = project.command()
+    environment |= {"SIMLAB_CACHE_DIR": "/dev/null/none", "TMPDIR": str(scratch)}
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True, cwd=project.path)
+    np.testing.assert_allclose(states(done.stdout), plain(), rtol=1e-12)
+    assert list(scratch.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -137,6 +138,22 @@ def test_runs_that_are_left_share_the_work_anew(monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_allclose(first.x, alone.x, rtol=1e-12)
 
 
+def test_the_one_large_run_that_is_left_has_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = strategies.objective("quadratic", 6, 5, 9, np.random.default_rng(5)).problem
+    monkeypatch.setattr(simulation, "THREADS", 2)
+    monkeypatch.setattr(compiled, "LARGE", 0)
+    ways: list[tuple[int, bool]] = []
+    plan = compiled.CompiledEngine.plan
+    monkeypatch.setattr(
+        compiled.CompiledEngine,
+        "plan",
+        lambda engine, state, *rest: (ways.append((len(state[0]), engine.by_nodes)), plan(engine, state, *rest))[1],
+    )
+    with pytest.warns(RuntimeWarning, match="diverged"):
+        simlab.simulate(problem, SETTING.network, [simlab.DSGD(0.01), simlab.DSGD(50.0)], steps=999, progress=False)
+    assert (2, False) in ways and ways[-1] == (1, True)
+
+
 @pytest.mark.parametrize("engine", ["compiled", "numpy"])
 def test_one_setting_of_a_sweep_diverges(engine: str) -> None:
     problem = strategies.objective("quadratic", 6, 5, 9, np.random.default_rng(5)).problem
@@ -144,13 +161,25 @@ def test_one_setting_of_a_sweep_diverges(engine: str) -> None:
     methods = [simlab.DSGD(lr) for lr in (0.01, 50.0, 0.02)]
     with pytest.warns(RuntimeWarning, match=r"DSGD\(lr=50.0\) diverged at step") as caught:
         small, large, middle = simlab.simulate(problem, SETTING.network, methods, **options)
-    assert len(caught) == 2  # one for each replicate
+    assert 1 <= len(caught) <= 2  # one for both replicates if they leave within a chunk
     assert large.provenance["diverged"].keys() == {"0", "1"}
     assert large.frame["step"].max() < 3000
     for trace, method in ((small, methods[0]), (middle, methods[2])):
         assert trace.provenance["diverged"] == {}
         assert trace.frame["step"].max() == 3000
         np.testing.assert_array_equal(trace.x, simlab.simulate(problem, SETTING.network, method, **options).x)
+
+
+def test_a_sweep_of_which_most_diverges_warns_once_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = strategies.objective("quadratic", 6, 5, 9, np.random.default_rng(5)).problem
+    monkeypatch.setattr(simulation, "next_size", lambda chunk, last: 1000)
+    methods = [simlab.DSGD(lr) for lr in (0.01, 50.0, 51.0, 52.0, 53.0, 54.0)]
+    with pytest.warns(RuntimeWarning, match="diverged") as caught:
+        simlab.simulate(problem, SETTING.network, methods, steps=1000, replicates=4, noise_std=0.1, progress=False)
+    (warning,) = caught
+    each = r"DSGD\(lr=5\d\.0\) diverged at steps? \d+(?: to \d+)? \(4 replicates\)"
+    pattern = rf"{each}, {each}, {each} and 2 more settings; their traces end before\. Use a smaller lr, or ask .*"
+    assert re.fullmatch(pattern, str(warning.message))
 
 
 def test_the_step_of_a_divergence_does_not_depend_on_the_list(monkeypatch: pytest.MonkeyPatch) -> None:

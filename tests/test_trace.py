@@ -172,7 +172,70 @@ def test_frames_are_joined() -> None:
     pd.testing.assert_frame_equal(simlab.frame(iter(traces)), joined)
 
 
+def test_frames_that_cannot_be_told_apart_need_names() -> None:
+    ring, other = run(simlab.DSGD(0.1)), run(simlab.DSGD(0.1), seed=1)
+    with pytest.raises(ValueError, match=r"two of DSGD, which .* mapping such as"):
+        simlab.frame([ring, other])
+    joined = simlab.frame({"ring": ring, "other": other})
+    assert joined.columns[0] == "run"
+    for name, trace in (("ring", ring), ("other", other)):
+        part = joined.loc[joined["run"] == name].drop(columns="run").reset_index(drop=True)
+        pd.testing.assert_frame_equal(part, trace.frame)
+
+
+def test_hyperparameters_as_columns(tmp_path: Path) -> None:
+    methods = [simlab.DSGD(np.float64(0.1)), simlab.DSGD(0.2), simlab.DmSGD(simlab.schedules.InverseSqrt(0.1), 0.5)]
+    traces = run(methods)
+    traces[0].save(tmp_path / "trace")
+    assert traces[0].provenance["label"] == "DSGD(lr=0.1)"
+    for first in (traces[0], simlab.load_trace(tmp_path / "trace")):
+        joined = simlab.frame([first, *traces[1:]], hyperparameters=True)
+        found = joined.groupby("algorithm", sort=False)[["method", "lr", "momentum"]].first()
+        expected = {"method": ["DSGD", "DSGD", "DmSGD"], "lr": [0.1, 0.2, np.nan], "momentum": [np.nan, np.nan, 0.5]}
+        pd.testing.assert_frame_equal(found.reset_index(drop=True), pd.DataFrame(expected))
+
+
+def test_a_trace_says_which_replicates_diverged() -> None:
+    assert run(simlab.DSGD(0.1)).diverged == {}
+    with pytest.warns(RuntimeWarning, match="diverged"):
+        trace = run(simlab.DSGD(60.0), steps=400, replicates=2)
+    assert trace.diverged == {int(r): step for r, step in trace.provenance["diverged"].items()}
+    assert trace.diverged.keys() == {0, 1}
+
+
 # Provenance.
+
+
+def test_the_fingerprint_of_a_problem_is_that_of_its_data() -> None:
+    """Whatever is drawn from it, and whatever was asked of it before."""
+    random = np.random.default_rng(0)
+    features, targets = random.standard_normal((4, 6, 3)), random.standard_normal((4, 6))
+
+    def fingerprint(problem: Any, **choices: Any) -> str:
+        network = simlab.topologies.ring(problem.n_nodes)
+        trace = simlab.simulate(problem, network, simlab.DSGD(0.01), steps=1, progress=False, **choices)
+        return trace.provenance["problem"]["data"]
+
+    problem = simlab.LeastSquares(features, targets, l2=0.1)
+    full = fingerprint(problem)
+    assert problem.minimizer is not None and problem.smoothness > 0
+    assert full == fingerprint(problem, batch_size=2) == fingerprint(simlab.LeastSquares(features, targets, l2=0.1))
+    others = [
+        simlab.LeastSquares(features, targets, l2=0.2),
+        simlab.LeastSquares(features, 1.0 + targets, l2=0.1),
+        problem.with_l1(0.1),
+        simlab.LeastSquares(features.reshape(4, 3, 6), targets[:, :3], l2=0.1),
+        simlab.Quadratic(np.ones((4, 3)), np.ones((4, 3))),
+        simlab.Quadratic(2 * np.ones((4, 3)), np.ones((4, 3))),
+        simlab.Quadratic(np.ones((3, 4)), np.ones((3, 4))),
+    ]
+    assert len({full, *map(fingerprint, others)}) == 1 + len(others)
+
+
+def test_a_schedule_of_the_users_is_in_the_provenance() -> None:
+    trace, other = run([simlab.DSGD(lambda k: 0.1 / (1 + k / 50)), simlab.DSGD(lambda k: 0.1 / (1 + k / 70))])
+    assert "0.1 / (1 + k / 50)" in trace.provenance["algorithm"]["lr"]["source"]
+    assert (trace.provenance["label"], other.provenance["label"]) == ("DSGD(lr=<lambda>) #1", "DSGD(lr=<lambda>) #2")
 
 
 def test_provenance_says_what_the_numbers_depend_on() -> None:

@@ -100,11 +100,18 @@ class AffineStep:
     """
 
     def __init__(self, surrogate: Surrogate, network: Any, algorithm: Any, x0: np.ndarray) -> None:
-        for name, value in zip(algorithm._fields, algorithm, strict=True):
+        for field, value in zip(algorithm._fields, algorithm, strict=True):
             if callable(value) and not _compresses(value):
                 raise ValueError(
-                    f"algorithm.{name} = {value!r} changes from step to step; predict with a constant {name}"
+                    f"algorithm.{field} = {value!r} changes from step to step; predict with a constant {field}"
                 )
+        name = type(algorithm).__name__
+        self._refusal = ValueError(
+            f"algorithm: {name}.step is not affine in its state (it compresses, thresholds, branches or divides), "
+            "which only simulation can follow; simulate it, or predict its uncompressed form"
+        )
+        if any(_compresses(value) for value in algorithm):
+            raise self._refusal
         self.surrogate, self.network, self.algorithm = surrogate, network, algorithm
         self._homogeneous = Surrogate(surrogate.curvature, np.zeros_like(surrogate.linear))
         state = algorithm.init(np.array(x0))
@@ -248,13 +255,6 @@ class AffineStep:
 
     def _check_affine(self) -> None:
         """Linear on random states of several sizes, and in the noise; a threshold or a quantizer is not."""
-        name = type(self.algorithm).__name__
-        refusal = ValueError(
-            f"algorithm: {name}.step is not affine in its state (it compresses, thresholds or branches), so that there "
-            "is no exact prediction; simulate it, or predict its uncompressed form"
-        )
-        if any(_compresses(value) for value in self.algorithm):
-            raise refusal
         random = np.random.default_rng(0)
         with np.errstate(all="ignore"):
             for scale in (1e-4, 1.0, 1e4):
@@ -262,13 +262,13 @@ class AffineStep:
                 left, right = self.linear(2.0 * a - 3.0 * b), 2.0 * self.linear(a) - 3.0 * self.linear(b)
                 size = np.max(np.abs(self.linear(a))) + np.max(np.abs(self.linear(b))) + np.max(np.abs(self._constant))
                 if not np.max(np.abs(left - right)) <= 1e-9 * size:
-                    raise refusal
+                    raise self._refusal
                 e = scale * random.standard_normal(self.shape[1:])
                 driven = self.drive(e)
                 together = self.of(self._homogeneous, a, e) - self._constant
                 size += np.max(np.abs(driven))
                 if not np.max(np.abs(together - self.linear(a) - driven)) <= 1e-9 * size:
-                    raise refusal
+                    raise self._refusal
 
 
 def _compresses(value: Any) -> bool:

@@ -21,8 +21,11 @@ TEMPLATES = {
     "le": "{} <= {}",
     "gt": "{} > {}",
     "ge": "{} >= {}",
+    "and": "({} != 0) & ({} != 0)",
+    "or": "({} != 0) | ({} != 0)",
     "where": "{1} if {0} else {2}",
     "abs": "abs({})",
+    "sqrt": "math.sqrt({})",
     "eq": "{} == {}",
     "ne": "{} != {}",
     "sign": "real({0} > 0) - real({0} < 0) if {0} == {0} else {0}",  # NaN stays NaN
@@ -71,6 +74,15 @@ def average_rows(source, out):
         for j in range(out.shape[0]):
             out[j] += source[i, j]
     out /= source.shape[0]
+
+
+@njit(nogil=True, fastmath=FAST, error_model="numpy")
+def norm_row(row, out, lanes):
+    for r in range(lanes):
+        total = real(0)
+        for j in range(r, row.shape[0], lanes):
+            total += row[j] * row[j]
+        out[r::lanes] = math.sqrt(total)
 '''
 
 
@@ -289,6 +301,8 @@ class _Writer:
                     lines += [f"        {out}[LANES * c + r] += noise[r, k, i, c]"]
                 elif self.noisy:
                     lines += [f"for j in range({out}.shape[0]):", f"    {out}[j] += noise[k, i, j]"]
+            elif node.op == "norm":
+                lines.append(f"norm_row({self._row(node.args[0])}, {out}, {'LANES' if self.lanes else 1})")
             elif node.op == "compress":
                 plane = node.by[1]
                 name, trailing = self.compressors[plane]

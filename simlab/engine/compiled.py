@@ -74,7 +74,8 @@ class CompiledEngine:
             **{name: self._convert(a) for name, a in {"weights": csr.values, **data}.items()},
         }
         self.work = {f"work_{c}_{k}": a for c, each in enumerate(built.kernels) for k, a in enumerate(each.work)}
-        self.by_nodes = not self.lanes and runs < threads <= n_nodes and n_nodes * dim >= LARGE
+        self.large = threads <= n_nodes and n_nodes * dim >= LARGE
+        self.by_nodes = self._nodes_are_shared(runs)
         if self.by_nodes:
             self.tiles = cut(csr.indptr, csr.indices, rows=max(1, TILE // dim), threads=threads)
 
@@ -82,9 +83,12 @@ class CompiledEngine:
         groups = -(-runs // LANES)
         return self.has_lanes and SIDE_BY_SIDE * -(-groups // self.threads) <= -(-runs // self.threads)
 
+    def _nodes_are_shared(self, runs: int) -> bool:
+        return self.large and runs < self.threads and not self._lanes_pay(runs)
+
     def suits(self, runs: int) -> bool:
         """Whether an engine made for so many runs would share the work in the same way."""
-        return self._lanes_pay(runs) == self.lanes
+        return (self._lanes_pay(runs), self._nodes_are_shared(runs)) == (self.lanes, self.by_nodes)
 
     def _convert(self, value: np.ndarray | float) -> Any:
         if not isinstance(value, np.ndarray):

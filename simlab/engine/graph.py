@@ -13,10 +13,11 @@ from simlab.batch import Batch
 
 SCALARS = {"hyper", "const"}
 LEAVES = SCALARS | {"input"}
-ELEMENTWISE = {"add", "sub", "mul", "div", "neg", "pow", "lt", "le", "gt", "ge", "eq", "ne", "where", "abs", "sign"}
+ARITHMETIC = {"add", "sub", "mul", "div", "neg", "pow", "abs", "sign", "sqrt"}
+ELEMENTWISE = ARITHMETIC | {"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "where"}
 MIXES = {"mix", "mix_replicas"}
 EXCHANGES = MIXES | {"average"}
-ROW_CALLS = {"gradient", "compress"}
+ROW_CALLS = {"gradient", "compress", "norm"}
 
 
 class Expression:
@@ -87,6 +88,16 @@ class Expression:
 
     def __ne__(self, other: Any) -> Expression:  # type: ignore[override]
         return Expression("ne", (self, other))
+
+    def __and__(self, other: Any) -> Expression:
+        return Expression("and", (self, other))
+
+    __rand__ = __and__
+
+    def __or__(self, other: Any) -> Expression:
+        return Expression("or", (self, other))
+
+    __ror__ = __or__
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -138,7 +138,12 @@ def cache_directory() -> Path:
         usable = os.access(directory, os.W_OK)
     except OSError:
         usable = False
-    return directory if usable else Path(tempfile.mkdtemp(prefix="simlab-"))
+    return directory if usable else Path(_for_this_process().name)
+
+
+@cache
+def _for_this_process() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="simlab-")
 
 
 @cache
