@@ -120,7 +120,13 @@ def compress(compressor: Any, x: Array, batch: Batch) -> Array:
         ledger.append(Expression("compress", (x,), (compressor, call)))
         return ledger[call]
     _note("compress")
-    q, bits = compressor.compress(x, None if batch.dither is None else batch.dither[..., call, :, :])
+    sent = compressor.compress(x, None if batch.dither is None else batch.dither[..., call, :, :])
+    if not (isinstance(sent, tuple) and len(sent) == 2):
+        raise TypeError(
+            f"{type(compressor).__name__}.compress returned a {type(sent).__name__}; return two things: what the "
+            "receivers decode, and the bits of each message (docs/own_compressor.md)"
+        )
+    q, bits = sent
     ledger.append(bits)
     return q
 

@@ -47,13 +47,9 @@ def fingerprint(*arrays: Any) -> str:
 
 
 def fingerprint_of(problem: Any) -> str:
-    """Hash of what a problem was built from, its public arrays and numbers; not of what was computed from them."""
-    derived = {
-        name for kind in type(problem).__mro__ for name, value in vars(kind).items() if hasattr(value, "__get__")
-    }
-    given = {k: v for k, v in vars(problem).items() if not k.startswith("_") and k not in derived}
-    parts = (part for k in sorted(given) if isinstance(given[k], (np.ndarray, *SCALARS)) for part in (k, given[k]))
-    return fingerprint(*map(np.asarray, parts))
+    """Hash of the arrays and numbers that a problem was built from."""
+    known = [(name, value) for name, value in problem.given.items() if isinstance(value, (np.ndarray, *SCALARS))]
+    return fingerprint(*(np.asarray(part) for pair in known for part in pair))
 
 
 @cache

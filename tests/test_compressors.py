@@ -424,3 +424,21 @@ def test_few_levels_make_sparse_messages(seed):
         dither = np.broadcast_to(EVEN[::4, None], (256, 400)).astype(np.float32)
         levels, _ = QSGD(s).quantize(np.broadcast_to(v, dither.shape), dither)
         assert np.mean(np.count_nonzero(levels, axis=-1)) <= s * (s + 20) + 400 / 256
+
+
+class Bitless(NamedTuple):
+    """Forgets to say what its messages cost."""
+
+    def contraction(self, dim: int) -> float:
+        return 1.0
+
+    def compress(self, x: Any, dither: Any) -> Any:
+        return x
+
+
+def test_a_compressor_that_counts_no_bits_is_refused():
+    problem = simlab.LeastSquares.synthetic(n_nodes=4, n_samples=5, dim=2, seed=1)
+    with pytest.raises(TypeError, match=r"Bitless\.compress returned a ndarray; return two things"):
+        simlab.simulate(
+            problem, simlab.topologies.ring(4), simlab.ChocoSGD(0.1, 0.3, Bitless()), steps=1, engine="numpy"
+        )

@@ -38,7 +38,7 @@ class Quadratic(Problem):
 
     is_quadratic = True
     linear: Array
-    _curvature: Array
+    curvature: Array
     _mean_curvature: Array
     _mean_linear: Array
 
@@ -54,17 +54,17 @@ class Quadratic(Problem):
             h = (h + h.swapaxes(1, 2)) / 2
         self._set(
             n_nodes=n, n_samples=None, dim=d,
-            _curvature=h, linear=c, _mean_curvature=h.mean(axis=0), _mean_linear=c.mean(axis=0),
+            curvature=h, linear=c, _mean_curvature=h.mean(axis=0), _mean_linear=c.mean(axis=0),
         )  # fmt: skip
 
     @property
     def diagonals(self) -> Array | None:
-        return self._curvature if self._curvature.ndim == 2 else None
+        return self.curvature if self.curvature.ndim == 2 else None
 
     @property
     def hessians(self) -> np.ndarray:
         """Hessians H_i, shape (n, d, d)."""
-        return self._curvature if self._curvature.ndim == 3 else self._curvature[:, :, None] * np.eye(self.dim)
+        return self.curvature if self.curvature.ndim == 3 else self.curvature[:, :, None] * np.eye(self.dim)
 
     def local_losses(self, xp: Any, x: Array) -> Array:
         return xp.sum(x * (self._apply(xp, x) / 2 - self.linear[:, None, :]), axis=-1)
@@ -74,7 +74,7 @@ class Quadratic(Problem):
 
     def _apply(self, xp: Any, x: Array) -> Array:
         """Rows H_i x_i, nodes first."""
-        return self._curvature[:, None, :] * x if self._curvature.ndim == 2 else xp.matmul(x, self._curvature)
+        return self.curvature[:, None, :] * x if self.curvature.ndim == 2 else xp.matmul(x, self.curvature)
 
     def global_loss(self, x: Array) -> Array:
         xp, points, lead = self._points(x)
@@ -91,8 +91,8 @@ class Quadratic(Problem):
     def kernel(self, sampled: bool) -> Kernel:
         if sampled:
             self._check_can_sample()
-        data = self._curvature, self.linear
-        return Kernel((diagonal_quadratic_row,), data) if self._curvature.ndim == 2 else dense_quadratic(*data)
+        data = self.curvature, self.linear
+        return Kernel((diagonal_quadratic_row,), data) if self.curvature.ndim == 2 else dense_quadratic(*data)
 
     def hessian(self, x: np.ndarray) -> np.ndarray:
         return self.hessians
@@ -109,7 +109,7 @@ class Quadratic(Problem):
     @constant
     def _eigenvalues(self) -> np.ndarray:
         """Eigenvalues of every H_i, shape (n, d), in no order."""
-        return self._curvature if self._curvature.ndim == 2 else np.linalg.eigvalsh(self._curvature)
+        return self.curvature if self.curvature.ndim == 2 else np.linalg.eigvalsh(self.curvature)
 
     @constant
     def is_convex(self) -> bool:
@@ -129,7 +129,7 @@ class Quadratic(Problem):
 
     @constant
     def node_minimum(self) -> np.ndarray:
-        x, bounded = least_norm_minimizers(self._curvature, self.linear)
+        x, bounded = least_norm_minimizers(self.curvature, self.linear)
         return read_only(np.where(bounded, self.loss(x), -np.inf))
 
 
