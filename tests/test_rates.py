@@ -79,6 +79,29 @@ def test_intervals_cover_with_floors_and_transients(name, replicates):
     assert fitted >= (0.6 if replicates == 5 else 0.9)
 
 
+def beating(random: np.random.Generator, k: np.ndarray, rate: float) -> np.ndarray:
+    """Squared error of four coordinates along five pairs of modes that decay and turn at nearly equal rates."""
+    roots = (rate - 0.003 * np.arange(5)) * np.exp(1j * (0.22 + 0.004 * random.standard_normal(5)))
+    weights = random.standard_normal((4, 5)) + 1j * random.standard_normal((4, 5))
+    return np.sum((weights @ roots[:, None] ** k).real ** 2, axis=0)
+
+
+def test_intervals_cover_the_slowest_of_modes_that_beat():
+    """In seven of eight at least, each of another phase; lines alone are too fast for most."""
+    k, rate, inside = np.arange(1, 301), 0.94, 0
+    for seed in range(100):
+        fit = fit_rate(k, beating(np.random.default_rng(seed), k, rate))
+        inside += fit.low <= rate**2 <= fit.high
+        assert fit.low > rate**4
+    assert inside >= 87
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.99])
+def test_a_clean_series_has_a_narrow_interval(rate):
+    fit = fit_rate(K[:400], 3 * rate ** K[:400])
+    assert np.log(fit.high) - np.log(fit.low) < 1e-6 * -np.log(rate)
+
+
 def test_intervals_shrink_with_replicates():
     kind, _, series = CLEAN["power"]
     widths = []

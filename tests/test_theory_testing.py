@@ -47,6 +47,28 @@ def test_unbiased_methods_converge_at_the_predicted_rate(algorithm):
         assert f"{fit.estimate:.6g}" in str(failure.value)
 
 
+@pytest.mark.parametrize("method", [simlab.EXTRA(0.1), simlab.NIDS(0.1)], ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize("seed", range(4))
+def test_pairs_of_modes_that_beat_converge_at_the_predicted_rate(method, seed):
+    """Five pairs of complex eigenvalues of nearly equal modulus: double precision ends before the slowest is alone."""
+    problem, ring = simlab.LeastSquares.synthetic(8, 50, 5, seed=seed), simlab.topologies.ring(8, lazy=True)
+    trace = simlab.simulate(problem, ring, method, steps=1000, engine="numpy", progress=False)
+    rate = theory.predict(problem, ring, method).rate
+    assert_converges_at_rate(trace, rate)
+    for wrong in (rate**0.4, rate**1.5):
+        with pytest.raises(AssertionError, match=f"not {wrong:.6g}"):
+            assert_converges_at_rate(trace, wrong)
+
+
+@pytest.mark.parametrize("off", [0.97, 1.03])
+def test_a_clean_geometric_series_has_no_rate_3_percent_off(off):
+    problem = simlab.Quadratic(np.full((N, 2), 0.5), np.random.default_rng(0).standard_normal((N, 2)))
+    trace = run(simlab.PmSGD(0.1, 0.0), 400, problem)
+    assert_converges_at_rate(trace, 0.95)
+    with pytest.raises(AssertionError, match="factor a step"):
+        assert_converges_at_rate(trace, 1 - off * 0.05)
+
+
 def test_power_laws():
     """One quadratic mode per node that decays like a power of the step: lr falls as 1/k."""
     problem = simlab.Quadratic(np.ones((N, 1)), np.zeros((N, 1)))

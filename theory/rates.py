@@ -71,8 +71,10 @@ def fit_rate(
     The interval is meant to cover 95 % or more (in the tests' synthetic series 98 % on straight lines, and at least
     90 % with transients and floors). It is Student's, its standard error a bootstrap over replicates, floor and start
     included; where the bend exceeds two standard errors of itself, half of it is added on each side. A single series
-    has the half bend alone. The rate is that of the window: what bends too slowly to be seen in it, such as 1/(k + 20)
-    at k < 500, is not extrapolated.
+    has the half bend alone; if it is "linear", its interval also holds that of the q in a fit of q^k k^a to the last
+    three quarters of the steps up to its end: so do errors of many modes of nearly equal rates decrease, for long
+    faster than any of them, and with a beat. The rate is that of the window: what bends too slowly to be seen in it,
+    such as 1/(k + 20) at k < 500, is not extrapolated.
 
     Parameters
     ----------
@@ -157,17 +159,21 @@ def fit_rate(
     bend, bend_error = float(lines.bends[which, 0]), float(lines.bend_errors[which])
     if len(v) == 1 or abs(bend) > 2 * bend_error:
         half += abs(bend) / 2
+    low, high = slopes[0] - half, slopes[0] + half
+    if len(v) == 1 and kind == "linear":
+        beside = _interval_beside_power(at[:stop], logs[0])
+        low, high = min(low, *beside), max(high, *beside)
     transform = np.exp if kind == "linear" else float
     first, last = (float(end) if kind == "linear" else float(np.exp(end)) for end in (at[start], at[stop - 1]))
     how = [
         "window given" if window is not None else f"straight from {first:.4g} on, by the change of slope",
         f"up to {ABOVE_FLOOR:g} times the floor, which is subtracted" if floors[0] else "no floor",
-        "one series, whose interval is its bend" if len(v) == 1 else f"bootstrap, {len(v)} replicates",
+        "one series, whose interval is how it bends" if len(v) == 1 else f"bootstrap, {len(v)} replicates",
     ]
     return Fit(
         float(transform(slopes[0])),
-        float(transform(slopes[0] - half)),
-        float(transform(slopes[0] + half)),
+        float(transform(low)),
+        float(transform(high)),
         first,
         last,
         float(floors[0]),
@@ -283,11 +289,28 @@ def _straight(lines: _Lines, tolerance: float, n_starts: int) -> tuple[int, np.n
 
 
 def _half_width(slopes: np.ndarray, replicates: int) -> float:
-    if replicates == 1:
-        return 0.0
+    return 0.0 if replicates == 1 else _student(replicates - 1) * _standard_error(slopes, replicates)
+
+
+def _student(degrees: int) -> float:
+    """Half of Student's interval, in standard errors."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(replicates - 1, (1 + CONFIDENCE) / 2)) * _standard_error(slopes, replicates)
+    return float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
+
+
+def _interval_beside_power(at: np.ndarray, logs: np.ndarray) -> tuple[float, ...]:
+    """Student's interval of b in logs ~ bk + a log k + c, over three quarters; empty where there are too few points."""
+    late = at > at[-1] / 4  # powers and lines are alike on less
+    at, logs = at[late], logs[late]
+    if len(at) < 8:
+        return ()
+    others = np.stack([np.log(at / at.mean()), np.ones(len(at))], axis=1)
+    alone, rest = (y - others @ np.linalg.lstsq(others, y, rcond=None)[0] for y in (at, logs))
+    slope = alone @ rest / (alone @ alone)
+    error = np.linalg.norm(rest - slope * alone) / np.sqrt((len(at) - 3) * (alone @ alone))
+    half = _student(len(at) - 3) * error
+    return float(slope - half), float(slope + half)
 
 
 def _check_fall(change: float) -> None:
