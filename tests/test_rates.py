@@ -125,6 +125,8 @@ def test_a_given_window_is_used_as_it_is():
     assert "window given" in fit.how
     early = fit_rate(K, series, window=(1, 900))
     assert early.estimate == pytest.approx(0.99, rel=1e-9)
+    uneven = fit_rate(K, series * (1 + 0.3 * np.cos(0.02 * K)), window=(1100, 1900))
+    assert 0.998 < uneven.low < 0.999 < uneven.high < 1.0, "a late window cannot tell a power from a rate"
 
 
 def test_the_result_says_how():
@@ -157,6 +159,7 @@ def test_few_points():
     fit = fit_rate([1.0, 2.0, 4.0], [[8.0, 2.0, 0.5], [8.8, 2.2, 0.55]], kind="power")
     assert fit.estimate == pytest.approx(-2.0)
     assert fit.low == pytest.approx(-2.0) and fit.high == pytest.approx(-2.0)  # the replicates differ by a factor
+    assert fit_rate([1.0, 2.0, 3.0], [8.0, 4.0, 2.0]).high == pytest.approx(0.5)
 
 
 def test_same_seed_same_interval():

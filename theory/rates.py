@@ -162,7 +162,7 @@ def fit_rate(
     low, high = slopes[0] - half, slopes[0] + half
     if len(v) == 1 and kind == "linear":
         beside = _interval_beside_power(at[:stop], logs[0])
-        low, high = min(low, *beside), max(high, *beside)
+        low, high = min((low, *beside)), max((high, *beside))
     transform = np.exp if kind == "linear" else float
     first, last = (float(end) if kind == "linear" else float(np.exp(end)) for end in (at[start], at[stop - 1]))
     how = [
@@ -300,10 +300,10 @@ def _student(degrees: int) -> float:
 
 
 def _interval_beside_power(at: np.ndarray, logs: np.ndarray) -> tuple[float, ...]:
-    """Student's interval of b in logs ~ bk + a log k + c, over three quarters; empty where there are too few points."""
-    late = at > at[-1] / 4  # powers and lines are alike on less
+    """Student's interval of b in logs ~ bk + a log k + c, over three quarters; empty if that is too little to tell."""
+    late = at > at[-1] / 4
     at, logs = at[late], logs[late]
-    if len(at) < 8:
+    if len(at) < 8 or at[0] > at[-1] / 2:  # a logarithm looks like a line there
         return ()
     others = np.stack([np.log(at / at.mean()), np.ones(len(at))], axis=1)
     alone, rest = (y - others @ np.linalg.lstsq(others, y, rcond=None)[0] for y in (at, logs))
