@@ -528,14 +528,32 @@ def test_latex_knows_every_character_of_what_theory_says():
                 assert latex.isascii(), (path.name, node.lineno, node.value)
 
 
-@pytest.mark.parametrize(("terminal", "width"), [("80", 120), ("137", 137)])
+@pytest.mark.parametrize(("terminal", "width"), [("80", 100), ("137", 137)])
 def test_a_printed_report_fits_the_terminal_and_breaks_reasons_only(terminal, width, monkeypatch):
     monkeypatch.setenv("COLUMNS", terminal)
-    lines = str(
-        theory.Report("title", (report_row("word " * 60)._replace(theorem="leading constant, above"),))
-    ).splitlines()
+    row = report_row("word " * 60)._replace(
+        theorem="leading constant, above", verdict="inconclusive", measured=0.1234567
+    )
+    lines = str(theory.Report("title", (row,))).splitlines()
     assert max(map(len, lines)) == width
-    assert sum("leading constant, above" in line and "not applicable" in line for line in lines) == 1
+    assert sum("leading constant, above" in line and "inconclusive" in line and "0.1235" in line for line in lines) == 1
+
+
+def test_what_is_not_applicable_is_printed_by_its_reasons(monkeypatch):
+    """Once each, below the rest; the theorems in full, whatever they are broken over."""
+    monkeypatch.setenv("COLUMNS", "80")
+    report = theory.verify(good_trace(theory.theorems.b2.MSE))
+    table, below = str(report).split("not applicable\n")
+    applicable = [row for row in report if row.verdict != "not applicable"]
+    assert 0 < len(applicable) < len(report.rows)
+    assert max(map(len, str(report).splitlines())) <= 100
+    assert [row.theorem for row in report if f" {row.theorem} " in table] == [row.theorem for row in applicable]
+    for row in set(report.rows) - set(applicable):
+        assert below.count(f"  {row.reason}\n") == 1
+        assert row.theorem in below.split(row.reason)[1]
+    assert "95 %" not in table, "a run without randomness has no intervals to show"
+    nothing = str(theory.Report("title", (report_row("[bold]x[/bold]"),)))
+    assert nothing.split() == ["title", "not", "applicable", "[bold]x[/bold]", "B1"]
 
 
 def test_html_is_escaped():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import shutil
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,11 +17,13 @@ from simlab import checks
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
 
 HEADINGS = ("theorem", "measured", "95 % interval", "bound", "ratio", "verdict", "reason")
 LEFT = ("theorem", "verdict", "reason")
-NARROWEST = 120  # characters of a printed table; narrower ones would fold every reason into a ribbon
+NARROWEST = 100  # characters of a printed table; narrower ones would fold every reason into a ribbon
+NO_BREAK = "\N{NO-BREAK SPACE}"
 STYLES = {"holds": "green", "violated": "bold red", "inconclusive": "yellow", "not applicable": "dim"}
 
 
@@ -54,7 +57,8 @@ class Row(NamedTuple):
 class Report:
     """Verdicts on one run.
 
-    Prints as a table, in a terminal or a notebook; ``report["B1, bias"]`` is one row.
+    Prints as a table, in a terminal or a notebook; ``report["B1, bias"]`` is one row. In a terminal those that are not
+    applicable come after the table, by their reasons.
 
     Attributes
     ----------
@@ -85,17 +89,42 @@ class Report:
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
         return f"Report({self.title}: {verdicts}; print it for the table)"
 
-    def __rich__(self) -> Table:
-        """The table as rich prints it."""
-        from rich.table import Table
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """The report as rich prints it."""
+        from rich.text import Text
 
-        table = Table(title=self.title)
-        for name in HEADINGS:
+        judged = [row for row in self.rows if row.verdict != "not applicable"]
+        yield self._table(judged) if judged else Text(self.title, style="italic")
+        if len(judged) < len(self.rows):
+            yield Text("\n".join(self._not_applicable(options.max_width)), style="dim")
+
+    def _table(self, rows: list[Row]) -> Table:
+        """Without columns that have nothing to say, such as the intervals of a run without randomness."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        cells = [_cells(row) for row in rows]
+        shown = [k for k in range(len(HEADINGS)) if any(line[k] for line in cells)]
+        for name in (HEADINGS[k] for k in shown):
             justify: Literal["left", "right"] = "left" if name in LEFT else "right"
             table.add_column(name, justify=justify, overflow="fold", no_wrap=name != "reason")
-        for row in self.rows:
-            table.add_row(*_cells(row), style=STYLES[row.verdict])
+        for row, line in zip(rows, cells, strict=True):
+            table.add_row(*(Text(line[k]) for k in shown), style=STYLES[row.verdict])
         return table
+
+    def _not_applicable(self, width: int) -> Iterator[str]:
+        """Lines: each reason, and below it the theorems that it keeps from applying."""
+        names: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.verdict == "not applicable":
+                names.setdefault(row.reason, []).append(row.theorem.replace(" ", NO_BREAK))
+        yield "not applicable"
+        for reason, theorems in names.items():
+            yield textwrap.fill(reason, width, initial_indent="  ", subsequent_indent="  ")
+            listed = textwrap.fill("; ".join(theorems), width, initial_indent="    ", subsequent_indent="    ")
+            yield listed.replace(NO_BREAK, " ")
 
     def __str__(self) -> str:
         from rich.console import Console
@@ -129,7 +158,7 @@ def _cells(row: Row) -> list[str]:
     def number(value: float) -> str:
         return "" if np.isnan(value) else f"{value:.4g}"
 
-    span = "" if np.isnan(row.low) else f"[{row.low:.4g}, {row.high:.4g}]"
+    span = f"[{row.low:.4g}, {row.high:.4g}]" if row.low < row.high else ""
     return [
         row.theorem,
         number(row.measured),
@@ -148,6 +177,7 @@ SYMBOLS = {
     "ζ": r"$\zeta$", "ω": r"$\omega$", "π": r"$\pi$", "ψ": r"$\psi$", "x̄": r"$\bar x$", "√": r"$\surd$",
     "²": r"$^2$", "ₙ": r"$_n$", "₁": r"$_1$", "₂": r"$_2$", "Σ": r"$\Sigma$", "∇": r"$\nabla$", "−": r"$-$",
     "‖": r"$\|$", "⌈": r"$\lceil$", "⌉": r"$\rceil$", "≠": r"$\ne$", "∞": r"$\infty$", "\\": r"\textbackslash{}",
+    NO_BREAK: "~",
 }  # fmt: skip
 
 
