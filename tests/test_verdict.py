@@ -552,6 +552,9 @@ def test_what_is_not_applicable_is_printed_by_its_reasons(monkeypatch):
         assert below.count(f"  {row.reason}\n") == 1
         assert row.theorem in below.split(row.reason)[1]
     assert "95 %" not in table, "a run without randomness has no intervals to show"
+    same = theory.Report("title", tuple(report_row("why")._replace(theorem=theorem.name) for theorem in THEOREMS))
+    assert all(theorem.name in str(same) for theorem in THEOREMS)
+    assert len(str(same).splitlines()) > 4
     nothing = str(theory.Report("title", (report_row("[bold]x[/bold]"),)))
     assert nothing.split() == ["title", "not", "applicable", "[bold]x[/bold]", "B1"]
 
