@@ -324,9 +324,9 @@ def test_divergence_stops_at_the_step_and_leaves_a_usable_trace(engine: str, eve
             named += 1
         else:
             assert many
-            first, last = int(many[1]), int(many[2] or many[1])
-            among = [step for step in diverged.values() if first <= step <= last]
-            assert (min(among), max(among), len(among)) == (first, last, int(many[3]))
+            earliest, latest = int(many[1]), int(many[2] or many[1])
+            among = [step for step in diverged.values() if earliest <= step <= latest]
+            assert (min(among), max(among), len(among)) == (earliest, latest, int(many[3]))
             named += len(among)
     assert named == len(diverged)
     assert trace.provenance["diverged"] == {str(r): step for r, step in diverged.items()}
