@@ -633,3 +633,17 @@ def test_errors_at_one_step_are_those_of_the_transient_or_refused(noise, afforda
     with pytest.raises(ValueError, match=f"cost: the transient of {steps} steps") if refused else nullcontext():
         found = theory.prediction.expected_errors(problem, network, simlab.DmSGD(0.1, 0.5), steps, **arguments)
         np.testing.assert_allclose(found, (last.mse, last.consensus), rtol=2e-8)
+
+
+def test_errors_at_one_step_without_matrices(monkeypatch):
+    problem, network, dense, _ = sampled_case(simlab.DmSGD(0.1, 0.5))
+    arguments = (problem, network, simlab.DmSGD(0.1, 0.5), 9)
+    expected = theory.prediction.expected_errors(*arguments, noise_std=0.2, x0=dense.step.start[0])
+    monkeypatch.setattr(theory.prediction, "DENSE_STATES", 1)
+    found = theory.prediction.expected_errors(*arguments, noise_std=0.2, x0=dense.step.start[0])
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    with pytest.raises(ValueError, match="too large to carry"):
+        theory.prediction.expected_errors(*arguments, batch_size=2)
+    monkeypatch.setattr(theory.prediction, "AFFORDABLE", 1e4)
+    with pytest.raises(ValueError, match="cost: the transient of 9 steps"):
+        theory.prediction.expected_errors(*arguments, noise_std=0.2)

@@ -268,17 +268,16 @@ class Dense:
         stationary, slowed = second_moment(self, noise, at_limit), self._slowed(noise, reference)
         if stationary is None or slowed is None:
             return None
-        slack, before, excess = 1.0, self.step.start, np.inf
-        for k, mean in enumerate(islice(path, steps)):
-            if k == 0 or not are_equal(mean, before):
+        slack, excess, before = 1.0, np.inf, None
+        for mean in islice(path, steps):
+            if before is None or not are_equal(mean, before):
                 moved = noise.covariance(self.step.gradient_points(mean)) - at_limit
                 excess = float(np.max(np.abs(np.linalg.eigvalsh(moved)))) / size
             slack, before = max(self.rate, 0.5) * slack + excess, mean
         found, bound = self.spread(stationary), self.spread(slowed)
-        lacks = slack * bound.variance <= SETTLED * found.variance and slack * bound.consensus <= SETTLED * max(
-            found.consensus, SETTLED * found.variance
-        )
-        return found if lacks else None
+        scale = Spread(found.variance, max(found.consensus, SETTLED * found.variance))
+        close = all(slack * most <= SETTLED * whole for most, whole in zip(bound, scale, strict=True))
+        return found if close else None
 
     def _slowed(self, noise: Noise, reference: np.ndarray) -> np.ndarray | None:
         """P of `settled_spread` for r = rate, or 1/2: the covariance of T/√r and A/r; None where there is none."""

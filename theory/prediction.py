@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DENSE_STATES = 2000  # up to here matrices are formed
 AFFORDABLE = 2.5e11  # multiplications spent on the expectation at one step: some ten seconds of one core
+STREAMED = 200  # multiplications in whose time a step of the method reads and writes one number of its states
 NEWTON_STEPS = 50
 
 
@@ -237,12 +238,14 @@ def expected_errors(
 
 
 def _work(moments: Any, noise: Noise) -> float:
-    """Multiplications that the covariance takes a step, but for small ones."""
+    """Multiplications that the covariance takes a step, or the time of as many; nothing where that is little."""
     if noise.is_zero or isinstance(moments, Modes):
         return 0.0
     size, drives = moments.step.size, moments.step.start[0].size
+    if isinstance(moments, Krylov):
+        return float(drives * size * (sum(moments.step.shape) + STREAMED))
     if noise.batch_size is None:
-        return float(drives * size * (size if isinstance(moments, Dense) else moments.step.shape[2]))
+        return float(drives * size**2)
     return 2.0 * size**2 * (size + drives)
 
 
