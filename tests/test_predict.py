@@ -644,6 +644,6 @@ def test_errors_at_one_step_without_matrices(monkeypatch):
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     with pytest.raises(ValueError, match="too large to carry"):
         theory.prediction.expected_errors(*arguments, batch_size=2)
-    monkeypatch.setattr(theory.prediction, "AFFORDABLE", 1e4)
+    monkeypatch.setattr(theory.prediction, "AFFORDABLE", 5e4)
     with pytest.raises(ValueError, match="cost: the transient of 9 steps"):
         theory.prediction.expected_errors(*arguments, noise_std=0.2)
