@@ -495,8 +495,11 @@ def test_what_cannot_be_predicted_is_refused():
     other = simlab.topologies.ring(problem.n_nodes + 3)
     with pytest.raises(ValueError, match=r"lr = .* changes from step to step"):
         theory.predict(problem, network, simlab.DSGD(InverseSqrt(0.1)))
-    with pytest.raises(ValueError, match=r"ChocoSGD\.step is not affine"):
-        theory.predict(problem, network, simlab.ChocoSGD(0.1, 0.2, simlab.compression.TopK(1)))
+    for compressor in (simlab.compression.TopK(1), simlab.compression.QSGD(4, scaled=True)):  # the second at random
+        with pytest.raises(ValueError, match=r"ChocoSGD\.step is not affine"):
+            theory.predict(problem, network, simlab.ChocoSGD(0.1, 0.2, compressor))
+    with pytest.raises(TypeError, match="algorithm is a list of methods; predict them one at a time"):
+        theory.predict(problem, network, [simlab.DSGD(0.1)])
     assert theory.predict(problem, network, simlab.ChocoSGD(0.1, 0.2, simlab.compression.Identity())).stable
     assert theory.predict(problem, network, simlab.DSGD(np.float64(0.1)), noise_std=np.float64(0.1)).stable
     with pytest.raises(ValueError, match=r"Threshold\.step is not affine"):

@@ -343,6 +343,8 @@ def _instability(moments: Any) -> str:
 
 def check_nouns(problem: Any, network: Any, algorithm: Any, x0: Any = None) -> np.ndarray:
     """Check what is predicted, as `simlab.simulate` does; return the initial states (n, d)."""
+    if isinstance(algorithm, list | tuple) and not hasattr(algorithm, "_fields"):
+        raise TypeError("algorithm is a list of methods; predict them one at a time")
     inputs.check_nouns(problem, network, [algorithm])
     inputs.hyperparameters(algorithm, steps=1)
     return inputs.initial_state(problem, x0, np.dtype(np.float64))
