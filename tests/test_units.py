@@ -5,25 +5,13 @@ import pytest
 
 import simlab
 import theory
+from tests import strategies
 from theory.affine import AffineStep, Surrogate
 from theory.krylov import Krylov
 
-METHODS = [
-    simlab.DSGD(0.1),
-    simlab.PmSGD(0.05, 0.5),
-    simlab.DmSGD(0.05, 0.5),
-    simlab.AWCDmSGD(0.05, 0.5),
-    simlab.DADmSGD(0.05, 0.5),
-    simlab.QGDmSGD(0.1, 0.5),
-    simlab.D2(0.1),
-    simlab.D2DmSGD(0.05, 0.5),
-    simlab.DecentLaM(0.05, 0.5),
-    simlab.EXTRA(0.1),
-    simlab.GradientTracking(0.1),
-    simlab.NIDS(0.1),
-]
+METHODS = [strategies.method(name, 0.05, 0.5) for name in strategies.NAMES]
 UNITS = [1e-5, 1e3, 1e6]
-every_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+every_method = pytest.mark.parametrize("method", METHODS, ids=strategies.NAMES)
 
 
 def scaled(s, method, dim=3, nodes=5):
