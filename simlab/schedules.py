@@ -71,7 +71,7 @@ class Cosine(NamedTuple):
     def __call__(self, k: np.ndarray) -> np.ndarray:
         """Values at steps `k`."""
         k = np.asarray(k)
-        angle = np.pi / 2 * k / self.steps
+        angle = np.pi / 2 * k / max(self.steps, 1)
         falling = self.final + (self.initial - self.final) * np.cos(angle) ** 2  # without cancellation near the end
         return np.where(k < self.steps, falling, self.final)
 
@@ -89,7 +89,7 @@ class WarmUp(NamedTuple):
         """Values at steps `k`."""
         k = np.asarray(k)
         after = values(self.schedule, np.maximum(k - self.steps, 0))
-        return np.where(k < self.steps, (k + 1) / self.steps, 1.0) * after
+        return np.where(k < self.steps, (k + 1) / max(self.steps, 1), 1.0) * after
 
 
 def values(hyperparameter: Any, k: np.ndarray) -> np.ndarray:
