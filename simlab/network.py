@@ -61,10 +61,8 @@ class Network:
         dense = n_nodes <= DENSE_NODES or compressed.nnz >= DENSE_DENSITY * n_nodes**2
         csr = CSR(compressed.indptr.astype(np.int64), compressed.indices.astype(np.int32), compressed.data)
         stored = compressed.toarray() if dense else compressed
-        parts = (stored,) if isinstance(stored, np.ndarray) else (stored.indices, stored.indptr)
-        for part in (*csr, *parts):
-            part.flags.writeable = False
         self.__dict__.update(weights=stored, name=name, csr=csr, _spectrum=spectrum, _converted={})
+        self._freeze()
 
     @classmethod
     def from_graph(cls, graph: Any, weights: str = "metropolis", lazy: bool = False) -> Network:
@@ -290,6 +288,13 @@ class Network:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._freeze()
+
+    def _freeze(self) -> None:
+        """Make the arrays read-only."""
+        stored = self.weights
+        for part in (*self.csr, *((stored,) if isinstance(stored, np.ndarray) else (stored.indices, stored.indptr))):
+            part.flags.writeable = False
 
     def __repr__(self) -> str:
         storage = "CSR" if _is_sparse(self.weights) else "dense"

@@ -185,6 +185,8 @@ def where(condition: Array, if_true: Array, if_false: Array) -> Array:
     if all(isinstance(value, numbers.Real | np.bool_) for value in three):
         return if_true if condition else if_false
     xp = _namespace(*three)
+    if all(isinstance(value, numbers.Real) for value in (if_true, if_false)):
+        if_true = xp.asarray(if_true)  # one of them an array, as the array API asks
     return xp.where(xp.asarray(condition), if_true, if_false)
 
 
@@ -231,7 +233,9 @@ def sqrt(x: Array) -> Array:
     """
     if isinstance(x, Expression):
         return Expression("sqrt", (x,))
-    return math.sqrt(x) if isinstance(x, numbers.Real) else _namespace(x).sqrt(x)
+    if isinstance(x, numbers.Real):
+        return math.sqrt(x) if float(x) >= 0 else math.nan
+    return _namespace(x).sqrt(x)
 
 
 def maximum(x: Array, y: Array) -> Array:

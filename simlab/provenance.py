@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import platform
 import subprocess
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,21 +36,31 @@ def describe(value: Any) -> Any:
     return getattr(value, "__qualname__", None) or repr(value)
 
 
-def fingerprint(*arrays: Any) -> str:
-    """Hash of shapes and contents of arrays (dense or sparse), to tell whether two runs saw the same data."""
+def fingerprint(*values: Any) -> str:
+    """Hash of the contents of arrays (dense or sparse), numbers, texts, and tuples, lists and mappings of them.
+
+    It tells whether two runs saw the same data. Of other objects it takes the `repr`.
+    """
     digest = hashlib.sha256()
-    for array in arrays:
-        parts = (array.data, array.indices, array.indptr) if hasattr(array, "indptr") else (array,)
-        for part in map(np.ascontiguousarray, parts):
-            digest.update(f"{part.dtype}{np.shape(part)}".encode())
-            digest.update(part.data)
+    for part in _parts(values):
+        digest.update(f"{part.dtype}{part.shape}".encode())
+        digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()[:16]
 
 
-def fingerprint_of(problem: Any) -> str:
-    """Hash of the arrays and numbers that a problem was built from."""
-    known = [(name, value) for name, value in problem.given.items() if isinstance(value, (np.ndarray, *SCALARS))]
-    return fingerprint(*(np.asarray(part) for pair in known for part in pair))
+def _parts(value: Any) -> Iterator[np.ndarray]:
+    if isinstance(value, Mapping):
+        value = tuple(pair for name in sorted(value, key=str) for pair in (str(name), value[name]))
+    if hasattr(value, "indptr"):
+        value = value.data, value.indices, value.indptr
+    if isinstance(value, tuple | list):
+        yield np.asarray(len(value))
+        for each in value:
+            yield from _parts(each)
+    else:
+        array = value if isinstance(value, np.ndarray | np.generic | bool | int | float | str) else repr(value)
+        array = np.asarray(array)
+        yield array if array.dtype.kind in "biufcSU" else np.asarray(repr(array.tolist()))
 
 
 @cache

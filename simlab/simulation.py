@@ -29,7 +29,7 @@ from simlab.inputs import (
     initial_state,
     label_each,
 )
-from simlab.provenance import environment, fingerprint, fingerprint_of
+from simlab.provenance import environment, fingerprint
 from simlab.runs import Runs, batches
 from simlab.trace import Trace
 
@@ -229,7 +229,7 @@ def _draw(stream: Stream, size: int, compressions: int, problem: Any, settings: 
 
 def _provenance(problem: Any, network: Any, settings: Settings, start: np.ndarray) -> dict[str, Any]:
     return {
-        "problem": {"repr": repr(problem), "data": fingerprint_of(problem)},
+        "problem": {"repr": repr(problem), "data": fingerprint(problem.given)},
         "network": {"repr": repr(network), "data": fingerprint(network.weights)},
         "x0": fingerprint(start),
         **settings._asdict(),

@@ -146,8 +146,8 @@ def frame(traces: Iterable[Trace] | Mapping[str, Trace], *, hyperparameters: boo
         The names of a mapping become a column `run`: traces that agree in algorithm and replicate, because problem or
         network differ, need it.
     hyperparameters : bool, default False
-        Add columns `method`, the name of the class, and one for each numeric hyperparameter (of a schedule, and where
-        a method has none of that name: NaN), as plots of a sweep want them.
+        Add columns `method`, the name of the class, and one for each hyperparameter that is a number in one of the
+        traces (NaN where it is a schedule or there is none), as plots of a sweep want them.
 
     Returns
     -------
@@ -158,7 +158,8 @@ def frame(traces: Iterable[Trace] | Mapping[str, Trace], *, hyperparameters: boo
     Raises
     ------
     TypeError, ValueError
-        If `traces` holds anything but traces, nothing, or traces that could not be told apart.
+        If `traces` holds anything but traces, nothing, or traces that could not be told apart; if a hyperparameter has
+        the name of a column.
     """
     import pandas as pd
 
@@ -182,6 +183,11 @@ def frame(traces: Iterable[Trace] | Mapping[str, Trace], *, hyperparameters: boo
         if checks.flag("hyperparameters", hyperparameters):
             method = trace.provenance["algorithm"]
             numbers = {k: v for k, v in method.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+            taken = numbers.keys() & {*table.columns, "method"}
+            if taken:
+                raise ValueError(
+                    f"hyperparameters = True: {label} has one named {min(taken)}, as is a column; rename it there"
+                )
             table = table.assign(method=method["name"], **numbers)
         frames.append(table)
     if not frames:

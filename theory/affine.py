@@ -12,6 +12,7 @@ from simlab.engine.graph import check_new
 from simlab.operations import Batch
 
 BLOCK = 1 << 22  # numbers of states held at once while a matrix is read off
+UNFELT = 1e-12  # relative: what rounding may leave of an effect that there is not
 
 
 class Surrogate:
@@ -37,6 +38,8 @@ class Surrogate:
     @classmethod
     def of(cls, problem: Any) -> Surrogate:
         """The quadratic problem itself."""
+        if not hasattr(problem, "hessians"):
+            return cls.at(problem, np.zeros((problem.n_nodes, problem.dim)))
         diagonals = getattr(problem, "diagonals", None)
         curvature = problem.hessians if diagonals is None else diagonals
         first = curvature[:1]
@@ -232,7 +235,7 @@ class AffineStep:
         self.has_modes = True
         try:
             modes = np.concatenate([self.typical_modes(mean=True), self.typical_modes(mean=False)])
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, IndexError, TypeError, ValueError):
             self.has_modes = False
             return  # a step that asks its network or problem for more than modes can say
         felt = np.eye(1, self.shape[0])
@@ -240,7 +243,7 @@ class AffineStep:
             for row in (felt @ modes).reshape(-1, self.shape[0]):
                 new = row - (row @ felt.T) @ felt
                 new -= (new @ felt.T) @ felt
-                if np.linalg.norm(new) > 1e-8 * np.linalg.norm(row):
+                if np.linalg.norm(new) > UNFELT * np.linalg.norm(row):
                     felt = np.vstack([felt, new / np.linalg.norm(new)])
         if len(felt) == self.shape[0]:
             return
@@ -248,7 +251,7 @@ class AffineStep:
         hidden = np.random.default_rng(1).standard_normal(self.shape)
         hidden -= _combine(felt.T @ felt, hidden)
         moved = self.linear(hidden)
-        if np.max(np.abs(_combine(felt, moved))) <= 1e-10 * np.max(np.abs(moved), initial=1.0):
+        if np.max(np.abs(_combine(felt, moved))) <= UNFELT * np.max(np.abs(moved), initial=1.0):
             start = _combine(felt, self.start)
             self.up, self.down = self.up @ felt.T, felt @ self.down
             self._hold(start)

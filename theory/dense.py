@@ -221,7 +221,7 @@ class Dense:
 
     @_unthreaded
     def _advanced(self, columns: np.ndarray) -> np.ndarray:
-        return self.transition @ columns
+        return self._reached @ columns
 
     @_unthreaded
     def _after(self, s: np.ndarray, noise: Noise, mean: np.ndarray) -> np.ndarray:
@@ -247,7 +247,7 @@ class Dense:
         for bit in f"{steps:b}":
             s, power = s + power @ s @ power.T, power @ power
             if bit == "1":
-                s, power = self.transition @ s @ self.transition.T + forcing, self.transition @ power
+                s, power = self._reached @ s @ self._reached.T + forcing, self._reached @ power
         return self.spread(s)
 
     @_unthreaded
@@ -268,16 +268,22 @@ class Dense:
         stationary, slowed = second_moment(self, noise, at_limit), self._slowed(noise, reference)
         if stationary is None or slowed is None:
             return None
+        found, bound = self.spread(stationary), self.spread(slowed)
+        scale = Spread(found.variance, max(found.consensus, SETTLED * found.variance))
+
+        def is_close(slack: float) -> bool:
+            return all(slack * most <= SETTLED * whole for most, whole in zip(bound, scale, strict=True))
+
+        decay = max(self.rate, 0.5)
+        if not is_close(decay**steps):  # the slack below is never less
+            return None
         slack, excess, before = 1.0, np.inf, None
         for mean in islice(path, steps):
             if before is None or not are_equal(mean, before):
                 moved = noise.covariance(self.step.gradient_points(mean)) - at_limit
                 excess = float(np.max(np.abs(np.linalg.eigvalsh(moved)))) / size
-            slack, before = max(self.rate, 0.5) * slack + excess, mean
-        found, bound = self.spread(stationary), self.spread(slowed)
-        scale = Spread(found.variance, max(found.consensus, SETTLED * found.variance))
-        close = all(slack * most <= SETTLED * whole for most, whole in zip(bound, scale, strict=True))
-        return found if close else None
+            slack, before = decay * slack + excess, mean
+        return found if is_close(slack) else None
 
     def _slowed(self, noise: Noise, reference: np.ndarray) -> np.ndarray | None:
         """P of `settled_spread` for r = rate, or 1/2: the covariance of T/√r and A/r; None where there is none."""

@@ -141,6 +141,15 @@ class Modes:
             > CONSERVED * np.sqrt(step.shape[1]) * (size_of(step.start) + size_of(step(step.start)))
         )
 
+    def agree(self) -> bool:
+        """Whether the modes are the step: not of one that treats nodes differently, which two nodes do not show."""
+        random = np.random.default_rng(0)
+        z, noise = random.standard_normal(self.step.shape), random.standard_normal(self.step.shape[1:])
+        by_mode = np.einsum("ndkl,ndl->ndk", self._transition[self._group], self._forward(z))
+        driven = self._forward(noise[None]) * self._drive[self._group]
+        pairs = (self._backward(by_mode), self.step.linear(z)), (self._backward(driven), self.step.drive(noise))
+        return all(size_of(one - two) <= 1e-9 * (size_of(two) + size_of(z)) for one, two in pairs)
+
     def fixed_point(self) -> np.ndarray:
         """z_∞ reached from the start, (k, n, d)."""
         k = self.step.shape[0]

@@ -158,7 +158,7 @@ def predict(
     _check_one_gradient(step, batch_size)
     path = partial(expected_path, problem, moments, noise)
     first_order = not problem.is_quadratic or not noise.is_exact
-    minimizer = problem.minimizer
+    minimizer = known_minimizer(problem)
     reason = _instability(moments)
     if reason:
         nowhere = np.full(start.shape, np.nan)
@@ -219,8 +219,13 @@ def expected_errors(
     """
     start = check_nouns(problem, network, algorithm, x0)
     noise = _noise(problem, batch_size, noise_std)
-    if not (problem.is_quadratic and noise.is_exact):
+    if not problem.is_quadratic:
         raise ValueError("exactness: the problem is not quadratic, so that predictions are of first order at best")
+    if not noise.is_exact:
+        raise ValueError(
+            f"exactness: how the mini-batch noise of a {type(problem).__name__} depends on the states is not known, so "
+            "that predictions are of first order at best"
+        )
     moments = represent(AffineStep(Surrogate.of(problem), network, algorithm, start), batch_size is None)
     _check_one_gradient(moments.step, batch_size)
     work = steps * _work(moments, noise)
@@ -234,7 +239,7 @@ def expected_errors(
                 f"{AFFORDABLE:.2g} that are spent here; if you can wait, ask theory.predict(...).transient({steps})"
             )
         x, spread = next(islice(_mean_path(problem, moments), steps, None))[0], found
-    return mean_square(x - problem.minimizer) + spread.variance, disagreement(x) + spread.consensus
+    return mean_square(x - known_minimizer(problem)) + spread.variance, disagreement(x) + spread.consensus
 
 
 def _work(moments: Any, noise: Noise) -> float:
@@ -257,8 +262,9 @@ def _late_spread(problem: Any, moments: Any, noise: Noise, steps: int) -> Spread
     if noise.batch_size is None:
         doubling = 5 * cube * steps.bit_length()
         return moments.additive_spread(noise.std, steps) if doubling <= AFFORDABLE else None
-    # Two eigendecompositions, and a dozen products for each of two solutions by GMRES.
-    return moments.settled_spread(noise, _mean_path(problem, moments), steps) if 100 * cube <= AFFORDABLE else None
+    # Two eigendecompositions, and a dozen products for each of two solutions by GMRES; the samples' gradients a step.
+    work = 100 * cube + float(steps) * problem.n_nodes * problem.n_samples * problem.dim**2
+    return moments.settled_spread(noise, _mean_path(problem, moments), steps) if work <= AFFORDABLE else None
 
 
 def settle(
@@ -273,7 +279,7 @@ def settle(
             f"problem = {problem!r} is neither quadratic nor convex; predict one that is, or simulate this one"
         )
     # Newton's method on z = step(z): the quadratics that agree with f_i at the gradient points, solved exactly.
-    points = np.tile(problem.minimizer, (problem.n_nodes, 1))
+    points = np.tile(known_minimizer(problem), (problem.n_nodes, 1))
     error = np.inf
     for _ in range(NEWTON_STEPS):
         moments = represent(AffineStep(Surrogate.at(problem, points), network, algorithm, start), additive)
@@ -300,7 +306,9 @@ def represent(step: AffineStep, additive: bool = True) -> Any:
     if additive and len(step.surrogate.curvature) == 1:
         graph = graph_modes(step.network)
         if graph is not None and step.has_modes:
-            return Modes(step, graph)
+            modes = Modes(step, graph)
+            if modes.agree():
+                return modes
     return Dense(step, not additive) if step.size <= DENSE_STATES else Krylov(step)
 
 
@@ -339,6 +347,13 @@ def _instability(moments: Any) -> str:
     if moments.drifts:
         return "the mean drifts without end along a direction that the step leaves as it is"
     return ""
+
+
+def known_minimizer(problem: Any) -> np.ndarray:
+    """x*, (d,); ValueError if the problem does not know it."""
+    if problem.minimizer is None:
+        raise ValueError(f"problem = {problem!r} has no known minimizer, from which errors are measured")
+    return problem.minimizer
 
 
 def check_nouns(problem: Any, network: Any, algorithm: Any, x0: Any = None) -> np.ndarray:

@@ -96,6 +96,8 @@ def _compressor_kernel(compressor: Any, dim: int) -> Kernel:
             "write it (docs/own_compressor.md), or run with engine='numpy'"
         )
     kernel = compressor.kernel(dim)
+    if isinstance(kernel, Kernel) and not kernel.functions:
+        raise TypeError(f"{type(compressor).__name__}.kernel has no functions: without functions; add its row function")
     check_row(f"{type(compressor).__name__}.kernel", kernel, "i, v, dither, out")
     return kernel
 

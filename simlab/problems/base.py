@@ -20,6 +20,7 @@ from simlab.problems.newton import newton
 
 Array = Any  # an array of any namespace of the array API
 
+AT_MINIMIZER = {"minimizer", "minimum", "heterogeneity", "gradient_variance"}
 BLOCK = 1 << 22  # intermediate numbers held at once, of many points or samples: 32 MiB
 
 
@@ -97,13 +98,19 @@ class Problem:
     @property
     def given(self) -> dict[str, Any]:
         """What the problem was built from, by name: not what was computed from it."""
-        return {name: self.__dict__[name] for name in sorted(self._given) if not name.startswith("_")}
+        return {name: getattr(self, name) for name in sorted(self._given | {"l1"}) if not name.startswith("_")}
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(
             f"{type(self).__name__} is immutable, so {name} cannot be set; build a new problem, or, in the __init__ of "
             "a subclass, give it to super().__init__"
         )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for value in state.values():
+            if isinstance(value, np.ndarray):  # a copy's are writable
+                value.flags.writeable = False
+        self.__dict__.update(state)
 
     def __repr__(self) -> str:
         l1 = f", l1={self.l1:g}" if self.l1 else ""
@@ -126,8 +133,10 @@ class Problem:
             If it is no number, or negative.
         """
         twin = copy.copy(self)
-        for name in self.__dict__.keys() - self._given - {"_given", "_original"}:  # constants of another objective
+        given = self._given - AT_MINIMIZER  # the constants of another objective
+        for name in self.__dict__.keys() - given - {"_given", "_original"}:
             del twin.__dict__[name]
+        twin.__dict__["_given"] = given
         twin._set(l1=checks.real("l1", l1, minimum=0.0))
         if self._original is not None:
             twin.__dict__["_original"] = self._original.with_l1(l1)
