@@ -442,3 +442,20 @@ def test_a_compressor_that_counts_no_bits_is_refused():
         simlab.simulate(
             problem, simlab.topologies.ring(4), simlab.ChocoSGD(0.1, 0.3, Bitless()), steps=1, engine="numpy"
         )
+
+
+class Unwritten(NamedTuple):
+    def contraction(self, dim):
+        return 1.0
+
+    def compress(self, x, dither):
+        return x, np.zeros(x.shape[:-1], np.int64)
+
+    def kernel(self, dim):
+        return simlab.Kernel((), ())
+
+
+def test_a_compressor_whose_kernel_has_no_functions_is_refused():
+    problem = simlab.LeastSquares.synthetic(n_nodes=4, n_samples=5, dim=2, seed=1)
+    with pytest.raises(TypeError, match=r"Unwritten\.kernel returned no functions; add the row function"):
+        simlab.simulate(problem, simlab.topologies.ring(4), simlab.ChocoSGD(0.1, 0.3, Unwritten()), steps=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import array_api_strict
@@ -327,6 +328,8 @@ def test_where_of_numbers() -> None:
     assert where(0.2 > 0.1, 1.0, 2.0) == 1.0 and sqrt(4) == 2.0 and maximum(1, 2) == minimum(2, 3) == 2
     strict = array_api_strict.asarray(a)
     assert np.array_equal(np.from_dlpack(where(False, strict, 0.5)), 0.5 * a)
+    assert math.isnan(sqrt(-1.0))
+    assert np.array_equal(np.from_dlpack(where(strict > 0, 1.0, 2.0)), a)
 
 
 class Direct(NamedTuple):

@@ -20,7 +20,7 @@ from theory.dense import Dense
 from theory.krylov import Krylov
 from theory.modes import Modes, graph_modes
 from theory.noise import Noise
-from theory.prediction import expected_path
+from theory.prediction import expected_path, represent
 
 METHODS = [
     simlab.DSGD(0.1),
@@ -650,3 +650,108 @@ def test_errors_at_one_step_without_matrices(monkeypatch):
     monkeypatch.setattr(theory.prediction, "AFFORDABLE", 5e4)
     with pytest.raises(ValueError, match="cost: the transient of 9 steps"):
         theory.prediction.expected_errors(*arguments, noise_std=0.2)
+
+
+class Leader(NamedTuple):
+    """DSGD that is drawn to one node: no function of W, though all Hessians be equal."""
+
+    lr: float
+    leader: int
+
+    def init(self, x: Any) -> Any:
+        return simlab.DSGD(1.0).init(x)
+
+    def step(self, state: Any, problem: Any, network: Any, batch: Batch) -> Any:
+        x = state.x
+        return type(state)(
+            mix(network, x - self.lr * gradient(problem, x, batch)) + 0.3 * (x[..., [int(self.leader)], :] - x)
+        )
+
+
+@pytest.mark.parametrize("leader", [0, 5])
+def test_steps_that_treat_nodes_differently_have_no_modes(leader):
+    random = np.random.default_rng(1)
+    problem, network = simlab.Quadratic(np.ones((6, 2)), random.standard_normal((6, 2))), simlab.topologies.ring(6)
+    method = Leader(0.1, leader)
+    run = simlab.simulate(problem, network, method, steps=2000, record_every=2000, engine="numpy", progress=False)
+    assert theory.predict(problem, network, method).mse == pytest.approx(run.frame["mse"].iloc[-1], rel=1e-9)
+
+
+class Anchored(NamedTuple):
+    """DSGD with a pull to where it started, which is a buffer that never changes."""
+
+    lr: float
+    pull: float
+
+    def init(self, x: Any) -> Any:
+        return Anchor(x, x)
+
+    def step(self, state: Any, problem: Any, network: Any, batch: Batch) -> Any:
+        g = gradient(problem, state.x, batch) + self.pull * (state.x - state.start)
+        return Anchor(mix(network, state.x - self.lr * g), state.start)
+
+
+class Anchor(NamedTuple):
+    x: Any
+    start: Any
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e-6, 1e-9])
+def test_an_effect_however_weak_is_felt_if_it_adds_up(size):
+    """x̄ tends to the mean of minimizer and start, for Hessians and a pull of equal size."""
+    random = np.random.default_rng(1)
+    linear, x0 = random.standard_normal((5, 2)), random.standard_normal((5, 2))
+    problem = simlab.Quadratic(np.full((5, 2), size), size * linear)
+    found = theory.predict(problem, simlab.topologies.ring(5), Anchored(0.1, size), x0=x0)
+    np.testing.assert_allclose(found.limit.mean(axis=0), (linear + x0).mean(axis=0) / 2, rtol=1e-3)
+
+
+@pytest.mark.parametrize("method", [simlab.D2(0.05), simlab.EXTRA(0.05)], ids=label)
+def test_doubling_keeps_to_what_noise_reaches(method, monkeypatch):
+    """Of a method that conserves something, over so many steps that rounding there would be seen."""
+    problem, network, x0 = draw(3)
+    stationary = theory.predict(problem, network, method, noise_std=0.3, x0=x0)
+    monkeypatch.setattr(theory.prediction, "AFFORDABLE", 1e9)
+    moments = represent(AffineStep(Surrogate.of(problem), network, method, x0))
+    if not isinstance(moments, Dense):
+        moments = Dense(moments.step)
+    for steps in (10**5, 10**7, 10**9):
+        assert moments.additive_spread(0.3, steps).variance == pytest.approx(stationary.variance, rel=1e-9)
+
+
+class Bare(simlab.Problem):
+    """A quadratic that knows its Hessians by `hessian` alone, and its minimizer by that."""
+
+    is_quadratic = True
+
+    def __init__(self, hessians: Any, linear: Any, **more: Any) -> None:
+        n, d = linear.shape
+        super().__init__(n_nodes=n, dim=d, h=hessians, c=linear, **more)
+
+    def local_losses(self, xp: Any, x: Any) -> Any:
+        return xp.sum(x * (xp.matmul(x, self.h) / 2 - self.c[:, None, :]), axis=-1)
+
+    def local_gradients(self, xp: Any, x: Any) -> Any:
+        return xp.matmul(x, self.h) - self.c[:, None, :]
+
+    def hessian(self, x: Any) -> Any:
+        return self.h
+
+
+class Unknown(Bare):
+    minimizer = None
+
+
+def test_quadratics_of_the_users():
+    random = np.random.default_rng(4)
+    a, linear = random.standard_normal((5, 4, 3)), random.standard_normal((5, 3))
+    hessians, network = a.swapaxes(1, 2) @ a / 8 + np.eye(3) / 4, simlab.topologies.ring(5)
+    expected = theory.predict(simlab.Quadratic(hessians, linear), network, simlab.DecentLaM(0.1), noise_std=0.1)
+    found = theory.predict(Bare(hessians, linear), network, simlab.DecentLaM(0.1), noise_std=0.1)
+    assert (found.mse, found.rate) == pytest.approx((expected.mse, expected.rate), rel=1e-9)
+    with pytest.raises(ValueError, match=r"has no known minimizer, from which errors are measured"):
+        theory.predict(Unknown(hessians, linear), network, simlab.DecentLaM(0.1))
+    trace = simlab.simulate(
+        Unknown(hessians, linear), network, simlab.DSGD(0.1), steps=5, engine="numpy", progress=False
+    )
+    assert "no known minimizer" in theory.verify(trace)["prediction, mse"].reason

@@ -1,7 +1,9 @@
 """Problems against plain loops over the formulas, finite differences and closed forms written here."""
 
+import copy
 import inspect
 import math
+import pickle
 import tracemalloc
 from functools import cache
 from typing import NamedTuple
@@ -633,3 +635,27 @@ NAN = np.array([[[1.0, np.nan]]])
 def test_wrong_input_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_minimizer_that_was_given_is_not_that_of_the_sum():
+    class Given(simlab.Quadratic):
+        def __init__(self, linear):
+            super().__init__(np.ones_like(linear), linear)
+            self._set(minimizer=linear.mean(axis=0), heterogeneity=7.0)
+
+    linear = np.arange(12.0).reshape(4, 3)
+    problem, plain = Given(linear), simlab.Quadratic(np.ones((4, 3)), linear)
+    assert problem.heterogeneity == 7.0
+    other, expected = problem.with_l1(1.0), plain.with_l1(1.0)
+    np.testing.assert_allclose(other.minimizer, expected.minimizer)
+    assert other.heterogeneity == pytest.approx(expected.heterogeneity)
+    np.testing.assert_array_equal(problem.minimizer, linear.mean(axis=0))
+
+
+@pytest.mark.parametrize("twin", [copy.deepcopy, lambda problem: pickle.loads(pickle.dumps(problem))])
+def test_copies_are_read_only_too(twin):
+    problem = twin(simlab.LeastSquares.synthetic(4, 5, 3, seed=1))
+    network = twin(simlab.topologies.ring(4))
+    for array in (problem.features, problem.targets, network.weights, network.csr.values):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0

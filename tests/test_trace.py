@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import stat
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ import simlab
 import theory
 from simlab import simulation
 from simlab.operations import gradient
+from simlab.provenance import fingerprint
 from tests import strategies
 
 PROBLEM = strategies.objective("least_squares", 4, 3, 6, np.random.default_rng(0)).problem
@@ -342,3 +344,35 @@ def test_methods_of_users_are_cited(tmp_path: Path) -> None:
             simlab.cite(unpublished)
     with pytest.raises(ValueError, match="'lian2017cant', which is not in"):
         simlab.cite(Misspelt(0.1))
+
+
+def test_a_hyperparameter_named_as_a_column_is_refused() -> None:
+    class Noisy(NamedTuple):
+        lr: float
+        bits: float = 8.0
+
+        def init(self, x: Any) -> Any:
+            return simlab.DSGD(1.0).init(x)
+
+        def step(self, state: Any, problem: Any, network: Any, batch: Any) -> Any:
+            return simlab.DSGD(self.lr).step(state, problem, network, batch)
+
+    trace = run(Noisy(0.1))
+    assert simlab.frame([trace])["bits"].iloc[-1] > 8
+    with pytest.raises(ValueError, match=r"Noisy has one named bits, as is a column"):
+        simlab.frame([trace], hyperparameters=True)
+
+
+def test_fingerprints_tell_data_of_any_kind_apart() -> None:
+    from scipy import sparse
+
+    one, two = np.arange(6.0), np.arange(6.0).reshape(2, 3)
+    objects, times = np.array([{}, "a"], dtype=object), np.array(["2020-01-01"], dtype="datetime64[D]")
+    kinds = [
+        *(one, two, one.astype(np.float32), 1, 1.0, "1", True, None, np.float32(1), ()),
+        *((1, 2), ((1,), 2), [1.0, 2.0], {"a": 1}, {"a": 2}, {"b": 1}, sparse.csr_array(two), objects, times),
+    ]
+    found = [fingerprint(kind) for kind in kinds]
+    assert len(set(found)) == len(found)
+    again = [fingerprint(kind) for kind in pickle.loads(pickle.dumps(kinds))]
+    assert found == again

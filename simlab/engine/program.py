@@ -97,7 +97,7 @@ def _compressor_kernel(compressor: Any, dim: int) -> Kernel:
         )
     kernel = compressor.kernel(dim)
     if isinstance(kernel, Kernel) and not kernel.functions:
-        raise TypeError(f"{type(compressor).__name__}.kernel has no functions: without functions; add its row function")
+        raise TypeError(f"{type(compressor).__name__}.kernel returned no functions; add the row function")
     check_row(f"{type(compressor).__name__}.kernel", kernel, "i, v, dither, out")
     return kernel
 
