@@ -33,7 +33,7 @@ def run() -> list[Row]:
     return [
         _time("edges (degree 32 to 512, n = 1024, d = 64)", lambda k: (wide, circulants[k]), 60),
         _time("d (128 to 2048, ring of 64)", lambda k: (_quadratic(64, 128 * k), ring), 2000),
-        _time("batch (32 to 512)", lambda k: (samples, grid), 5000, lambda k: {"batch_size": 32 * k}),
+        _time("batch (32 to 512)", lambda k: (samples, grid), 20_000, lambda k: {"batch_size": 32 * k}),
         _time("replicates (4 to 64)", lambda k: (samples, grid), 4000,
               lambda k: {"batch_size": 10, "replicates": 4 * k}),
         exponent("scaling", "memory in n (2^14 to 2^18, d = 16)", nodes, in_nodes),
