@@ -117,18 +117,25 @@ def test_large_runs_of_a_list_are_jobs_of_their_own(monkeypatch: pytest.MonkeyPa
             assert_same(one, two, 1e-14)
 
 
+def watch(monkeypatch: pytest.MonkeyPatch, way: str) -> list[tuple[int, bool]]:
+    """What grows, as plans are made, by the number of runs and whether they go this way."""
+    ways: list[tuple[int, bool]] = []
+    plan = compiled.CompiledEngine.plan
+
+    def listen(engine: Any, state: Any, *rest: Any) -> Any:
+        ways.append((len(state[0]), getattr(engine, way)))
+        return plan(engine, state, *rest)
+
+    monkeypatch.setattr(compiled.CompiledEngine, "plan", listen)
+    return ways
+
+
 def test_runs_that_are_left_share_the_work_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Side by side while there are many; one by one when most have diverged."""
     problem = strategies.objective("quadratic", 6, 5, 9, np.random.default_rng(5)).problem
     monkeypatch.setattr(simulation, "THREADS", 1)
     monkeypatch.setattr(simulation, "next_size", lambda chunk, last: 20)
-    ways: list[tuple[int, bool]] = []
-    plan = compiled.CompiledEngine.plan
-    monkeypatch.setattr(
-        compiled.CompiledEngine,
-        "plan",
-        lambda engine, state, *rest: (ways.append((len(state[0]), engine.lanes)), plan(engine, state, *rest))[1],
-    )
+    ways = watch(monkeypatch, "lanes")
     methods = [simlab.DSGD(lr) for lr in [0.01, *np.linspace(30, 60, 10)]]
     with pytest.warns(RuntimeWarning, match="diverged"):
         first, *others = simlab.simulate(problem, SETTING.network, methods, steps=400, progress=False)
@@ -142,13 +149,7 @@ def test_the_one_large_run_that_is_left_has_all_threads(monkeypatch: pytest.Monk
     problem = strategies.objective("quadratic", 6, 5, 9, np.random.default_rng(5)).problem
     monkeypatch.setattr(simulation, "THREADS", 2)
     monkeypatch.setattr(compiled, "LARGE", 0)
-    ways: list[tuple[int, bool]] = []
-    plan = compiled.CompiledEngine.plan
-    monkeypatch.setattr(
-        compiled.CompiledEngine,
-        "plan",
-        lambda engine, state, *rest: (ways.append((len(state[0]), engine.by_nodes)), plan(engine, state, *rest))[1],
-    )
+    ways = watch(monkeypatch, "by_nodes")
     with pytest.warns(RuntimeWarning, match="diverged"):
         simlab.simulate(problem, SETTING.network, [simlab.DSGD(0.01), simlab.DSGD(50.0)], steps=999, progress=False)
     assert (2, False) in ways and ways[-1] == (1, True)

@@ -152,13 +152,13 @@ def predict(
     True
     """
     start = check_nouns(problem, network, algorithm, x0)
-    noise = _noise(problem, batch_size, noise_std)
+    noise = checked_noise(problem, batch_size, noise_std)
     moments, limit = settle(problem, network, algorithm, start, additive=batch_size is None)
     step = moments.step
     _check_one_gradient(step, batch_size)
     path = partial(expected_path, problem, moments, noise)
     first_order = not problem.is_quadratic or not noise.is_exact
-    minimizer = known_minimizer(problem)
+    minimizer = problem.known_minimizer
     reason = _instability(moments)
     if reason:
         nowhere = np.full(start.shape, np.nan)
@@ -218,7 +218,7 @@ def expected_errors(
         As `predict`; and if the problem is not quadratic, or the transient would cost more than `AFFORDABLE`.
     """
     start = check_nouns(problem, network, algorithm, x0)
-    noise = _noise(problem, batch_size, noise_std)
+    noise = checked_noise(problem, batch_size, noise_std)
     if not problem.is_quadratic:
         raise ValueError("exactness: the problem is not quadratic, so that predictions are of first order at best")
     if not noise.is_exact:
@@ -239,7 +239,7 @@ def expected_errors(
                 f"{AFFORDABLE:.2g} that are spent here; if you can wait, ask theory.predict(...).transient({steps})"
             )
         x, spread = next(islice(_mean_path(problem, moments), steps, None))[0], found
-    return mean_square(x - known_minimizer(problem)) + spread.variance, disagreement(x) + spread.consensus
+    return mean_square(x - problem.known_minimizer) + spread.variance, disagreement(x) + spread.consensus
 
 
 def _work(moments: Any, noise: Noise) -> float:
@@ -279,7 +279,7 @@ def settle(
             f"problem = {problem!r} is neither quadratic nor convex; predict one that is, or simulate this one"
         )
     # Newton's method on z = step(z): the quadratics that agree with f_i at the gradient points, solved exactly.
-    points = np.tile(known_minimizer(problem), (problem.n_nodes, 1))
+    points = np.tile(problem.known_minimizer, (problem.n_nodes, 1))
     error = np.inf
     for _ in range(NEWTON_STEPS):
         moments = represent(AffineStep(Surrogate.at(problem, points), network, algorithm, start), additive)
@@ -323,7 +323,8 @@ def _mean_path(problem: Any, moments: Any) -> Iterator[np.ndarray]:
     return iterate(partial(moments.step.of, problem), moments.step.start)
 
 
-def _noise(problem: Any, batch_size: int | None, noise_std: float) -> Noise:
+def checked_noise(problem: Any, batch_size: int | None, noise_std: float) -> Noise:
+    """The noise of arguments as `simlab.simulate` takes them."""
     return Noise(
         problem, inputs.check_batch_size(problem, batch_size), checks.real("noise_std", noise_std, minimum=0.0)
     )
@@ -347,13 +348,6 @@ def _instability(moments: Any) -> str:
     if moments.drifts:
         return "the mean drifts without end along a direction that the step leaves as it is"
     return ""
-
-
-def known_minimizer(problem: Any) -> np.ndarray:
-    """x*, (d,); ValueError if the problem does not know it."""
-    if problem.minimizer is None:
-        raise ValueError(f"problem = {problem!r} has no known minimizer, from which errors are measured")
-    return problem.minimizer
 
 
 def check_nouns(problem: Any, network: Any, algorithm: Any, x0: Any = None) -> np.ndarray:

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from simlab import checks, inputs
+from simlab import checks
 from simlab.operations import Batch
 from theory.affine import AffineStep, Surrogate, mode_matrices
 from theory.modes import graph_modes
 from theory.noise import Noise
-from theory.prediction import check_nouns, expected_path, known_minimizer, mean_square, represent, settle
+from theory.prediction import check_nouns, checked_noise, expected_path, mean_square, represent, settle
 
 MOMENTA = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
 STEP_SIZES = np.geomspace(1e-4, 5.0, 33)  # times 1/L
@@ -135,11 +135,9 @@ def tune(
     _require_lr(algorithm)
     target = checks.real("target", target, above=0.0)
     max_steps = checks.integer("max_steps", max_steps, minimum=1)
-    noise = Noise(
-        problem, inputs.check_batch_size(problem, batch_size), checks.real("noise_std", noise_std, minimum=0.0)
-    )
+    noise = checked_noise(problem, batch_size, noise_std)
     AffineStep(_surrogate(problem), network, algorithm, start)  # refuses what is not affine
-    if mean_square(start - known_minimizer(problem)) <= target:
+    if mean_square(start - problem.known_minimizer) <= target:
         raise ValueError(f"target = {target:g} is not below the mse of the start; choose a smaller target")
     has_momentum = "momentum" in algorithm._fields
     momenta, lrs = np.array(MOMENTA if has_momentum else (0.0,)), STEP_SIZES * _unit_of_lr(problem)
@@ -206,7 +204,7 @@ def critical_batch_size(problem: Any, network: Any, algorithm: Any) -> float:
     moments, limit = settle(problem, network, algorithm, start, additive=False)
     if not moments.rate < 1.0 or moments.drifts:
         raise ValueError(f"algorithm = {algorithm!r} does not converge (rate {moments.rate:.6g}); choose a smaller lr")
-    minimizer = known_minimizer(problem)
+    minimizer = problem.known_minimizer
     bias = mean_square(limit[0] - minimizer)
     rounding = (1e-11 * float(np.linalg.norm(limit[0]) + np.linalg.norm(minimizer))) ** 2
     points = moments.step.gradient_points(limit)
@@ -236,7 +234,7 @@ def _expected_mse(problem: Any, network: Any, algorithm: Any, noise: Noise, star
         moments = represent(AffineStep(_surrogate(problem), network, algorithm, start), noise.batch_size is None)
     else:
         moments, _ = settle(problem, network, algorithm, start, noise.batch_size is None)
-    minimizer = known_minimizer(problem)
+    minimizer = problem.known_minimizer
     return (mean_square(x - minimizer) + spread.variance for x, spread in expected_path(problem, moments, noise))
 
 
@@ -265,7 +263,7 @@ def _rank(
     with np.errstate(all="ignore"):
         for k in range(1, horizon + 1):
             state = candidates.step(state, problem, network, Batch())
-            error = np.asarray(state[0]) - known_minimizer(problem)
+            error = np.asarray(state[0]) - problem.known_minimizer
             mse = np.einsum("cnd,cnd->c", error, error) / len(start)
             if estimate is not None:
                 mse = mse + estimate.advance(mse)
@@ -290,7 +288,7 @@ class _VarianceEstimate:
         graph = graph_modes(network)
         eigenvalues = network.eigenvalues if graph is None else graph.eigenvalues
         self._weight = n / len(eigenvalues)  # where only the extreme eigenvalues are known, they stand for all
-        curvature = np.linalg.eigvalsh(problem.hessian(known_minimizer(problem)).mean(axis=0))
+        curvature = np.linalg.eigvalsh(problem.hessian(problem.known_minimizer).mean(axis=0))
         many = algorithm._replace(**{name: value[..., None, None] for name, value in fields.items()})
         consensus = np.arange(len(eigenvalues)) == 0
         shape = (len(fields["lr"]), len(eigenvalues), d)
@@ -322,7 +320,7 @@ def _surrogate(problem: Any) -> Surrogate:
     """The problem's quadratics, or those that touch it at the minimizer."""
     if problem.is_quadratic:
         return Surrogate.of(problem)
-    return Surrogate.at(problem, np.tile(known_minimizer(problem), (problem.n_nodes, 1)))
+    return Surrogate.at(problem, np.tile(problem.known_minimizer, (problem.n_nodes, 1)))
 
 
 def _unit_of_lr(problem: Any) -> float:

@@ -294,6 +294,13 @@ class Problem:
         """
         return read_only(self._minimize_composite() if self.l1 else self._minimize())
 
+    @property
+    def known_minimizer(self) -> np.ndarray:
+        """`minimizer`; ValueError where that is None."""
+        if self.minimizer is None:
+            raise ValueError(f"{self!r} has no known minimizer, from which errors and constants are measured")
+        return self.minimizer
+
     def _minimize(self) -> np.ndarray:
         mean_hessian = lambda x: np.mean(self.hessian(x[0]), axis=0)[None]  # noqa: E731
         return newton(self.global_loss, self.global_gradient, mean_hessian, np.zeros((1, self.dim)))[0]
@@ -331,7 +338,7 @@ class Problem:
         mean, total, block = self._gradients_at_minimizer, 0.0, max(1, BLOCK // (n * d))
         for first in range(0, m, block):
             samples = np.arange(first, min(first + block, m))[:, None, None]
-            x = np.broadcast_to(self._known_minimizer, (len(samples), n, d))
+            x = np.broadcast_to(self.known_minimizer, (len(samples), n, d))
             single = Batch(indices=np.broadcast_to(samples, (len(samples), n, 1)))
             total += float(np.sum((self.gradient(x, single) - mean) ** 2))
         return total / (n * m)
@@ -339,7 +346,7 @@ class Problem:
     @constant
     def minimum(self) -> float:
         """The objective at `minimizer`, f(x*) without an l1 term."""
-        return float(self.objective(self._known_minimizer))
+        return float(self.objective(self.known_minimizer))
 
     @constant
     def node_minimum(self) -> np.ndarray:
@@ -353,13 +360,7 @@ class Problem:
 
     @property
     def _gradients_at_minimizer(self) -> np.ndarray:
-        return self.gradient(np.broadcast_to(self._known_minimizer, (self.n_nodes, self.dim)))
-
-    @property
-    def _known_minimizer(self) -> np.ndarray:
-        if self.minimizer is None:
-            raise ValueError(f"{self!r} has no known minimizer, at which this is defined")
-        return self.minimizer
+        return self.gradient(np.broadcast_to(self.known_minimizer, (self.n_nodes, self.dim)))
 
 
 def _is_constant(cls: type, name: str) -> bool:
