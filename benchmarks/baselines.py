@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from simlab.engine.streams import Stream
+from simlab.step.streams import Stream
 
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 CHUNK = 5000

@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 import simlab
 from benchmarks.measure import Row, ratio, seconds
 from simlab.compression import QSGD, DitheredUniform, Identity, RandomK, RTopK, Sign, TopK
-from simlab.engine.kernel import Kernel
-from simlab.engine.program import load
+from simlab.kernel import Kernel
+from simlab.programs import load
 
 NODES, BATCH, LEVELS = 10, 16, 15  # as in figures/digits.py
 CALLS = 50

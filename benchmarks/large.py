@@ -11,9 +11,9 @@ import simlab
 from benchmarks.ceilings import copy
 from benchmarks.measure import Row, ratio, seconds
 from simlab.engine.compiled import CompiledEngine
-from simlab.engine.streams import Draws
 from simlab.operations import Array, Batch, mix
 from simlab.simulation import THREADS
+from simlab.step.streams import Draws
 
 N_NODES, DIM, STEPS = 10**6, 16, 4
 

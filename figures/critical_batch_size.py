@@ -20,7 +20,7 @@ from figures.bias_vs_batch_size import BURN_IN, LENGTH, steady_state
 from figures.claims import Claim, interval, judge, summarize
 from figures.methods import compared
 from figures.study import main
-from theory.noise import Noise
+from theory.moments.noise import Noise
 from theory.prediction import settle
 
 COLUMNS = {

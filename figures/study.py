@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _provenance(study: Any, settings: dict[str, Any], claims: list[Claim], seconds: float, path: Path) -> None:
     """Beside the data: all that the numbers depend on, what the columns mean, and what was found."""
-    from simlab.provenance import environment
+    from simlab.run.provenance import environment
 
     about = {
         "study": " ".join(study.__doc__.split("\n\n")[0].split()),

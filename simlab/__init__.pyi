@@ -25,9 +25,8 @@ from .algorithms import (
     QGDmSGD as QGDmSGD,
 )
 from .citation import cite as cite
-from .engine.kernel import Kernel as Kernel
-from .engine.program import generated_source as generated_source
-from .network import Network as Network
+from .kernel import Kernel as Kernel
+from .network.network import Network as Network
 from .problems import (
     LeastSquares as LeastSquares,
     LogisticRegression as LogisticRegression,
@@ -36,7 +35,11 @@ from .problems import (
     Problem as Problem,
     Quadratic as Quadratic,
 )
-from .simulation import SimulationInterrupted as SimulationInterrupted, simulate as simulate
+from .simulation import (
+    SimulationInterrupted as SimulationInterrupted,
+    generated_source as generated_source,
+    simulate as simulate,
+)
 from .trace import Trace as Trace, frame as frame, load_trace as load_trace
 
 __version__: str

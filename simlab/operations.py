@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from simlab.batch import Batch
-from simlab.engine.graph import Expression
+from simlab.step.batch import Batch
+from simlab.step.graph import Expression
 
 Array = Any  #: an array of shape (..., n, d): one row a node; leading axes are independent runs
 

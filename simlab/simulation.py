@@ -17,8 +17,9 @@ import numpy as np
 
 from simlab import checks
 from simlab.engine.backends import backend
-from simlab.engine.streams import Draws, Stream
-from simlab.inputs import (
+from simlab.run.provenance import environment, fingerprint
+from simlab.run.runs import Runs, batches
+from simlab.run.settings import (
     ENGINES,
     LARGEST,
     Settings,
@@ -29,8 +30,7 @@ from simlab.inputs import (
     initial_state,
     label_each,
 )
-from simlab.provenance import environment, fingerprint
-from simlab.runs import Runs, batches
+from simlab.step.streams import Draws, Stream
 from simlab.trace import Trace
 
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -167,6 +167,33 @@ def simulate(
         raise SimulationInterrupted([_cut_short(trace) for trace in traces()], done) from None
     finished = traces()
     return finished if several else finished[0]
+
+
+def generated_source(problem: Any, network: Any, algorithm: Any, *, sampled: bool = False, noisy: bool = False) -> str:
+    """The program that the compiled engine runs for this method and problem.
+
+    Parameters
+    ----------
+    problem, network, algorithm
+        As for `simulate`.
+    sampled, noisy : bool
+        Whether gradients take mini-batches, whether noise is added to them.
+
+    Returns
+    -------
+    str
+        Python source; every loop is the one that Numba compiles.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `simlab.simulate` raises for the same problem, network and algorithm.
+    """
+    from simlab.engine.compiler.program import program
+
+    check_nouns(problem, network, [algorithm])
+    state = algorithm.init(np.zeros((network.n_nodes, problem.dim)))
+    return program(problem, algorithm, state, dtype=np.dtype(np.float64), sampled=sampled, noisy=noisy).source
 
 
 def _cut_short(trace: Trace) -> Trace:

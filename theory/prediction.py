@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simlab import checks, inputs
-from theory.affine import AffineStep, Surrogate
-from theory.dense import INFINITE, NONE, Dense, Spread
-from theory.krylov import Krylov
-from theory.modes import Modes, graph_modes
-from theory.noise import Noise
+from simlab import checks
+from simlab.run import settings
+from theory.moments.affine import AffineStep, Surrogate
+from theory.moments.dense import INFINITE, NONE, Dense, Spread
+from theory.moments.krylov import Krylov
+from theory.moments.modes import Modes, graph_modes
+from theory.moments.noise import Noise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -326,7 +327,7 @@ def _mean_path(problem: Any, moments: Any) -> Iterator[np.ndarray]:
 def checked_noise(problem: Any, batch_size: int | None, noise_std: float) -> Noise:
     """The noise of arguments as `simlab.simulate` takes them."""
     return Noise(
-        problem, inputs.check_batch_size(problem, batch_size), checks.real("noise_std", noise_std, minimum=0.0)
+        problem, settings.check_batch_size(problem, batch_size), checks.real("noise_std", noise_std, minimum=0.0)
     )
 
 
@@ -354,9 +355,9 @@ def check_nouns(problem: Any, network: Any, algorithm: Any, x0: Any = None) -> n
     """Check what is predicted, as `simlab.simulate` does; return the initial states (n, d)."""
     if isinstance(algorithm, list | tuple) and not hasattr(algorithm, "_fields"):
         raise TypeError("algorithm is a list of methods; predict them one at a time")
-    inputs.check_nouns(problem, network, [algorithm])
-    inputs.hyperparameters(algorithm, steps=1)
-    return inputs.initial_state(problem, x0, np.dtype(np.float64))
+    settings.check_nouns(problem, network, [algorithm])
+    settings.hyperparameters(algorithm, steps=1)
+    return settings.initial_state(problem, x0, np.dtype(np.float64))
 
 
 def iterate(function: Callable[[np.ndarray], np.ndarray], z: np.ndarray) -> Iterator[np.ndarray]:

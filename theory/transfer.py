@@ -32,7 +32,7 @@ from simlab.algorithms import (
     QGDmSGD,
 )
 from simlab.operations import Batch
-from theory.memory import remembered
+from theory.caching import remembered
 
 LARGEST = 3000  # nodes of a network whose modes are computed
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from simlab import checks
 from simlab.operations import Batch
-from theory.affine import AffineStep, Surrogate, mode_matrices
-from theory.modes import graph_modes
-from theory.noise import Noise
+from theory.moments.affine import AffineStep, Surrogate, mode_matrices
+from theory.moments.modes import graph_modes
+from theory.moments.noise import Noise
 from theory.prediction import check_nouns, checked_noise, expected_path, mean_square, represent, settle
 
 MOMENTA = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)

@@ -1,26 +1,26 @@
 # The public names and where they live: read by lazy_loader at run time and by type checkers.
-from .bitstream import CorruptStreamError as CorruptStreamError
-from .codes import (
+from .codes.bitstream import CorruptStreamError as CorruptStreamError
+from .codes.code import (
     Code as Code,
     empirical_entropy as empirical_entropy,
     fixed_length_bits as fixed_length_bits,
     float32_bits as float32_bits,
     source_code as source_code,
 )
-from .contraction import check_contraction as check_contraction
-from .elementary import Identity as Identity, Sign as Sign
-from .elias_code import (
+from .codes.elias_code import (
     count_elias_bits as count_elias_bits,
     decode_elias as decode_elias,
     encode_elias as encode_elias,
     expected_elias_bits as expected_elias_bits,
 )
-from .golomb import golomb_expected_length as golomb_expected_length
-from .level_code import (
+from .codes.golomb import golomb_expected_length as golomb_expected_length
+from .codes.level_code import (
     count_bits as count_bits,
     decode as decode,
     encode as encode,
     expected_bits as expected_bits,
 )
+from .contraction import check_contraction as check_contraction
+from .elementary import Identity as Identity, Sign as Sign
 from .quantizers import QSGD as QSGD, DitheredUniform as DitheredUniform
 from .sparsifiers import RandomK as RandomK, RTopK as RTopK, TopK as TopK

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 
-from simlab.engine.kernel import Kernel
+from simlab.kernel import Kernel
 
 Array = Any  #: an array of shape (..., d), of any namespace of the array API
 

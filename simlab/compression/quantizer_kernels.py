@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from simlab.compression.elias_code import count_elias_row
-from simlab.compression.level_count import ROW_TABLE_ROWS, count_row
+from simlab.compression.codes.elias_code import count_elias_row
+from simlab.compression.codes.level_count import ROW_TABLE_ROWS, count_row
 
 __all__ = ["ROWS", "ROW_TABLE_ROWS"]
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from simlab.engine.chunk import Chunk, Plan
-from simlab.engine.graph import numeric_fields
-from simlab.engine.streams import Draws
 from simlab.operations import Batch
+from simlab.step.graph import numeric_fields
+from simlab.step.streams import Draws
 
 FEWEST = 8  # steps from which a recording pays
 SLICE = 2**17  # numbers in x of the runs that one job advances: a few such arrays stay in a core's cache

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from simlab.engine.graph import Graph
-from simlab.inputs import Settings
+from simlab.run.settings import Settings
+from simlab.step.graph import Graph
 
 RECORDED = 2**20  # numbers in x up to which a step on a GPU is recorded
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from simlab.arrays import aligned, aligned_copy
 from simlab.engine.chunk import Chunk, Plan
-from simlab.engine.kernel import LANES
-from simlab.engine.memory import aligned, aligned_copy
-from simlab.engine.program import load, program
-from simlab.engine.streams import Draws
+from simlab.engine.compiler.program import program
 from simlab.engine.tiles import cut
+from simlab.kernel import LANES
+from simlab.programs import load
+from simlab.step.streams import Draws
 
 LARGE = 2**18  # numbers in one state array from which threads share the nodes
 TILE = 2**13  # numbers in a tile of one state array: a handful of arrays stay in a core's cache

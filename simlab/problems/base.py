@@ -12,8 +12,8 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from simlab import checks
-from simlab.engine.kernel import Kernel
-from simlab.engine.memory import aligned_copy
+from simlab.arrays import aligned_copy
+from simlab.kernel import Kernel
 from simlab.operations import Batch
 from simlab.problems.composite import minimize_composite
 from simlab.problems.newton import newton

@@ -1,4 +1,4 @@
-"""Products of a node's matrices with the vectors of many runs, which lie side by side: see `engine.kernel.Kernel`."""
+"""Products of a node's matrices with the vectors of many runs, which lie side by side: see `simlab.Kernel`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from simlab.engine.kernel import LANES, Kernel
+from simlab.kernel import LANES, Kernel
 
 SAMPLES = 64  # whose predictions for all lanes are held at once: they stay in the first cache
 

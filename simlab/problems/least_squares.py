@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from simlab import checks
-from simlab.engine.kernel import LANES, Kernel
+from simlab.kernel import LANES, Kernel
 from simlab.problems.base import Array, constant, read_only
 from simlab.problems.lanes import add_product, samples_kernel
 from simlab.problems.linear_model import LinearModel, largest_gram_eigenvalues, local_models

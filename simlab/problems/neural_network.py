@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from simlab import checks
-from simlab.engine.kernel import Kernel
+from simlab.kernel import Kernel
 from simlab.problems.base import Array, Problem, own, read_only
-from simlab.problems.network_kernels import KERNEL, SAMPLED_KERNEL
+from simlab.problems.neural_kernels import KERNEL, SAMPLED_KERNEL
 
 KERNEL_BLOCK = 64  # samples that a compiled gradient takes at once
 ACTIVATIONS = ("tanh", "relu")

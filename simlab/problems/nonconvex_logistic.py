@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from simlab import checks
-from simlab.engine.kernel import Kernel
+from simlab.kernel import Kernel
 from simlab.problems.base import Array, constant, read_only
 from simlab.problems.lanes import samples_kernel
 from simlab.problems.logistic import LogisticLoss, add_logistic_gradient, add_logistic_lanes, random_labels

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from simlab import checks
-from simlab.engine.kernel import LANES, Kernel
+from simlab.kernel import LANES, Kernel
 from simlab.problems.base import Array, Problem, constant, own, read_only
 from simlab.problems.lanes import add_product
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from simlab.operations import Batch
-from theory.memory import remembered
+from theory.caching import remembered
 
 PER_DECADE = 8
 RADII = np.logspace(-2, 5, 7 * PER_DECADE + 1)

@@ -1,0 +1,1 @@
+"""Source codes of quantized vectors, as real bit streams."""

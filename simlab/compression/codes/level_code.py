@@ -1,0 +1,228 @@
+"""The level-by-level run-length code of integer vectors.
+
+Levels are coded one after another, the rarest first and the most frequent implied: for each level the run lengths
+between its positions, among the positions not yet taken, in Golomb's code with the best parameter for its count.
+Levels, counts and the length are in Elias' omega code, the norm is a float32; `level_kernels` states the format.
+
+With N symbols and D different levels, coding takes O(N log D + D log D) time and O(N + D) memory, decoding
+O(N log N) time; levels that span more than 4096 + N/8 values are sorted first, in O(N log N). A stream takes at most
+32 bits a level and 140 bits more, for any vector: where a fixed width is shorter, the encoder sends that form.
+
+References
+----------
+A. Woldemariam, C.-S. Liu, A. Scaglione (2023), source coding of quantized residuals in Malcom-PSGD.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from simlab import checks
+from simlab.compression.codes import level_count as counter, level_decoder as decoder, level_kernels as kernels
+from simlab.compression.codes.bitstream import popcount, to_bytes
+from simlab.compression.codes.elias import ELIAS, omega_bits, zigzag
+from simlab.compression.codes.golomb import GOLOMB, golomb_expected_length
+from simlab.compression.codes.message import (
+    MAX_LENGTH,
+    check_distribution,
+    check_levels,
+    check_vector,
+    decode_message,
+    norm_to_bits,
+    read_front,
+    write_front,
+)
+from simlab.compression.codes.program import program
+
+
+@cache
+def _compiled() -> ModuleType:
+    return program(
+        helpers=(
+            *(*ELIAS, popcount, *GOLOMB, kernels.plan_levels, kernels.side_bits, kernels.fixed_bits, kernels.next_run),
+            *(counter.count_levels, counter.sort_positions, counter.count_level, counter.count_runs),
+            *(decoder.free_positions, decoder.take, decoder.read_fixed, decoder.read_levels),
+        ),
+        entries=(
+            *(kernels.count_alphabet, kernels.count_symbols, counter.count_row, counter.count_rows),
+            *(write_front, kernels.write_levels, kernels.write_fixed, read_front, decoder.read_vector),
+        ),
+    )
+
+
+class _Alphabet(NamedTuple):
+    """A vector over its alphabet: level ``values[a]`` occurs ``counts[a]`` times, as symbol ``a + offset``."""
+
+    symbols: np.ndarray
+    offset: int
+    values: np.ndarray
+    counts: np.ndarray
+
+
+def _table_serves(span: int, length: int) -> bool:
+    """Whether to look levels up in a table of `span` entries; else they are sorted."""
+    return span <= 4096 + length // 8
+
+
+def _alphabet(levels: np.ndarray) -> _Alphabet:
+    low, high = int(levels.min()), int(levels.max())
+    if _table_serves(high - low + 1, levels.size):
+        counts = np.zeros(high - low + 1, np.int64)
+        _compiled().count_alphabet(levels, low, counts)
+        return _Alphabet(levels, low, np.arange(low, high + 1), counts)
+    values, symbols, counts = np.unique(levels, return_inverse=True, return_counts=True)
+    return _Alphabet(symbols.astype(np.int32), 0, values.astype(np.int64), counts.astype(np.int64))
+
+
+def _plan(levels: np.ndarray) -> tuple[_Alphabet, np.ndarray, int, int]:
+    """Alphabet, planned table, and the bits of either form, for a vector that is not empty."""
+    alphabet = _alphabet(levels)
+    table = np.empty((kernels.TABLE_ROWS, len(alphabet.counts)), np.int64)
+    bits = _compiled().count_symbols(*alphabet, table)
+    return alphabet, table, bits, kernels.fixed_bits(*_range(alphabet.values), levels.size)
+
+
+def _range(values: np.ndarray) -> tuple[int, int]:
+    return int(values[0]), int(values[-1])
+
+
+def count_bits(levels: ArrayLike) -> int | np.ndarray:
+    """Exact length of the stream that `encode` would send, without building it.
+
+    Parameters
+    ----------
+    levels : (d,) or (..., d) array of integers
+        One vector, or one a row; within the range of int32.
+
+    Returns
+    -------
+    int or (...) ndarray of int64
+        Bits, the norm's 32 included: 8 len(encode(levels, norm)) less the padding, which is under 8.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `levels` are not integers within the range of int32.
+    """
+    array = check_levels(levels)
+    rows = array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
+    bits = np.empty(len(rows), np.int64)
+    span = int(rows.max()) - int(rows.min()) + 1 if rows.size else 1
+    if _table_serves(span, rows.shape[1]):
+        _compiled().count_rows(rows, np.empty((counter.ROW_TABLE_ROWS, span), np.int64), bits)
+    else:
+        for i, row in enumerate(rows):
+            bits[i] = min(_plan(row)[2:])
+    return int(bits[0]) if array.ndim == 1 else bits.reshape(array.shape[:-1])
+
+
+def encode(levels: ArrayLike, norm: float) -> bytes:
+    """Code a vector of integers and its norm, level by level.
+
+    Parameters
+    ----------
+    levels : (d,) array of integers
+        Within the range of int32.
+    norm : float
+        Sent as a float32.
+
+    Returns
+    -------
+    bytes
+        A self-contained stream of ``count_bits(levels)`` bits, filled up with zero bits to whole bytes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `levels` is not a vector of integers within the range of int32, or `norm` is not finite.
+    """
+    array, norm_bits = check_vector(levels), norm_to_bits(norm)
+    front = 32 + omega_bits(array.size + 1)
+    if array.size == 0:
+        words = np.zeros(front // 64 + 1, np.uint64)
+        _compiled().write_front(words, norm_bits, 0)
+        return to_bytes(words, front)
+    alphabet, table, bits, fixed = _plan(array)
+    words = np.zeros(min(bits, fixed) // 64 + 1, np.uint64)
+    position = _compiled().write_front(words, norm_bits, array.size)
+    if fixed < bits:
+        _compiled().write_fixed(array, *_range(alphabet.values), words, position)
+    else:
+        _compiled().write_levels(*alphabet, table, words, position)
+    return to_bytes(words, min(bits, fixed))
+
+
+def decode(
+    data: bytes | bytearray | memoryview, *, length: int | None = None, max_length: int = MAX_LENGTH
+) -> tuple[np.ndarray, float]:
+    """Levels and norm of a stream of `encode`.
+
+    Parameters
+    ----------
+    data : bytes
+        One whole stream.
+    length : int, optional
+        What the receiver knows the vector's length to be; a stream that says otherwise is refused.
+    max_length : int, default 2**24
+        Without `length`: the longest vector to make room for (a constant vector of any length is a few bytes).
+
+    Returns
+    -------
+    levels : (d,) ndarray of int32
+    norm : float
+        As rounded to float32 by `encode`.
+
+    Raises
+    ------
+    CorruptStreamError
+        (a ValueError) If no vector has this stream. Altered bytes that happen to be the stream of
+        another vector cannot be told; with `length` given that vector has the right length.
+    """
+    return decode_message(data, length, max_length, _compiled().read_front, _compiled().read_vector)
+
+
+def expected_bits(probabilities: ArrayLike, length: int, levels: ArrayLike | None = None) -> float:
+    r"""Closed form of the stream's length for independent levels.
+
+    Ranked from the rarest, level k takes p_k length run lengths of a geometric law with parameter
+    p_k / (p_k + p_{k+1} + ...), each of `golomb_expected_length`; the levels, and their counts at their
+    expected values, are added. The fixed width is taken where it is shorter, as in the stream. For short vectors
+    it is an upper estimate (up to 4 % above the mean of 1,000 symbols, 10 % of 100), since the run after a level's
+    last position is not sent.
+
+    Parameters
+    ----------
+    probabilities : (D,) array_like
+        Of each level; they sum to 1.
+    length : int
+        Symbols in the vector.
+    levels : (D,) array_like of int, optional
+        Ascending. Default: D consecutive ones with 0 in the middle, -s..s for D = 2s + 1.
+
+    Returns
+    -------
+    float
+        Bits of the whole stream.
+    """
+    p, values = check_distribution(probabilities, levels)
+    length = checks.integer("length", length, minimum=0, maximum=2**31 - 1)
+    front = 32.0 + omega_bits(length + 1)
+    if length == 0:
+        return front
+    values, p = values[p > 0], p[p > 0]
+    ranked = np.sort(p)
+    remaining = np.cumsum(ranked[::-1])[::-1]
+    runs = length * np.sum(ranked[:-1] * golomb_expected_length(np.minimum(ranked / remaining, 1.0)[:-1]))
+    occurs = -np.expm1(length * np.log1p(-np.minimum(p, 1 - 1e-16)))
+    counts = np.maximum(np.rint(length * p), 1).astype(np.int64)
+    gap_bits = np.array([omega_bits(int(gap)) for gap in np.diff(values)])
+    count_bits = np.array([omega_bits(int(count)) for count in counts[:-1]])
+    side = 1 + omega_bits(max(1, round(occurs.sum()))) + omega_bits(zigzag(int(values[0])))
+    side += np.sum(occurs[1:] * gap_bits) + np.sum(occurs[:-1] * count_bits)
+    return float(min(front + side + runs, kernels.fixed_bits(*_range(values), length)))

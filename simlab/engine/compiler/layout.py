@@ -1,0 +1,165 @@
+"""When and where each node of a step's graph is computed: one pass over the nodes of the network for each exchange.
+
+A *stage* is one loop over the rows. What an exchange reads must be complete, so `mix` and `average` open the next
+stage. Within a row, a gradient needs its whole argument first, so it opens the next *level*. Everything elementwise
+is recomputed from its leaves where it is used, never stored, unless it must outlive its stage.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from simlab.step.graph import ELEMENTWISE, EXCHANGES, MIXES, ROW_CALLS, Graph, Node
+
+Position = tuple[int, int]  #: (stage, level)
+FLOATING: Position = (-1, 0)  #: computable from the old state alone, at any time
+
+
+class Layout(NamedTuple):
+    """A graph laid out in time and memory.
+
+    Attributes
+    ----------
+    positions : list of (stage, level)
+        Where each node is computed.
+    last : (stage, level)
+        The last position of a step.
+    stored : dict
+        Node -> name of the (n, d) array that holds it from its position on.
+    outputs : dict
+        Field of the state -> where it is written.
+    swapped : tuple of str
+        Fields that cannot be updated in place: written to a second array, then swapped.
+    buffers : tuple of str
+        Names of the (n, d) work arrays.
+    scratch : dict
+        Node -> name of the row of length d that holds it within a row's work.
+    averages : tuple of int
+        Nodes that are exact averages, one row for all.
+    early_mix : bool
+        Whether the first stage reads other rows.
+    """
+
+    positions: list[Position]
+    last: Position
+    stored: dict[int, str]
+    outputs: dict[str, Position]
+    swapped: tuple[str, ...]
+    buffers: tuple[str, ...]
+    scratch: dict[int, str]
+    averages: tuple[int, ...]
+    early_mix: bool
+
+    @property
+    def wave(self) -> bool:
+        """Whether rows may enter the second stage while others are still in the first."""
+        return self.last[0] == 1 and not self.averages and not self.early_mix
+
+
+def lay_out(graph: Graph) -> Layout:
+    """Lay out `graph` in stages and levels and decide what is stored where."""
+    nodes = graph.nodes
+    positions: list[Position] = []
+    for node in nodes:
+        positions.append(_position(node, nodes, positions))
+    last = max(max(positions), (0, 0))
+    outputs = {f: last if positions[k] == FLOATING else positions[k] for f, k in graph.outputs.items()}
+
+    # What must outlive its stage, or be complete for an exchange, lives in an (n, d) array.
+    kept: list[int] = []
+    for user, node in enumerate(nodes):
+        if not node.is_array or node.op == "input":
+            continue
+        for a in node.args:
+            outlives = positions[a] != FLOATING and nodes[a].op != "average" and positions[a][0] < positions[user][0]
+            if nodes[a].is_array and nodes[a].op != "input" and (outlives or node.op in EXCHANGES) and a not in kept:
+                kept.append(a)
+
+    swapped = tuple(f for f, written in outputs.items() if not _in_place(f, written, graph, positions, outputs, kept))
+    stored: dict[int, str] = {}
+    for field, k in graph.outputs.items():
+        if k in kept and positions[k] != FLOATING:
+            stored.setdefault(k, written_to(field, swapped))
+    buffers: list[str] = []
+    for k in kept:
+        if k not in stored:
+            stored[k] = f"b{len(buffers)}"
+            buffers.append(stored[k])
+
+    scratch: dict[int, str] = {}
+    for node in nodes:
+        if node.op in ROW_CALLS:
+            for a in node.args:
+                if nodes[a].op in ELEMENTWISE and a not in stored:
+                    scratch.setdefault(a, f"r{len(scratch)}")
+    for k, node in enumerate(nodes):
+        if node.op in ROW_CALLS | MIXES:
+            scratch[k] = f"r{len(scratch)}"
+    averages = tuple(k for k, node in enumerate(nodes) if node.op == "average")
+    early_mix = any(node.op in MIXES and positions[k][0] == 0 for k, node in enumerate(nodes))
+    return Layout(positions, last, stored, outputs, swapped, tuple(buffers), scratch, averages, early_mix)
+
+
+def _position(node: Node, nodes: tuple[Node, ...], positions: list[Position]) -> Position:
+    if not node.is_array or node.op == "input":
+        return FLOATING
+    places = [positions[a] for a in node.args if nodes[a].is_array]
+    if node.op in ELEMENTWISE:
+        return max(places)
+    (argument,) = node.args
+    (stage, level) = positions[argument]
+    if node.op in EXCHANGES:
+        return (0, 0) if nodes[argument].op == "input" else (max(stage, 0) + 1, 0)
+    return (0, 0) if nodes[argument].op == "input" else (max(stage, 0), level + 1)
+
+
+def written_to(field: str, swapped: tuple[str, ...]) -> str:
+    """Name of the array that takes the new value of a field."""
+    return f"next_{field}" if field in swapped else f"state_{field}"
+
+
+def store_position(k: int, positions: list[Position]) -> Position:
+    """Where a kept node is written: its own position, or the first one if it floats."""
+    return max(positions[k], (0, 0))
+
+
+def _in_place(
+    field: str,
+    written: Position,
+    graph: Graph,
+    positions: list[Position],
+    outputs: dict[str, Position],
+    kept: list[int],
+) -> bool:
+    """Whether nobody reads the old value of `field` after the new one starts to overwrite it."""
+    nodes = graph.nodes
+    old = next((k for k, node in enumerate(nodes) if node.op == "input" and node.args == (field,)), None)
+    if old is None:
+        return True
+    # An elementwise node is recomputed wherever it is used, so it reads its leaves at each of those positions.
+    reads: list[Position] = []
+    roots = [(k, outputs[f]) for f, k in graph.outputs.items()] + [(k, store_position(k, positions)) for k in kept]
+    for k, node in enumerate(nodes):
+        if node.op in ROW_CALLS:
+            (a,) = node.args
+            roots.append((a, max(positions[a], (max(positions[k][0], 0), 0))))
+            if a == old:
+                reads.append(positions[k])
+    for root, place in roots:
+        pending, seen = [root], set()
+        while pending:
+            k = pending.pop()
+            if k in seen:
+                continue
+            seen.add(k)
+            if k == old:
+                reads.append(place)
+            elif nodes[k].op in ELEMENTWISE and (k == root or k not in kept):
+                pending.extend(nodes[k].args)
+    mixes = [positions[k][0] for k, node in enumerate(nodes) if node.op in MIXES and node.args == (old,)]
+    averages = [positions[k][0] for k, node in enumerate(nodes) if node.op == "average" and node.args == (old,)]
+    return (
+        all(place <= written for place in reads)
+        and all(stage < written[0] for stage in mixes)
+        and all(stage <= written[0] for stage in averages)
+    )

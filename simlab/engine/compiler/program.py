@@ -1,0 +1,95 @@
+"""Programs: a step printed once, for `simlab.programs` to compile and keep.
+
+The file name of a program is the hash of its text, and the text holds the traced step and the source of every kernel.
+So a changed step, helper or kernel is another program, and a stale one cannot run.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from simlab.engine.compiler.codegen import generate
+from simlab.engine.compiler.layout import Layout, lay_out
+from simlab.kernel import Kernel, check_row
+from simlab.step.graph import trace
+
+
+class Program(NamedTuple):
+    """A step, ready to be compiled.
+
+    Attributes
+    ----------
+    source : str
+        The text.
+    layout : Layout
+        Its stages and storage.
+    kernels : list of Kernel
+        The gradient, then each compression.
+    """
+
+    source: str
+    layout: Layout
+    kernels: list[Kernel]
+
+
+def program(
+    problem: Any, algorithm: Any, state: Any, *, dtype: np.dtype, sampled: bool, noisy: bool, lanes: bool = False
+) -> Program:
+    """Trace and print the step of `algorithm`.
+
+    Parameters
+    ----------
+    problem, algorithm
+        What is simulated.
+    state : NamedTuple
+        Any state of the algorithm (its type and field names).
+    dtype : numpy dtype
+        Precision.
+    sampled, noisy : bool
+        Whether gradients take mini-batches, whether noise is added to them.
+    lanes : bool
+        Whether runs lie side by side, see `Kernel`.
+    """
+    graph = trace(algorithm, state)
+    layout = lay_out(graph)
+    gradient = _gradient_kernel(problem, sampled)
+    if lanes:
+        assert gradient.lanes is not None
+        gradient = gradient.lanes
+    kernels = [gradient, *(_compressor_kernel(compressor, problem.dim) for compressor in graph.compressors)]
+    words = [
+        "mini-batch" if sampled else "full",
+        "gradients",
+        *["with noise"] * noisy,
+        *["of runs side by side"] * lanes,
+    ]
+    title = f"{graph.method} on {type(problem).__name__}: {' '.join(words)}, {dtype.name}."
+    choices = {"real": dtype.name, "sampled": sampled, "noisy": noisy, "lanes": lanes}
+    source = generate(graph, layout, kernels[0], kernels[1:], title=title, **choices)  # type: ignore[arg-type]
+    return Program(source, layout, kernels)
+
+
+def _gradient_kernel(problem: Any, sampled: bool) -> Kernel:
+    kernel, name = problem.kernel(sampled), type(problem).__name__
+    if isinstance(kernel, Kernel) and not kernel.functions:
+        raise NotImplementedError(
+            f"{name}.kernel is not written, and the compiled engine needs it; "
+            "write it (docs/own_problem.md), or run with engine='numpy'"
+        )
+    check_row(f"{name}.kernel(sampled={sampled})", kernel, "i, indices, x, out" if sampled else "i, x, out")
+    return kernel
+
+
+def _compressor_kernel(compressor: Any, dim: int) -> Kernel:
+    if not hasattr(compressor, "kernel"):
+        raise TypeError(
+            f"compressor = {compressor!r} has no `kernel`, and the compiled engine needs it; "
+            "write it (docs/own_compressor.md), or run with engine='numpy'"
+        )
+    kernel = compressor.kernel(dim)
+    if isinstance(kernel, Kernel) and not kernel.functions:
+        raise TypeError(f"{type(compressor).__name__}.kernel returned no functions; add the row function")
+    check_row(f"{type(compressor).__name__}.kernel", kernel, "i, v, dither, out")
+    return kernel

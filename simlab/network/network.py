@@ -1,0 +1,317 @@
+"""The network: a mixing matrix, how it is built from a graph, and its spectrum."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from simlab import checks
+from simlab.network import weights as weight_rules
+from simlab.network.spectrum import kernel_spectrum
+
+# Measured: a dense product is the faster one below about 64 nodes, and above that where a quarter of W is filled.
+DENSE_NODES = 64
+DENSE_DENSITY = 0.25
+
+
+class CSR(NamedTuple):
+    """Mixing weights in compressed rows, the diagonal included, columns sorted, exact zeros dropped."""
+
+    indptr: np.ndarray  # (n + 1,) int64
+    indices: np.ndarray  # (nnz,) int32
+    values: np.ndarray  # (nnz,) float64
+
+
+class Network:
+    """n nodes and the symmetric doubly stochastic matrix W by which they average; immutable.
+
+    Build one with `from_graph`, `from_adjacency`, `from_matrix` or a function of `simlab.topologies`.
+
+    Attributes
+    ----------
+    weights : ndarray or scipy.sparse.csr_array, shape (n_nodes, n_nodes)
+        W. Dense up to 64 nodes or where at least a quarter of the entries is not zero, CSR otherwise. Read-only.
+    name : str
+        What it was built from, for reports.
+    """
+
+    weights: np.ndarray | sparse.csr_array
+    name: str
+    csr: CSR
+    _spectrum: Callable[[], np.ndarray] | None
+    _converted: dict[Any, Any]
+
+    def __init__(
+        self,
+        w: Any,
+        *,
+        name: str = "matrix",
+        spectrum: Callable[[], np.ndarray] | None = None,
+    ) -> None:
+        # spectrum: returns the eigenvalues of I - W where the caller knows them; trusted.
+        compressed = weight_rules.compressed("w", w)
+        weight_rules.check_doubly_stochastic(compressed)
+        weight_rules.check_connected("w", compressed)
+        if spectrum is None:
+            weight_rules.check_convergent(compressed)
+        n_nodes = compressed.shape[0]
+        dense = n_nodes <= DENSE_NODES or compressed.nnz >= DENSE_DENSITY * n_nodes**2
+        csr = CSR(compressed.indptr.astype(np.int64), compressed.indices.astype(np.int32), compressed.data)
+        stored = compressed.toarray() if dense else compressed
+        self.__dict__.update(weights=stored, name=name, csr=csr, _spectrum=spectrum, _converted={})
+        self._freeze()
+
+    @classmethod
+    def from_graph(cls, graph: Any, weights: str = "metropolis", lazy: bool = False) -> Network:
+        """Network over a connected undirected networkx graph.
+
+        Parameters
+        ----------
+        graph : networkx.Graph
+            Simple, undirected, connected, n >= 1 nodes. Row i of the states is the i-th node of ``list(graph)``.
+            Edge attributes are ignored, and so are self-loops: each node always weighs its own state too.
+        weights : {"metropolis", "max_degree", "laplacian", "uniform"}
+            The weight rule, see `from_adjacency`.
+        lazy : bool, default False
+            Use (I + W)/2 in place of W, whose eigenvalues are positive for metropolis, max_degree and uniform weights.
+
+        Raises
+        ------
+        TypeError
+            `graph` is not a networkx graph, or `weights` is not a name.
+        ValueError
+            The graph is directed, a multigraph, empty or disconnected; the rule is unknown; "uniform" on an irregular
+            graph.
+        """
+        import networkx
+
+        if not isinstance(graph, networkx.Graph):
+            raise TypeError(
+                f"graph of type {type(graph).__name__} is not a networkx graph; "
+                "pass networkx.Graph(...), or a matrix to Network.from_adjacency or Network.from_matrix"
+            )
+        if graph.is_directed():
+            raise ValueError(f"graph = {graph} is directed; W must be symmetric: pass graph.to_undirected()")
+        if graph.is_multigraph():
+            raise ValueError(f"graph = {graph} is a multigraph; merge parallel edges: pass networkx.Graph(graph)")
+        if graph.number_of_nodes() == 0:
+            raise ValueError(f"graph = {graph} is empty; pass a graph with at least one node")
+        adjacency = networkx.to_scipy_sparse_array(graph, weight=None, dtype=np.float64, format="csr")
+        return cls.from_adjacency(adjacency, weights, lazy, name=graph.name or "graph")
+
+    @classmethod
+    def from_adjacency(
+        cls,
+        adjacency: Any,
+        weights: str = "metropolis",
+        lazy: bool = False,
+        *,
+        name: str = "graph",
+        laplacian_spectrum: Callable[[], np.ndarray] | None = None,
+    ) -> Network:
+        """Network over the graph of a symmetric adjacency matrix; fast and lean for millions of nodes.
+
+        Parameters
+        ----------
+        adjacency : array or scipy.sparse array, shape (n, n)
+            Symmetric; entries that are not zero are edges (their values and the diagonal are ignored).
+        weights : {"metropolis", "max_degree", "laplacian", "uniform"}
+            Weight w_ij of an edge; the diagonal takes the rest of each row. With degrees d_i and Laplacian L:
+
+            - "metropolis": 1/(1 + max(d_i, d_j));
+            - "max_degree": 1/(1 + max_k d_k);
+            - "laplacian": 2/(lambda_2(L) + lambda_max(L)), the best constant edge weight [1]_ (least `rho`);
+            - "uniform": 1/(1 + d), the mean over oneself and one's neighbours; regular graphs only.
+        lazy : bool, default False
+            Use (I + W)/2 in place of W.
+        name : str
+            For reports.
+        laplacian_spectrum : callable, optional
+            Returns the n eigenvalues of L where a closed form is known (trusted, used only when needed).
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `from_graph`.
+
+        References
+        ----------
+        .. [1] L. Xiao and S. Boyd, "Fast linear iterations for distributed averaging", Systems & Control Letters 53,
+           2004.
+        """
+        if not isinstance(weights, str):
+            raise TypeError(
+                f"weights of type {type(weights).__name__} is not the name of a rule; pass one of "
+                f"{', '.join(map(repr, weight_rules.WEIGHT_RULES))}, or your own mixing matrix to Network.from_matrix"
+            )
+        rule = weight_rules.WEIGHT_RULES[checks.one_of("weights", weights, weight_rules.WEIGHT_RULES)]
+        graph = weight_rules.pattern(adjacency)
+        weight_rules.check_connected("graph", graph)
+        if laplacian_spectrum is None:
+            laplacian_spectrum = functools.partial(weight_rules.laplacian_spectrum_of, graph)
+        edge = rule(graph, laplacian_spectrum) * (0.5 if checks.flag("lazy", lazy) else 1.0)
+        w = sparse.csr_array((np.broadcast_to(edge, graph.nnz), graph.indices, graph.indptr), graph.shape)
+        w = (w + sparse.diags_array(1.0 - w.sum(axis=1))).tocsr()
+        # One constant edge weight c means W = I - cL, whose spectrum is L's.
+        constant = float(edge) if np.ndim(edge) == 0 else weight_rules.constant(edge)
+        spectrum = (
+            None if constant is None else functools.partial(weight_rules.scaled_spectrum, laplacian_spectrum, constant)
+        )
+        return cls(w, name=f"{name}, {'lazy ' if lazy else ''}{weights} weights", spectrum=spectrum)
+
+    @classmethod
+    def from_matrix(cls, w: Any) -> Network:
+        """Network with a given mixing matrix.
+
+        Parameters
+        ----------
+        w : array or scipy.sparse array, shape (n, n)
+            Symmetric with rows that sum to 1 (both to 1e-10), a connected graph (eigenvalue 1 is simple) and all other
+            eigenvalues in (-1, 1). Negative weights are allowed. Nodes i and j are neighbours where w_ij is not exactly
+            zero.
+
+        Raises
+        ------
+        TypeError
+            `w` is not an array of real numbers.
+        ValueError
+            `w` is not square, finite, symmetric, doubly stochastic or connected, or an eigenvalue is out of range.
+        """
+        return cls(w)
+
+    def __setattr__(self, attribute: str, value: Any) -> None:
+        raise AttributeError(f"{attribute} cannot be set: a Network is immutable; build another one")
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of nodes n."""
+        return self.weights.shape[0]
+
+    @functools.cached_property
+    def degrees(self) -> np.ndarray:
+        """Number of neighbours of each node, itself not counted; shape (n_nodes,), int64."""
+        rows = np.repeat(np.arange(self.n_nodes), np.diff(self.csr.indptr))
+        return np.bincount(rows[rows != self.csr.indices], minlength=self.n_nodes)
+
+    @property
+    def n_edges(self) -> int:
+        """Number of undirected edges."""
+        return int(self.degrees.sum()) // 2
+
+    @functools.cached_property
+    def eigenvalues(self) -> np.ndarray:
+        """Eigenvalues of W, descending from 1; computed when first asked for.
+
+        All n of them up to 2000 nodes, and at any size where a closed form is known: constant edge weights on the
+        complete graph, ring, path, star, grid, torus, hypercube and exponential graph of `simlab.topologies`.
+        Otherwise the extreme ones only, (1, lambda_2, lambda_n): by Lanczos with the known eigenvector deflated and,
+        where that stalls (tiny gaps), on a sparse factorization. W is never densified.
+        """
+        return 1.0 - self._complement_eigenvalues
+
+    @functools.cached_property
+    def _complement_eigenvalues(self) -> np.ndarray:
+        """Those of I - W, ascending from 0: small ones keep the digits that 1 - lambda would lose."""
+        return np.sort(kernel_spectrum(_complement(self.csr)) if self._spectrum is None else self._spectrum())
+
+    @property
+    def second_eigenvalue(self) -> float:
+        """lambda_2, the largest eigenvalue but for the simple 1 (0 for a single node)."""
+        return float(self.eigenvalues[1]) if self.n_nodes > 1 else 0.0
+
+    @property
+    def smallest_eigenvalue(self) -> float:
+        """lambda_n (1 for a single node)."""
+        return float(self.eigenvalues[-1])
+
+    @property
+    def rho(self) -> float:
+        """Mixing rate max(|lambda_2|, |lambda_n|) = ||W - 11'/n||_2: how one exchange shrinks disagreement."""
+        return max(abs(self.second_eigenvalue), abs(self.smallest_eigenvalue)) if self.n_nodes > 1 else 0.0
+
+    @property
+    def spectral_gap(self) -> float:
+        """1 - rho, without its cancellation."""
+        values = self._complement_eigenvalues
+        return float(min(values[1], 2.0 - values[-1])) if self.n_nodes > 1 else 1.0
+
+    def mix(self, x: Any) -> Any:
+        """W x: each node's weighted average over itself and its neighbours.
+
+        Parameters
+        ----------
+        x : array of any array-API namespace, shape (..., n_nodes, d)
+            Node states, with any leading axes. Floating inputs keep their precision.
+
+        Returns
+        -------
+        array, shape (..., n_nodes, d)
+            In the namespace, on the device and in the dtype of `x`.
+        """
+        if x.ndim < 2 or x.shape[-2] != self.n_nodes:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}, but a network of {self.n_nodes} nodes mixes (..., {self.n_nodes}, d); "
+                "put the nodes on the last axis but one"
+            )
+        weights = self._weights_like(x)
+        if x.ndim == 2 or not _is_sparse(weights):
+            return weights @ x
+        # A sparse matrix multiplies two-dimensional arrays only: the leading axes become columns.
+        by_node = x.swapaxes(-2, 0)
+        return (weights @ by_node.reshape(self.n_nodes, -1)).reshape(by_node.shape).swapaxes(-2, 0)
+
+    def _weights_like(self, x: Any) -> Any:
+        """W in the namespace, dtype and device of x, kept for the next call."""
+        numpy_input = isinstance(x, np.ndarray)
+        key = x.dtype if numpy_input else (type(x), str(x.dtype), str(getattr(x, "device", None)))
+        if key not in self._converted:
+            self._converted[key] = self._convert_numpy(x.dtype) if numpy_input else self._convert(x)
+        return self._converted[key]
+
+    def _convert_numpy(self, dtype: np.dtype) -> np.ndarray | sparse.csr_array:
+        return self.weights.astype(dtype if dtype.kind == "f" else np.float64, copy=False)
+
+    def _convert(self, x: Any) -> Any:
+        from array_api_compat import array_namespace, device, is_cupy_array
+
+        xp = array_namespace(x)
+        if is_cupy_array(x) and _is_sparse(self.weights):
+            from cupyx.scipy.sparse import csr_matrix
+
+            return csr_matrix(sparse.csr_matrix(self.weights), dtype=x.dtype)
+        dense = self.weights if isinstance(self.weights, np.ndarray) else self.weights.toarray()
+        return xp.asarray(dense, dtype=x.dtype, device=device(x), copy=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_converted": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._freeze()
+
+    def _freeze(self) -> None:
+        """Make the arrays read-only."""
+        stored = self.weights
+        for part in (*self.csr, *((stored,) if isinstance(stored, np.ndarray) else (stored.indices, stored.indptr))):
+            part.flags.writeable = False
+
+    def __repr__(self) -> str:
+        storage = "CSR" if _is_sparse(self.weights) else "dense"
+        # Large spectra are not computed just to print them.
+        known = "eigenvalues" in self.__dict__ or self.n_nodes <= 200
+        rho = f", rho={self.rho:.6g}" if known else ""
+        return f"Network({self.name}: n_nodes={self.n_nodes}, n_edges={self.n_edges}, {storage}{rho})"
+
+
+def _complement(csr: CSR) -> sparse.csr_array:
+    n_nodes = len(csr.indptr) - 1
+    w = sparse.csr_array((csr.values, csr.indices, csr.indptr), (n_nodes, n_nodes))
+    return (sparse.eye_array(n_nodes) - w).tocsr()
+
+
+def _is_sparse(matrix: Any) -> bool:
+    return hasattr(matrix, "nnz")  # of scipy.sparse or cupyx.scipy.sparse

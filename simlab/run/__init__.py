@@ -1,0 +1,1 @@
+"""What `simulate` does with its checked arguments: runs, what is recorded of them, where it came from."""

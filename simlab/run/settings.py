@@ -1,0 +1,169 @@
+"""What `simulate` accepts: its arguments, checked; each error names the argument, its value and the remedy."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from simlab import checks
+from simlab.schedules import values
+from simlab.step.graph import numeric_fields
+
+ENGINES = ("compiled", "numpy", "cupy")
+RANGES = {
+    "lr": {"above": 0.0},
+    "momentum": {"minimum": 0.0, "below": 1.0},
+    "consensus_lr": {"above": 0.0, "maximum": 1.0},
+    "l1": {"minimum": 0.0},
+}
+LARGEST = {"float64": 1e100, "float32": 1e18}  # beyond it a state counts as diverged; its square is still finite
+
+
+class Settings(NamedTuple):
+    """The checked arguments of `simulate` that are not nouns."""
+
+    steps: int
+    batch_size: int | None
+    noise_std: float
+    replicates: int
+    seed: int
+    record_every: int
+    engine: str
+    dtype: np.dtype
+
+
+def check_nouns(problem: Any, network: Any, algorithms: Sequence[Any]) -> None:
+    """Raise unless problem, network and methods are what they should be and fit each other."""
+    from simlab.network import Network
+    from simlab.problems import Problem
+
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem is a {type(problem).__name__}; pass a simlab.Problem such as simlab.LeastSquares")
+    if not isinstance(network, Network):
+        raise TypeError(
+            f"network is a {type(network).__name__}; pass a simlab.Network, e.g. Network.from_graph(graph) "
+            "or simlab.topologies.ring(n)"
+        )
+    if problem.n_nodes != network.n_nodes:
+        raise ValueError(
+            f"problem has n_nodes = {problem.n_nodes} and network has n_nodes = {network.n_nodes}; they must be equal: "
+            "build the network with the problem's number of nodes, or partition the data over the network's"
+        )
+    if not algorithms:
+        raise ValueError("algorithm = [] holds no method; pass one, or a list of at least one")
+    for a in algorithms:
+        if not (hasattr(a, "_fields") and hasattr(a, "init") and hasattr(a, "step")):
+            known = "a method such as simlab.DecentLaM(lr=0.01), a NamedTuple with init and step, or a list of them"
+            raise TypeError(f"algorithm = {a!r} is not a method; pass {known}")
+        if isinstance(a, type):
+            raise TypeError(f"algorithm = {a.__name__} is a class; pass an instance, e.g. {a.__name__}(lr=0.01)")
+        if hasattr(a, "check"):
+            a.check(problem, network)
+
+
+def hyperparameters(algorithm: Any, steps: int) -> np.ndarray:
+    """The numeric hyperparameters at every step, (steps, H), checked."""
+    names, kind = numeric_fields(algorithm), type(algorithm).__name__
+    for name in RANGES:
+        if name in algorithm._fields and name not in names:
+            raise TypeError(
+                f"{kind}.{name} = {getattr(algorithm, name)!r} is not a real number or a schedule; "
+                "pass a float, or a function of the step counter such as simlab.schedules.Cosine"
+            )
+    if not any(callable(getattr(algorithm, name)) for name in names):
+        constants = [checks.real(f"{kind}.{name}", getattr(algorithm, name), **RANGES.get(name, {})) for name in names]
+        return np.broadcast_to(np.array(constants, dtype=float), (steps, len(names)))
+    table = np.empty((steps, len(names)))
+    for column, name in enumerate(names):
+        value = getattr(algorithm, name)
+        label = f"{kind}.{name}"
+        if not callable(value):
+            checks.real(label, value, **RANGES.get(name, {}))
+        try:
+            table[:, column] = values(value, np.arange(steps))
+        except (TypeError, ValueError) as error:
+            raise type(error)(
+                f"{label} = {value!r} is no schedule: {error}; given an array of steps, return a number for each"
+            ) from None
+        if callable(value) and steps:
+            for extreme in (table[:, column].min(), table[:, column].max()):
+                try:
+                    checks.real(label, float(extreme), **RANGES.get(name, {}))
+                except ValueError as error:
+                    raise ValueError(f"{error}: this is {value!r} at its extreme value") from None
+    return table
+
+
+def check_batch_size(problem: Any, batch_size: Any) -> int | None:
+    """`batch_size` as an int, None for the full batch."""
+    if batch_size is None:
+        return None
+    checks.integer("batch_size", batch_size, minimum=1)
+    n_samples = getattr(problem, "n_samples", None)
+    if n_samples is None:
+        raise ValueError(f"batch_size = {batch_size}: {problem!r} has no samples; use batch_size=None and noise_std")
+    if batch_size > n_samples:
+        raise ValueError(
+            f"batch_size = {batch_size} exceeds the {n_samples} samples a node has; choose at most {n_samples}, "
+            "or batch_size=None for the full batch"
+        )
+    return int(batch_size)
+
+
+def dtype_name(dtype: Any) -> str:
+    """Name of a data type, however it is given; what is none, as it is."""
+    try:
+        return np.dtype(dtype).name
+    except TypeError:
+        return str(dtype)
+
+
+def initial_state(problem: Any, x0: Any, dtype: np.dtype) -> np.ndarray:
+    """`x0` as an array (n, d); zeros for None."""
+    shape = (problem.n_nodes, problem.dim)
+    if x0 is None:
+        return np.zeros(shape, dtype)
+    start = checks.array("x0", x0)
+    if start.shape not in (shape, shape[1:]):
+        raise ValueError(f"x0 has shape {start.shape}; pass (n, d) = {shape}, or (d,) = {shape[1:]} for equal starts")
+    largest, limit = float(np.abs(start).max(initial=0.0)), LARGEST[dtype.name]
+    if largest > limit:
+        raise ValueError(
+            f"x0 has an entry of size {largest:.3g}, and states of {dtype.name} count as diverged beyond {limit:g}; "
+            "start nearer to 0" + (", or use dtype='float64'" if dtype == np.float32 else "")
+        )
+    return np.broadcast_to(start, shape).astype(dtype)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values of a hyperparameter are the same thing; tuples of different types never are."""
+    if type(a) is not type(b):
+        # Numbers are compared as numbers, of whatever type.
+        return isinstance(a, numbers.Real) and isinstance(b, numbers.Real) and bool(a == b)
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(np.array_equal(a, b)) if isinstance(a, np.ndarray) else a is b or bool(a == b)
+
+
+def _shown(value: Any) -> str:
+    """A hyperparameter as it is written: numbers as Python's, functions by their names."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return getattr(value, "__name__", None) or str(value)
+
+
+def label_each(algorithms: Sequence[Any]) -> list[str]:
+    """Class names; where a name recurs, with the hyperparameters or at last the numbers that tell them apart."""
+    labels: list[str] = []
+    for a in algorithms:
+        kin = [b for b in algorithms if type(b).__name__ == type(a).__name__ and b is not a]
+        differing = [f for f in a._fields if not all(same(getattr(b, f, None), getattr(a, f)) for b in kin)]
+        settings = ", ".join(f"{f}={_shown(getattr(a, f))}" for f in differing)
+        labels.append(type(a).__name__ + (f"({settings})" if settings else ""))
+    return [
+        label if labels.count(label) == 1 else f"{label} #{labels[:k].count(label) + 1}"
+        for k, label in enumerate(labels)
+    ]

@@ -1,0 +1,35 @@
+"""What a step sends that cannot be traced: counted while it runs once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from simlab.operations import tally
+from simlab.schedules import values
+from simlab.step.batch import Batch
+from simlab.step.graph import Graph, Node, check_new, numeric_fields
+
+
+def dry_run(algorithm: Any, state: Any, problem: Any, network: Any) -> Graph:
+    """A graph that holds nothing but the exchanges of one step from `state`.
+
+    Raises
+    ------
+    TypeError
+        If the step does not return a state, or compresses messages, whose random numbers can be drawn only for a step
+        that can be traced.
+    """
+    hyper = numeric_fields(algorithm)
+    first = {name: float(values(getattr(algorithm, name), np.zeros(1, int))[0]) for name in hyper}
+    with tally() as operations:
+        new = algorithm._replace(**first).step(state, problem, network, Batch(ledger=[]))
+    check_new(algorithm, state, new)
+    name = type(algorithm).__name__
+    if "compress" in operations:
+        raise TypeError(
+            f"{name}.step compresses messages but cannot be traced; "
+            "write it with array operators and simlab.operations alone"
+        )
+    return Graph(name, hyper, tuple(Node(op, (k,), True) for k, op in enumerate(operations)), {})

@@ -1,0 +1,251 @@
+"""A method's step, traced once into a graph of array expressions.
+
+The compiled engine calls `step` on symbolic arrays; what the step did to them is the graph. Hyperparameters are
+symbols too, so that one program serves every value and every schedule.
+"""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any, NamedTuple, NoReturn
+
+from simlab.step.batch import Batch
+
+SCALARS = {"hyper", "const"}
+LEAVES = SCALARS | {"input"}
+ARITHMETIC = {"add", "sub", "mul", "div", "neg", "pow", "abs", "sign", "sqrt"}
+ELEMENTWISE = ARITHMETIC | {"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "where"}
+MIXES = {"mix", "mix_replicas"}
+EXCHANGES = MIXES | {"average"}
+ROW_CALLS = {"gradient", "compress", "norm"}
+
+
+class Expression:
+    """A symbolic scalar or (n, d) array: an operation, its arguments, and the object that does it, if any."""
+
+    __array_ufunc__ = None  # NumPy scalars defer to the reflected operators below
+    __slots__ = ("args", "by", "is_array", "op")
+
+    def __init__(self, op: str, args: tuple[Any, ...], by: Any = None) -> None:
+        self.op = op
+        self.by = by
+        self.args = args if op in LEAVES else tuple(lift(a) for a in args)
+        self.is_array: bool = op == "input" or (op not in SCALARS and any(a.is_array for a in self.args))
+
+    def __add__(self, other: Any) -> Expression:
+        return Expression("add", (self, other))
+
+    def __radd__(self, other: Any) -> Expression:
+        return Expression("add", (other, self))
+
+    def __sub__(self, other: Any) -> Expression:
+        return Expression("sub", (self, other))
+
+    def __rsub__(self, other: Any) -> Expression:
+        return Expression("sub", (other, self))
+
+    def __mul__(self, other: Any) -> Expression:
+        return Expression("mul", (self, other))
+
+    def __rmul__(self, other: Any) -> Expression:
+        return Expression("mul", (other, self))
+
+    def __truediv__(self, other: Any) -> Expression:
+        return Expression("div", (self, other))
+
+    def __rtruediv__(self, other: Any) -> Expression:
+        return Expression("div", (other, self))
+
+    def __pow__(self, other: Any) -> Expression:
+        return Expression("pow", (self, other))
+
+    def __rpow__(self, other: Any) -> Expression:
+        return Expression("pow", (other, self))
+
+    def __neg__(self) -> Expression:
+        return Expression("neg", (self,))
+
+    def __pos__(self) -> Expression:
+        return self
+
+    def __abs__(self) -> Expression:
+        return Expression("abs", (self,))
+
+    def __lt__(self, other: Any) -> Expression:
+        return Expression("lt", (self, other))
+
+    def __le__(self, other: Any) -> Expression:
+        return Expression("le", (self, other))
+
+    def __gt__(self, other: Any) -> Expression:
+        return Expression("gt", (self, other))
+
+    def __ge__(self, other: Any) -> Expression:
+        return Expression("ge", (self, other))
+
+    def __eq__(self, other: Any) -> Expression:  # type: ignore[override]
+        return Expression("eq", (self, other))
+
+    def __ne__(self, other: Any) -> Expression:  # type: ignore[override]
+        return Expression("ne", (self, other))
+
+    def __and__(self, other: Any) -> Expression:
+        return Expression("and", (self, other))
+
+    __rand__ = __and__
+
+    def __or__(self, other: Any) -> Expression:
+        return Expression("or", (self, other))
+
+    __ror__ = __or__
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            "a step cannot branch with `if` on array or hyperparameter values when it is compiled; "
+            "use simlab.operations.where"
+        )
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError("a step cannot hand its arrays to NumPy functions when it is compiled")
+
+    __float__ = __int__ = __index__ = __array__
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a step cannot use .{name} of its arrays when it is compiled")
+
+
+class _Unseen:
+    """Problem or network while a step is traced: only operations may use them."""
+
+    def __init__(self, noun: str) -> None:
+        self._noun = noun
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise TypeError(f"a step cannot use {self._noun}.{name} when it is compiled")
+
+
+def lift(value: Any) -> Expression:
+    """A number as a constant; an expression as it is."""
+    if isinstance(value, Expression):
+        return value
+    if isinstance(value, numbers.Real):
+        return Expression("const", (float(value),))
+    raise TypeError(
+        f"a compiled step combines state arrays with {type(value).__name__}; only numbers and state arrays can enter: "
+        "keep constant arrays in the problem"
+    )
+
+
+class Node(NamedTuple):
+    """One operation of a graph; `args` are positions of earlier nodes (of a leaf: its name or value)."""
+
+    op: str
+    args: tuple[Any, ...]
+    is_array: bool
+    by: Any = None
+
+
+class Graph(NamedTuple):
+    """One step: new state fields as functions of the old ones, common subexpressions merged.
+
+    Attributes
+    ----------
+    method : str
+        Class name of the method.
+    hyper : tuple of str
+        Names of the numeric hyperparameters, in the order of the hyperparameter table.
+    nodes : tuple of Node
+        Arguments before the nodes that use them.
+    outputs : dict
+        Field of the state -> position of the node that is its new value; the first field is x.
+    """
+
+    method: str
+    hyper: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    outputs: dict[str, int]
+
+    def count(self, op: str) -> int:
+        """How many different nodes are an `op`; of "mix", the exchanges of a step."""
+        return sum(node.op == op for node in self.nodes)
+
+    @property
+    def compressors(self) -> list[Any]:
+        """The compressor of each compression of a step, in the order of the calls."""
+        calls = [node.by for node in self.nodes if node.op == "compress"]
+        return [compressor for compressor, _ in sorted(calls, key=lambda call: call[1])]
+
+
+def numeric_fields(algorithm: Any) -> tuple[str, ...]:
+    """Names of the hyperparameters that are numbers or schedules (callables of the step counter)."""
+    return tuple(
+        name
+        for name, value in zip(algorithm._fields, algorithm, strict=True)
+        if not isinstance(value, bool) and (isinstance(value, numbers.Real) or callable(value))
+    )
+
+
+def check_new(algorithm: Any, state: Any, new: Any) -> None:
+    """TypeError unless the step of `algorithm` turned `state` into a `new` state of the same kind."""
+    if type(new) is not type(state):
+        raise TypeError(
+            f"{type(algorithm).__name__}.step returned {type(new).__name__}; "
+            f"it must return a {type(state).__name__}, as init does"
+        )
+
+
+def trace(algorithm: Any, state: Any) -> Graph:
+    """Call the step of `algorithm` once on symbols.
+
+    Parameters
+    ----------
+    algorithm : NamedTuple with `init` and `step`
+    state : NamedTuple
+        Any state of it; only its type and field names are used.
+
+    Raises
+    ------
+    TypeError
+        If the step does what cannot be traced.
+    """
+    hyper = numeric_fields(algorithm)
+    symbolic = algorithm._replace(**{name: Expression("hyper", (name,)) for name in hyper})
+    inputs = type(state)(*(Expression("input", (name,)) for name in state._fields))
+    batch = Batch(ledger=[])
+    name = type(algorithm).__name__
+    try:
+        new = symbolic.step(inputs, _Unseen("problem"), _Unseen("network"), batch)
+    except (TypeError, AttributeError) as error:
+        raise TypeError(
+            f"{name}.step cannot be compiled: {error}; use array operators and the functions of simlab.operations, "
+            "or engine='numpy'"
+        ) from error
+    check_new(algorithm, state, new)
+    nodes: list[Node] = []
+    known: dict[Node, int] = {}
+    outputs = {}
+    for field, value in zip(new._fields, new, strict=True):
+        expression = lift(value)
+        if not expression.is_array:
+            raise TypeError(f"{name}.step returned a number as {field}; a state holds arrays of shape (n, d)")
+        outputs[field] = _merge(expression, nodes, known, {})
+    for message in batch.ledger or ():  # sent, even if the new state does not depend on it
+        _merge(message, nodes, known, {})
+    return Graph(name, hyper, tuple(nodes), outputs)
+
+
+def _merge(expression: Expression, nodes: list[Node], known: dict[Node, int], visited: dict[int, int]) -> int:
+    """Position of `expression` among `nodes`, which it joins if no equal one is known."""
+    if id(expression) in visited:
+        return visited[id(expression)]
+    args = (
+        expression.args if expression.op in LEAVES else tuple(_merge(a, nodes, known, visited) for a in expression.args)
+    )
+    node = Node(expression.op, args, expression.is_array, expression.by)
+    if node not in known:
+        known[node] = len(nodes)
+        nodes.append(node)
+    visited[id(expression)] = known[node]
+    return known[node]

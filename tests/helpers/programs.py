@@ -1,0 +1,155 @@
+"""Random step functions: methods whose step is a random expression over everything a step may use."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from hypothesis import strategies as st
+
+from simlab.kernel import Kernel
+from simlab.operations import (
+    average,
+    compress,
+    gradient,
+    maximum,
+    minimum,
+    mix,
+    mix_replicas,
+    norm,
+    soft_threshold,
+    sqrt,
+    where,
+)
+
+
+class State1(NamedTuple):
+    x: Any
+
+
+class State2(NamedTuple):
+    x: Any
+    m: Any
+
+
+class State3(NamedTuple):
+    x: Any
+    m: Any
+    x_next: Any
+
+
+class State4(NamedTuple):
+    x: Any
+    m: Any
+    x_next: Any
+    b0: Any
+
+
+STATES = (State1, State2, State3, State4)
+
+
+def damped_row(i, x, dither, out, bits):  # type: ignore[no-untyped-def]
+    for j in range(x.shape[0]):
+        out[j] = 0.25 * x[j] + 0.5 * x[j] * dither[j]
+    return bits + i
+
+
+class Damped(NamedTuple):
+    """A compressor that is continuous in its argument: x times a random factor; bits tell the nodes apart."""
+
+    bits: int = 10
+
+    def compress(self, x: Any, dither: Any) -> tuple[Any, Any]:
+        n_nodes = x.shape[-2]
+        return 0.25 * x + 0.5 * x * dither, np.broadcast_to(self.bits + np.arange(n_nodes), x.shape[:-1])
+
+    def kernel(self, dim: int) -> Kernel:
+        return Kernel((damped_row,), (np.int64(self.bits),))
+
+
+# Every operation is continuous in its array arguments, since rounding differs between engines, and at most doubles
+# their size.
+UNARY = {
+    "neg": lambda s, a: -a,
+    "abs": lambda s, a: abs(a),
+    "soft": lambda s, a: soft_threshold(a, s.lr),
+    "scale_lr": lambda s, a: s.lr * a,
+    "scale_momentum": lambda s, a: a * (1 - s.momentum),
+    "divide": lambda s, a: a / (s.lr + 1),
+    "const": lambda s, a: 0.25 - a,
+    "reciprocal": lambda s, a: 1 / (1 + abs(a)),
+    "square": lambda s, a: a**2 / (1 + a**2),
+    "root": lambda s, a: (1 + abs(a)) ** 0.5,
+    "scalar_where": lambda s, a: where(a > s.momentum, a, s.momentum),
+    "clip": lambda s, a: where(a <= 1.5, a, 1.5),
+    "plus": lambda s, a: +a,
+    "sqrt": lambda s, a: sqrt(1 + abs(a)) * sqrt(s.lr),
+    "normalized": lambda s, a: a / (1 + norm(a)),
+    "switch": lambda s, a: where(s.momentum > 0.5, a, -a),
+    "at_least": lambda s, a: maximum(s.lr, a),
+    "within": lambda s, a: where((a > -1) & (a < s.momentum), a, 0.5),
+    "scalars": lambda s, a: a * ((s.lr - 2) * -s.momentum + abs(s.lr) ** 2),
+}
+BINARY = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * (b / (1 + abs(b))),
+    "div": lambda a, b: a / (1 + abs(b)),
+    "max": lambda a, b: where(a > b, a, b),
+    "min": lambda a, b: where(a >= b, b, a),
+    "larger": maximum,
+    "smaller": minimum,
+    "either": lambda a, b: where((a > b) | (b > 0.5), a, b),
+    "clipped": lambda a, b: a * minimum(1.0, 1 / (0.1 + norm(b))),
+    "jump": lambda a, b: where(b < a, b, a) - a,
+}
+CALLS = ("mix", "mix", "mix", "average", "gradient", "gradient", "mix_replicas", "compress")
+
+
+class RandomMethod(NamedTuple):
+    """Apply `operations` one after the other, then return some of the results as the new state."""
+
+    lr: float
+    momentum: float
+    operations: tuple[tuple[str, int, int], ...]
+    outputs: tuple[int, ...]
+
+    def init(self, x: Any) -> Any:
+        return STATES[len(self.outputs) - 1](*(x * (k + 1) - k for k in range(len(self.outputs))))
+
+    def step(self, state: Any, problem: Any, network: Any, batch: Any) -> Any:
+        pool = list(state)
+        for name, i, j in self.operations:
+            a, b = pool[i % len(pool)], pool[j % len(pool)]
+            if name in UNARY:
+                pool.append(UNARY[name](self, a))
+            elif name in BINARY:
+                pool.append(BINARY[name](a, b))
+            elif name == "gradient":
+                pool.append(gradient(problem, a, batch))
+            elif name == "compress":
+                pool.append(compress(Damped(10 + i), a, batch))
+            elif name == "average":
+                pool.append(average(a))
+            else:
+                pool.append((mix if name == "mix" else mix_replicas)(network, a))
+        return type(state)(*(pool[k % len(pool)] for k in self.outputs))
+
+
+@st.composite
+def random_methods(draw: st.DrawFn, compressions: bool = True) -> RandomMethod:
+    """A random step: half of its operations exchange, compress or take gradients; arguments are mostly recent."""
+    n_fields = draw(st.integers(1, 4))
+    elementwise = st.sampled_from([*UNARY, *BINARY, *BINARY])
+    calls = st.sampled_from([c for c in CALLS if compressions or c != "compress"])
+    operations = []
+    for k in range(draw(st.integers(0, 12))):
+        size = n_fields + k
+        recent = st.one_of(st.integers(0, size - 1), st.integers(max(0, size - 3), size - 1))
+        operations.append((draw(st.one_of(elementwise, calls)), draw(recent), draw(recent)))
+    size = n_fields + len(operations)
+    anywhere = st.one_of(st.integers(0, size - 1), st.integers(max(0, size - 4), size - 1))
+    outputs = draw(st.lists(anywhere, min_size=n_fields, max_size=n_fields))
+    return RandomMethod(
+        draw(st.floats(0.01, 0.5)), draw(st.sampled_from([0.0, 0.4, 0.9])), tuple(operations), tuple(outputs)
+    )

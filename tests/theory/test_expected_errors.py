@@ -1,0 +1,141 @@
+"""The expectation at one step, by the cheapest way: against every step taken, and the transient of `theory.predict`."""
+
+from contextlib import nullcontext
+from itertools import islice
+
+import numpy as np
+import pytest
+from scipy.linalg import block_diag
+
+import simlab
+import theory
+from tests.helpers import strategies
+from theory.moments.affine import AffineStep, Surrogate
+from theory.moments.dense import Dense
+from theory.moments.noise import Noise
+from theory.prediction import expected_path
+
+METHODS = [strategies.method(name, 0.1, 0.5) for name in strategies.NAMES]
+every_method = pytest.mark.parametrize("method", METHODS, ids=strategies.NAMES)
+
+
+def sampled_case(method, batch_size=2, distance=1.0):
+    """Dense moments of a small least-squares problem under mini-batches, and what leads along its mean path."""
+    random = np.random.default_rng(0)
+    problem = simlab.LeastSquares(0.8 * random.standard_normal((3, 7, 2)), random.standard_normal((3, 7)), l2=0.1)
+    network, x0 = simlab.topologies.ring(3, lazy=True), distance * random.standard_normal((3, 2))
+    dense = Dense(AffineStep(Surrogate.of(problem), network, method, x0), True)
+    return problem, network, dense, Noise(problem, batch_size, 0.1)
+
+
+def written_out(problem, dense, noise, steps):
+    """Spread after `steps` steps, every one of them taken."""
+    z, s, n = dense.step.start, np.zeros((dense.step.size,) * 2), problem.n_nodes
+    for _ in range(steps):
+        y = dense.gradient_matrix @ s @ dense.gradient_matrix.T
+        blocks = np.stack([y[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] for i in range(n)])
+        q = noise.covariance(dense.step.gradient_points(z)) + noise.spread(blocks)
+        s = dense.transition @ s @ dense.transition.T + dense.noise_matrix @ block_diag(*q) @ dense.noise_matrix.T
+        z = dense.step.of(problem, z)
+    return dense.spread(s)
+
+
+@every_method
+def test_a_transient_stops_iterating_where_it_has_settled(method, monkeypatch):
+    problem, _, dense, noise = sampled_case(method)
+    steps, counted = 20_000, []
+    after = Dense._after
+    monkeypatch.setattr(Dense, "_after", lambda *args: counted.append(0) or after(*args))
+    _, found = next(islice(expected_path(problem, dense, noise), steps, None))
+    assert len(counted) < 6 * np.log(1e-16) / np.log(dense.rate)
+    np.testing.assert_allclose(found, written_out(problem, dense, noise, len(counted) + 500), rtol=1e-11, atol=1e-15)
+
+
+@every_method
+@pytest.mark.parametrize("steps", [0, 1, 2, 13, 200])
+def test_doubling_is_the_additive_transient(method, steps):
+    problem, _, dense, _ = sampled_case(method)
+    path = expected_path(problem, dense, Noise(problem, None, 0.3))
+    _, expected = next(islice(path, steps, None))
+    np.testing.assert_allclose(dense.additive_spread(0.3, steps), expected, rtol=1e-10, atol=1e-15)
+
+
+@pytest.mark.parametrize("lr", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize(("batch_size", "distance"), [(1, 1.0), (7, 1.0), (7, 1e4)])
+def test_a_settled_spread_is_that_of_the_transient_and_is_found(lr, batch_size, distance):
+    """Whatever is handed out is right to 1e-8; late enough, it is handed out."""
+    problem, _, dense, noise = sampled_case(simlab.DmSGD(lr, 0.5), batch_size, distance)
+    horizon = np.log(1e-8) / np.log(dense.rate)
+    found = []
+    for steps in (int(part * horizon) for part in (0.1, 0.3, 0.6, 0.8, 1.0, 1.3, 3.0)):
+        settled = dense.settled_spread(noise, mean_states(problem, dense), steps)
+        found.append(settled is not None)
+        if settled is not None:
+            np.testing.assert_allclose(settled, written_out(problem, dense, noise, steps), rtol=1e-8)
+    assert found[-1] and not found[0]
+
+
+def mean_states(problem, dense):
+    z = dense.step.start
+    while True:
+        yield z
+        z = dense.step.of(problem, z)
+
+
+def test_noise_that_feeds_on_itself_is_not_called_settled():
+    """Just below the step size at which the variance diverges, it takes far longer to settle than the mean does."""
+    random = np.random.default_rng(3)
+    problem = simlab.LeastSquares(random.standard_normal((2, 3, 1)), random.standard_normal((2, 3)))
+    network, noise = simlab.Network.from_matrix([[0.75, 0.25], [0.25, 0.75]]), Noise(problem, 1, 0.0)
+
+    def variance(lr):
+        return theory.predict(problem, network, simlab.DSGD(lr), batch_size=1).variance
+
+    low, high = 0.1, 3.0
+    while high - low > 1e-3:
+        low, high = ((low + high) / 2, high) if np.isfinite(variance((low + high) / 2)) else (low, (low + high) / 2)
+    dense = Dense(AffineStep(Surrogate.of(problem), network, simlab.DSGD(low), np.zeros((2, 1))), True)
+    steps = int(3 * np.log(1e-8) / np.log(dense.rate))
+    transient = next(islice(expected_path(problem, dense, noise), steps, None))[1]
+    assert transient.variance < 0.999 * variance(low)
+    assert dense.settled_spread(noise, mean_states(problem, dense), steps) is None
+
+
+@pytest.mark.parametrize("noise", [{}, {"noise_std": 0.2}, {"batch_size": 2}], ids=["none", "additive", "batch"])
+@pytest.mark.parametrize("affordable", [1e3, 7e4, 4e5, 1e9])
+@pytest.mark.parametrize("steps", [0, 3, 100, 1000])
+def test_errors_at_one_step_are_those_of_the_transient_or_refused(noise, affordable, steps, monkeypatch):
+    problem, network, dense, _ = sampled_case(simlab.DmSGD(0.1, 0.5))
+    monkeypatch.setattr(theory.prediction, "AFFORDABLE", affordable)
+    arguments = {**noise, "x0": dense.step.start[0]}
+    last = theory.predict(problem, network, simlab.DmSGD(0.1, 0.5), **arguments).transient(steps).iloc[-1]
+    refused = {
+        "noise_std": 864 * steps > affordable < 8640 * steps.bit_length(),
+        "batch_size": 5184 * steps > affordable and (affordable < 172_800 or steps < 1000),
+    }.get(next(iter(noise), ""), False)
+    with pytest.raises(ValueError, match=f"cost: the transient of {steps} steps") if refused else nullcontext():
+        found = theory.prediction.expected_errors(problem, network, simlab.DmSGD(0.1, 0.5), steps, **arguments)
+        np.testing.assert_allclose(found, (last.mse, last.consensus), rtol=2e-8)
+
+
+def test_errors_at_one_step_without_matrices(monkeypatch):
+    problem, network, dense, _ = sampled_case(simlab.DmSGD(0.1, 0.5))
+    arguments = (problem, network, simlab.DmSGD(0.1, 0.5), 9)
+    expected = theory.prediction.expected_errors(*arguments, noise_std=0.2, x0=dense.step.start[0])
+    monkeypatch.setattr(theory.prediction, "DENSE_STATES", 1)
+    found = theory.prediction.expected_errors(*arguments, noise_std=0.2, x0=dense.step.start[0])
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    with pytest.raises(ValueError, match="too large to carry"):
+        theory.prediction.expected_errors(*arguments, batch_size=2)
+    monkeypatch.setattr(theory.prediction, "AFFORDABLE", 5e4)
+    with pytest.raises(ValueError, match="cost: the transient of 9 steps"):
+        theory.prediction.expected_errors(*arguments, noise_std=0.2)
+
+
+@pytest.mark.parametrize("method", [simlab.D2(0.05), simlab.EXTRA(0.05)], ids=["D2", "EXTRA"])
+def test_doubling_keeps_to_what_noise_reaches(method):
+    """Of a method that conserves something, over so many steps that rounding there would be seen."""
+    problem, network, dense, _ = sampled_case(method)
+    stationary = theory.predict(problem, network, method, noise_std=0.3)
+    for steps in (10**5, 10**7, 10**9):
+        assert dense.additive_spread(0.3, steps).variance == pytest.approx(stationary.variance, rel=1e-9)

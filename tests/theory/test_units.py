@@ -1,0 +1,96 @@
+"""What theory says must not depend on units: features times s and lr over s² are the same run, x in units of 1/s."""
+
+import numpy as np
+import pytest
+
+import simlab
+import theory
+from tests.helpers import strategies
+from theory.moments.affine import AffineStep, Surrogate
+from theory.moments.krylov import Krylov
+
+METHODS = [strategies.method(name, 0.05, 0.5) for name in strategies.NAMES]
+UNITS = [1e-5, 1e3, 1e6]
+every_method = pytest.mark.parametrize("method", METHODS, ids=strategies.NAMES)
+
+
+def scaled(s, method, dim=3, nodes=5):
+    base = simlab.LeastSquares.synthetic(nodes, 20, dim, seed=1)
+    problem = simlab.LeastSquares(s * base.features, base.targets, l2=0.1 * s**2)
+    return problem, simlab.topologies.ring(nodes, lazy=True), method._replace(lr=method.lr / s**2)
+
+
+@pytest.mark.parametrize("noise", ["none", "additive", "batches"])
+@pytest.mark.parametrize("s", UNITS)
+@every_method
+def test_predictions_in_other_units(method, s, noise):
+    def predicted(s):
+        options = {"none": {}, "additive": {"noise_std": 0.3 * s}, "batches": {"batch_size": 4}}[noise]
+        return theory.predict(*scaled(s, method), **options)
+
+    one, other = predicted(1.0), predicted(s)
+    assert one.stable and other.stable
+    assert other.rate == pytest.approx(one.rate, rel=1e-9)
+    for name in ("bias", "variance", "consensus"):
+        assert getattr(other, name) * s**2 == pytest.approx(
+            getattr(one, name), rel=1e-7, abs=1e-14 * one.mse + 1e-25
+        ), name
+    np.testing.assert_allclose(other.limit * s, one.limit, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("s", UNITS)
+@pytest.mark.parametrize("shared", [False, True], ids=["krylov", "modes"])
+@every_method
+def test_other_ways_in_other_units(method, shared, s):
+    def moments(s):
+        problem, network, algorithm = scaled(s, method)
+        hessians = np.broadcast_to(problem.hessians[0], problem.hessians.shape) if shared else problem.hessians
+        problem = simlab.Quadratic(hessians, problem.linear)
+        if shared:
+            found = theory.predict(problem, network, algorithm)
+            return found.rate, found.limit
+        krylov = Krylov(AffineStep(Surrogate.of(problem), network, algorithm, np.zeros((5, 3))))
+        return krylov.rate, krylov.fixed_point()[0]
+
+    (rate, limit), (other_rate, other_limit) = moments(1.0), moments(s)
+    assert other_rate == pytest.approx(rate, rel=1e-6 if not shared else 1e-9)
+    np.testing.assert_allclose(other_limit * s, limit, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("s", UNITS)
+@every_method
+def test_stability_limit_in_other_units(method, s):
+    one, other = (theory.stability_limit(*scaled(s, method)) for s in (1.0, s))
+    assert other * s**2 == pytest.approx(one, rel=1e-8)
+
+
+@pytest.mark.parametrize("s", UNITS)
+def test_convex_problems_and_critical_batches_in_other_units(s):
+    """Logistic regression: L goes with s², the minimizer with 1/s."""
+
+    def found(s):
+        base = simlab.LogisticRegression.synthetic(5, 20, 3, seed=1)
+        problem = simlab.LogisticRegression(s * base.features, base.labels, l2=0.1 * s**2)
+        network = simlab.topologies.ring(5, lazy=True)
+        method = simlab.DecentLaM(0.5 / s**2, 0.5)
+        prediction = theory.predict(problem, network, method, batch_size=2)
+        return (
+            prediction.rate,
+            prediction.bias * s**2,
+            prediction.variance * s**2,
+            theory.critical_batch_size(problem, network, method),
+        )
+
+    np.testing.assert_allclose(found(s), found(1.0), rtol=1e-7)
+
+
+@pytest.mark.parametrize("lr", [1e-4, 1e-7])
+@every_method
+def test_small_steps(method, lr):
+    """As lr -> 0 the rate tends to 1 - lr h / (1 - β), h the least eigenvalue of the mean Hessian."""
+    problem, network, _ = scaled(1.0, method, nodes=10, dim=6)
+    least = np.linalg.eigvalsh(problem.hessian(problem.minimizer).mean(axis=0))[0]
+    prediction = theory.predict(problem, network, method._replace(lr=lr))
+    assert prediction.stable
+    momentum = getattr(method, "momentum", 0.0)
+    assert (1 - prediction.rate) / lr == pytest.approx(least / (1 - momentum), rel=max(2e-2 * lr / 1e-4, 1e-6))

@@ -1,0 +1,1 @@
+"""Exact moments of a step on quadratics: limit, rate, stationary state, transient."""

@@ -1,0 +1,340 @@
+"""One step of a method on quadratics is an affine map z⁺ = Tz + Nξ + u of its state: read off the method's own code."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+
+import simlab
+from simlab.operations import Batch
+from simlab.step.graph import check_new
+
+BLOCK = 1 << 22  # numbers of states held at once while a matrix is read off
+UNFELT = 1e-12  # relative: what rounding may leave of an effect that there is not
+
+
+class Surrogate:
+    """Quadratics f_i(x) = x'H_i x/2 − c_i'x that a step takes for its problem; it notes where gradients are asked for.
+
+    Parameters
+    ----------
+    curvature : ndarray, shape (n, d, d), (n, d), (1, d, d) or (1, d)
+        Hessians H_i, or their diagonals; a first axis of 1 where all nodes share one.
+    linear : ndarray, shape (n, d)
+        c_i.
+    """
+
+    n_samples = None
+    is_quadratic = True
+
+    def __init__(self, curvature: np.ndarray, linear: np.ndarray) -> None:
+        self.curvature, self.linear = curvature, linear
+        self.n_nodes, self.dim = linear.shape
+        self.calls = 0
+        self.point = np.zeros_like(linear)
+
+    @classmethod
+    def of(cls, problem: Any) -> Surrogate:
+        """The quadratic problem itself."""
+        if not hasattr(problem, "hessians"):
+            return cls.at(problem, np.zeros((problem.n_nodes, problem.dim)))
+        diagonals = getattr(problem, "diagonals", None)
+        curvature = problem.hessians if diagonals is None else diagonals
+        first = curvature[:1]
+        shared = np.max(np.abs(curvature - first), initial=0.0) <= 4 * np.finfo(float).eps * np.max(np.abs(first))
+        return cls(first if shared else curvature, problem.linear)
+
+    @classmethod
+    def at(cls, problem: Any, x: np.ndarray) -> Surrogate:
+        """The quadratics that agree with the f_i to second order at the rows of `x` (n, d)."""
+        hessians = problem.hessian(x)
+        return cls(hessians, (hessians @ x[:, :, None])[:, :, 0] - problem.gradient(x))
+
+    def gradient(self, x: np.ndarray, batch: Batch | None = None) -> np.ndarray:
+        """Rows H_i x_i − c_i, plus the noise of `batch`."""
+        self.calls += 1
+        self.point = x
+        result = self.curve(x) - self.linear
+        return result if batch is None or batch.noise is None else result + batch.noise
+
+    def curve(self, x: np.ndarray) -> np.ndarray:
+        """Rows H_i x_i: (..., n, d) -> (..., n, d)."""
+        h = self.curvature
+        if h.ndim == 2:
+            return x * h
+        if len(h) == 1:
+            return x @ h[0]
+        return np.moveaxis(np.moveaxis(x, -2, 0).reshape(self.n_nodes, -1, self.dim) @ h, 0, -2).reshape(x.shape)
+
+
+class AffineStep:
+    """The affine map z⁺ = Tz + Nξ + u, by calls of the method's step; states are arrays (..., k, n, d), x first.
+
+    Parameters
+    ----------
+    surrogate : Surrogate
+        The quadratics.
+    network, algorithm
+        What takes the step.
+    x0 : ndarray, shape (n, d)
+        Where it starts.
+
+    Attributes
+    ----------
+    shape : (k, n, d)
+        Of a state: k arrays, x and buffers, less those (or combinations of them) that x never feels. D2's X⁻ and γG⁻
+        act only by their difference, so that its k is 2.
+    start : ndarray, shape (k, n, d)
+        z_0.
+    up, down : ndarrays, shape (number of fields, k) and (k, number of fields)
+        The method's fields from the arrays of a state, and back. A buffer may be as large as x/γ: here it is in a unit
+        (a power of 2) in which it weighs as much as x, so that what is rounding does not depend on the units of lr.
+    gradient_calls : int
+        Gradients that one step asks for.
+    has_modes : bool
+        Whether the step can be taken on modes alone, see `mode_matrices`.
+
+    Raises
+    ------
+    ValueError
+        The step is not affine, or a hyperparameter changes from step to step.
+    """
+
+    def __init__(self, surrogate: Surrogate, network: Any, algorithm: Any, x0: np.ndarray) -> None:
+        for field, value in zip(algorithm._fields, algorithm, strict=True):
+            if callable(value) and not _compresses(value):
+                raise ValueError(
+                    f"algorithm.{field} = {value!r} changes from step to step; predict with a constant {field}"
+                )
+        name = type(algorithm).__name__
+        self._refusal = ValueError(
+            f"algorithm: {name}.step is not affine in its state (it compresses, thresholds, branches or divides), "
+            "which only simulation can follow; simulate it, or predict its uncompressed form"
+        )
+        if any(_compresses(value) for value in algorithm):
+            raise self._refusal
+        self.surrogate, self.network, self.algorithm = surrogate, network, algorithm
+        self._homogeneous = Surrogate(surrogate.curvature, np.zeros_like(surrogate.linear))
+        state = algorithm.init(np.array(x0))
+        self._state = type(state)
+        self.fields: tuple[str, ...] = state._fields
+        bad = [f for f, value in zip(state._fields, state, strict=True) if np.shape(value) != x0.shape]
+        if bad:
+            raise ValueError(
+                f"algorithm.init gives {bad[0]!r} of shape {np.shape(getattr(state, bad[0]))}, not {x0.shape}; "
+                "only states of arrays (n, d) are predicted"
+            )
+        fields = np.stack([np.asarray(value, dtype=float) for value in state])
+        self.up = self.down = np.eye(len(fields))
+        self._hold(fields)
+        units = self._units()
+        self.up, self.down = np.diag(units), np.diag(1 / units)
+        self._hold(_combine(self.down, fields))
+        self.gradient_calls = self._homogeneous.calls
+        self._gradient_origin = np.array(self._homogeneous.point)
+        self._check_affine()
+        self._forget_what_x_never_feels()
+
+    def __call__(self, z: np.ndarray) -> np.ndarray:
+        """Tz + u."""
+        return self.of(self.surrogate, z)
+
+    def linear(self, z: np.ndarray) -> np.ndarray:
+        """Tz."""
+        return self.of(self._homogeneous, z) - self._constant
+
+    def drive(self, noise: np.ndarray) -> np.ndarray:
+        """Nξ: (..., n, d) -> (..., k, n, d)."""
+        zero = np.zeros((*noise.shape[:-2], *self.shape))
+        return self.of(self._homogeneous, zero, noise) - self._constant
+
+    def gradient_points(self, z: np.ndarray) -> np.ndarray:
+        """Where the step evaluates its (last) gradient: (..., k, n, d) -> (..., n, d)."""
+        self.of(self.surrogate, z)
+        return np.broadcast_to(self.surrogate.point, (*z.shape[:-3], *self.shape[1:]))
+
+    def matrix(self) -> np.ndarray:
+        """T, shape (s, s), s = k n d: column j is what the step makes of unit state j."""
+        return self._read(self.linear, self.shape).T
+
+    def noise_matrix(self) -> np.ndarray:
+        """N, shape (s, n d)."""
+        return self._read(self.drive, self.shape[1:]).T
+
+    def gradient_matrix(self) -> np.ndarray:
+        """Y, shape (n d, s): gradients are evaluated at Yz plus a constant."""
+        return self._read(lambda z: self.gradient_points(z) - self._gradient_origin, self.shape).T
+
+    def operator(self) -> Any:
+        """T as a scipy LinearOperator, matrix-free."""
+        from scipy.sparse.linalg import LinearOperator
+
+        def matvec(v: np.ndarray) -> np.ndarray:
+            return self.linear(v.reshape(self.shape)).ravel()
+
+        return LinearOperator((self.size, self.size), matvec=matvec, dtype=np.float64)
+
+    def _read(self, function: Any, shape: tuple[int, ...]) -> np.ndarray:
+        """Rows: `function` of each unit array of `shape`, flat."""
+        count = int(np.prod(shape))
+        width = max(1, BLOCK // self.size)
+        rows = []
+        for first in range(0, count, width):
+            units = np.zeros((min(width, count - first), count))
+            units[np.arange(len(units)), first + np.arange(len(units))] = 1.0
+            rows.append(function(units.reshape(-1, *shape)).reshape(len(units), -1))
+        return np.concatenate(rows)
+
+    def of(self, problem: Any, z: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
+        """The step of a problem that may be another: (..., k, n, d) -> (..., k, n, d)."""
+        old = self._state(*np.moveaxis(_combine(self.up, z), -3, 0))
+        state = self.algorithm.step(old, problem, self.network, Batch(None, noise))
+        check_new(self.algorithm, old, state)
+        shape = (*z.shape[:-3], *z.shape[-2:])
+        new = np.stack([np.broadcast_to(np.asarray(value, dtype=float), shape) for value in state], axis=-3)
+        return _combine(self.down, new)
+
+    def modes(self, graph: np.ndarray, curvature: np.ndarray, consensus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """T and N on modes, see `mode_matrices`, for states as here: (..., k, k), (..., k)."""
+        transition, noise = mode_matrices(self.algorithm, graph, curvature, consensus)
+        return self.down @ transition @ self.up, noise @ self.down.T
+
+    def typical_modes(self, mean: bool, count: int = 6) -> np.ndarray:
+        """T on random modes of the mean over nodes, or of the disagreement: (count, k, k)."""
+        random = np.random.default_rng(1 + mean)
+        size = float(np.max(np.abs(self.surrogate.curvature), initial=0.0)) or 1.0
+        graph = np.ones(count) if mean else random.uniform(-0.9, 0.9, count)
+        return self.modes(graph, size * random.uniform(0.1, 2.0, count), np.full(count, mean))[0]
+
+    def _units(self) -> np.ndarray:
+        """Powers of 2 that make the effects of fields on each other alike in size, the one of x being 1."""
+        from scipy.linalg.lapack import dgebal
+
+        random, count = np.random.default_rng(3), self.shape[0]
+        effects = np.empty((count, count))
+        with np.errstate(all="ignore"):
+            for field in range(count):
+                z = np.zeros(self.shape)
+                z[field] = random.standard_normal(self.shape[1:])
+                effects[:, field] = np.max(np.abs(self.linear(z)), axis=(1, 2))
+        if not np.all(np.isfinite(effects)):
+            return np.ones(count)
+        scale = dgebal(effects, scale=1, permute=0)[3]
+        return scale / scale[0]
+
+    def _hold(self, start: np.ndarray) -> None:
+        """Start from `start`, of shape (k, n, d)."""
+        self.start, self.shape, self.size = start, start.shape, start.size
+        self._homogeneous.calls = 0
+        self._constant = self.of(self._homogeneous, np.zeros(start.shape))
+
+    def _forget_what_x_never_feels(self) -> None:
+        """Keep the combinations of fields that x feels, sooner or later: the observable part of the state."""
+        self.has_modes = True
+        try:
+            modes = np.concatenate([self.typical_modes(mean=True), self.typical_modes(mean=False)])
+        except (AttributeError, IndexError, TypeError, ValueError):
+            self.has_modes = False
+            return  # a step that asks its network or problem for more than modes can say
+        felt = np.eye(1, self.shape[0])
+        for _ in range(self.shape[0]):
+            for row in (felt @ modes).reshape(-1, self.shape[0]):
+                new = row - (row @ felt.T) @ felt
+                new -= (new @ felt.T) @ felt
+                if np.linalg.norm(new) > UNFELT * np.linalg.norm(row):
+                    felt = np.vstack([felt, new / np.linalg.norm(new)])
+        if len(felt) == self.shape[0]:
+            return
+        # Modes commute where W and the H_i need not: look whether T itself agrees.
+        hidden = np.random.default_rng(1).standard_normal(self.shape)
+        hidden -= _combine(felt.T @ felt, hidden)
+        moved = self.linear(hidden)
+        if np.max(np.abs(_combine(felt, moved))) <= UNFELT * np.max(np.abs(moved), initial=1.0):
+            start = _combine(felt, self.start)
+            self.up, self.down = self.up @ felt.T, felt @ self.down
+            self._hold(start)
+
+    def _check_affine(self) -> None:
+        """Linear on random states of several sizes, and in the noise; a threshold or a quantizer is not."""
+        random = np.random.default_rng(0)
+        with np.errstate(all="ignore"):
+            for scale in (1e-4, 1.0, 1e4):
+                a, b = scale * random.standard_normal((2, *self.shape))
+                left, right = self.linear(2.0 * a - 3.0 * b), 2.0 * self.linear(a) - 3.0 * self.linear(b)
+                size = np.max(np.abs(self.linear(a))) + np.max(np.abs(self.linear(b))) + np.max(np.abs(self._constant))
+                if not np.max(np.abs(left - right)) <= 1e-9 * size:
+                    raise self._refusal
+                e = scale * random.standard_normal(self.shape[1:])
+                driven = self.drive(e)
+                together = self.of(self._homogeneous, a, e) - self._constant
+                size += np.max(np.abs(driven))
+                if not np.max(np.abs(together - self.linear(a) - driven)) <= 1e-9 * size:
+                    raise self._refusal
+
+
+def _compresses(value: Any) -> bool:
+    exact = isinstance(value, numbers.Number | simlab.compression.Identity)  # NumPy's numbers have a `compress` too
+    return hasattr(value, "compress") and not exact
+
+
+def _combine(weights: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Combinations of fields: (r, k), (..., k, n, d) -> (..., r, n, d)."""
+    if np.array_equal(weights, np.eye(z.shape[-3])):
+        return z
+    return np.einsum("rk,...knd->...rnd", weights, z)
+
+
+class _Mode:
+    """Two nodes that stand for modes of n nodes: (1, 1) is the mean, (1, −1) a disagreement of eigenvalue λ."""
+
+    n_nodes, dim, n_samples, is_quadratic = 2, 1, None, True
+
+    def __init__(self, graph: np.ndarray, curvature: np.ndarray) -> None:
+        self.graph, self.curvature = graph[..., None, None], curvature[..., None, None]
+
+    def mix(self, x: np.ndarray) -> np.ndarray:
+        mean = x.mean(axis=-2, keepdims=True)
+        return mean + self.graph * (x - mean)
+
+    def gradient(self, x: np.ndarray, batch: Batch | None = None) -> np.ndarray:
+        result = self.curvature * x
+        return result if batch is None or batch.noise is None else result + batch.noise
+
+
+def mode_matrices(
+    algorithm: Any, graph: np.ndarray, curvature: np.ndarray, consensus: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """T and N on the modes that decouple where all Hessians are equal, again by the method's own step.
+
+    Parameters
+    ----------
+    algorithm
+        The method; it must be affine (see `AffineStep`).
+    graph, curvature : ndarrays that broadcast together
+        Eigenvalues λ of W and h of the common Hessian.
+    consensus : ndarray of bool
+        Which modes are the mean over nodes (λ = 1): an exact average keeps them and removes all others.
+
+    Returns
+    -------
+    transition : ndarray, shape (..., k, k)
+    noise : ndarray, shape (..., k)
+    """
+    graph, curvature, consensus = np.broadcast_arrays(graph, curvature, consensus)
+    both = _Mode(graph, curvature)
+    unit = np.stack([np.ones(graph.shape), np.where(consensus, 1.0, -1.0)], axis=-1)[..., None]
+    zero = np.zeros_like(unit)
+    state_type = type(algorithm.init(unit))
+    k = len(state_type._fields)
+
+    def first_node(state: Any) -> np.ndarray:
+        return np.stack([np.broadcast_to(value, unit.shape)[..., 0, 0] for value in state], axis=-1)
+
+    def step(fields: list[np.ndarray], noise: np.ndarray | None = None) -> np.ndarray:
+        return first_node(algorithm.step(state_type(*fields), both, both, Batch(None, noise)))
+
+    constant = step([zero] * k)
+    columns = [step([unit if f == g else zero for g in range(k)]) - constant for f in range(k)]
+    return np.stack(columns, axis=-1), step([zero] * k, unit) - constant

@@ -1,0 +1,154 @@
+"""Mini-batches on least squares: their noise depends on the state, yet second moments obey a linear recursion."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from theory.moments.noise import Noise
+
+SOLVED = 1e-13  # relative residual of the covariances at the gradient points
+DEFINITE = 1e-4  # least over largest eigenvalue of noise that is surely positive definite
+
+
+def second_moment(dense: Any, noise: Noise, at_limit: np.ndarray) -> np.ndarray | None:
+    """Stationary covariance S of the states, (s, s), or None where it diverges.
+
+    S = TSTʹ + N blockdiag(Q_i + A_i(V_i)) Nʹ enters its own noise only by the n blocks V_i of YSYʹ, the covariances of
+    the points where gradients are evaluated: V = K(Q + A(V)), with K(Q) the blocks that noise of covariance Q keeps up.
+    GMRES solves this, with K in the eigenbasis of T; what is left of the full equation is then corrected. Where the
+    eigenbasis is too ill-conditioned for that, K takes the doubling of `theory.moments.linear.Stein`.
+
+    Parameters
+    ----------
+    dense : theory.moments.dense.Dense
+        Of spectral radius below 1.
+    noise : Noise
+    at_limit : ndarray, shape (n, d, d)
+        Q_i at the limit.
+    """
+    reads, identity = dense.gradient_matrix, np.broadcast_to(np.eye(at_limit.shape[-1]), at_limit.shape)
+    for inverse in (dense.eigenbasis, Doubling(dense)):
+        if inverse is None:
+            continue
+        v = _solve(inverse, noise, inverse.blocks(at_limit))
+        # K and A keep matrices positive semidefinite. So the recursion is stable if and only if positive definite noise
+        # has a positive semidefinite solution (Collatz, Wielandt).
+        least, largest = _extremes(at_limit)
+        response = v if least > DEFINITE * largest else _solve(inverse, noise, inverse.blocks(identity))
+        least, largest = _extremes(response)
+        if least < -1e-9 * largest:
+            return None
+        s = inverse.states(at_limit + noise.spread(v))
+        for _ in range(6):
+            q = at_limit + noise.spread(node_blocks(reads @ s, reads, at_limit.shape[:2]))
+            residual = dense.kept @ s @ dense.kept.T + dense.forcing(q) - s
+            if np.linalg.norm(residual) <= 2e-13 * np.linalg.norm(s):
+                return s
+            s = s + _correction(dense, inverse, noise, residual)
+        if np.linalg.norm(residual) <= 1e-9 * (1 - dense.rate) * np.linalg.norm(s):
+            return s
+    return None
+
+
+def _extremes(blocks: np.ndarray) -> tuple[float, float]:
+    """Least and absolutely largest eigenvalue of symmetric blocks (n, d, d)."""
+    values = np.linalg.eigvalsh(blocks)
+    return float(np.min(values)), float(np.max(np.abs(values)))
+
+
+def node_blocks(left: np.ndarray, right: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The n diagonal blocks of Re LRʹ: (n d, s), (n d, s) -> (n, d, d)."""
+    n, d = shape
+    return _real_product(left.reshape(n, d, -1), right.reshape(n, d, -1))
+
+
+def _real_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Re LRʹ: the real and imaginary parts side by side, multiplied as real numbers."""
+    left, right = (np.ascontiguousarray(side).view(float) for side in (left, right))
+    return left @ right.swapaxes(-1, -2)
+
+
+def _correction(dense: Any, inverse: _Inverse, noise: Noise, residual: np.ndarray) -> np.ndarray:
+    """Solution of the full equation with `residual` in place of the noise at the limit."""
+    reads, s = dense.gradient_matrix, inverse.full(residual)
+    v = _solve(inverse, noise, node_blocks(reads @ s, reads, dense.step.shape[1:]))
+    return s + inverse.full(dense.forcing(noise.spread(v)))
+
+
+def _solve(inverse: _Inverse, noise: Noise, right: np.ndarray) -> np.ndarray:
+    """V = K(A(V)) + right."""
+    from scipy.sparse.linalg import LinearOperator, gmres
+
+    def matvec(flat: np.ndarray) -> np.ndarray:
+        return flat - inverse.blocks(noise.spread(flat.reshape(right.shape))).ravel()
+
+    operator = LinearOperator((right.size, right.size), matvec=matvec, dtype=np.float64)
+    return gmres(operator, right.ravel(), rtol=SOLVED, restart=100, maxiter=3)[0].reshape(right.shape)
+
+
+class _Inverse(Protocol):
+    """Solves S = TSTʹ + forcing."""
+
+    def full(self, forcing: np.ndarray) -> np.ndarray:
+        """S for any symmetric forcing (s, s)."""
+
+    def states(self, q: np.ndarray) -> np.ndarray:
+        """S for forcing N blockdiag(Q) Nʹ."""
+
+    def blocks(self, q: np.ndarray) -> np.ndarray:
+        """K(Q): the blocks of YSYʹ for that S."""
+
+
+class Eigenbasis:
+    """With T = UΛU⁻¹: a division entry by entry.
+
+    Sums over all pairs of eigenvectors are real, so that one of two conjugate rows is enough, if it counts twice.
+    """
+
+    def __init__(self, dense: Any) -> None:
+        self.shape = dense.step.shape[1:]
+        self.values, self.vectors = np.linalg.eig(dense.kept)
+        self.drive = np.linalg.solve(self.vectors, dense.noise_matrix)
+        self.reads = dense.gradient_matrix @ self.vectors
+        self.half = self.values.imag >= 0
+        self.twice = np.where(self.values[self.half].imag > 0, 2.0, 1.0)
+        self.half_drive = self.drive[self.half].reshape(-1, *self.shape).transpose(1, 0, 2)
+        self.half_reads = self.reads[:, self.half] * self.twice
+        self.weights = 1.0 / (1.0 - self.values[self.half, None] * self.values.conj())
+
+    def full(self, forcing: np.ndarray) -> np.ndarray:
+        inverse = np.linalg.inv(self.vectors)
+        return self._whole(self.weights * (inverse[self.half] @ forcing @ inverse.conj().T))
+
+    def states(self, q: np.ndarray) -> np.ndarray:
+        return self._whole(self._inside(q))
+
+    def blocks(self, q: np.ndarray) -> np.ndarray:
+        return node_blocks(self.half_reads @ self._inside(q), self.reads, self.shape)
+
+    def _inside(self, q: np.ndarray) -> np.ndarray:
+        """U⁻¹SU⁻ʹ, half its rows."""
+        forced = (self.half_drive @ q).transpose(1, 0, 2).reshape(len(self.weights), -1) @ self.drive.conj().T
+        return self.weights * forced
+
+    def _whole(self, inside: np.ndarray) -> np.ndarray:
+        return _real_product(self.vectors[:, self.half] * self.twice, self.vectors @ inside.conj().T)
+
+
+class Doubling:
+    """By T^k, k = 1, 2, 4, ...: slower, but for any T."""
+
+    def __init__(self, dense: Any) -> None:
+        self.dense = dense
+
+    def full(self, forcing: np.ndarray) -> np.ndarray:
+        return self.dense.stein.solve(forcing)
+
+    def states(self, q: np.ndarray) -> np.ndarray:
+        return self.full(self.dense.forcing(q))
+
+    def blocks(self, q: np.ndarray) -> np.ndarray:
+        reads = self.dense.gradient_matrix
+        return node_blocks(reads @ self.states(q), reads, self.dense.step.shape[1:])
