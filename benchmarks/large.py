@@ -86,6 +86,6 @@ def run() -> list[Row]:
             took["DecentLaM"] / necessary,
             at_most=1.5,
         ),
-        ratio(name, "state-sized arrays beyond the method's two", [peak / state_bytes - 2], at_most=4),
+        ratio(name, "state-sized arrays beyond the algorithm's two", [peak / state_bytes - 2], at_most=4),
         ratio(name, "copy, GB/s (this machine, now)", bandwidth / 1e9),
     ]

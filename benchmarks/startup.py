@@ -14,9 +14,9 @@ import time
 import simlab
 problem = simlab.LeastSquares.synthetic(n_nodes=8, n_samples=50, dim=30, seed=1)
 network = simlab.topologies.grid(8)
-for method in (simlab.DecentLaM(lr=0.01), simlab.DmSGD(lr=0.01), simlab.DADmSGD(lr=0.01)):
+for algorithm in (simlab.DecentLaM(lr=0.01), simlab.DmSGD(lr=0.01), simlab.DADmSGD(lr=0.01)):
     began = time.perf_counter()
-    simlab.simulate(problem, network, method, steps=10)
+    simlab.simulate(problem, network, algorithm, steps=10)
     print(time.perf_counter() - began)
 """
 
@@ -55,7 +55,7 @@ def run() -> list[Row]:
             "start-up", "first result of a second process, seconds beyond imports", [w[0] for w in warm], at_most=0.3
         ),
         ratio("start-up", "whole second process, seconds", [w[1] for w in warm], at_most=3.0),
-        ratio("start-up", "a new method x problem pair, seconds", [t for run in new for t in run[1:]], at_most=5.0),
+        ratio("start-up", "a new algorithm x problem pair, seconds", [t for run in new for t in run[1:]], at_most=5.0),
         ratio(
             "start-up", "the first program of a process, Numba's own start included, seconds", [run[0] for run in new]
         ),

@@ -17,16 +17,16 @@ import numpy as np
 import simlab
 import theory
 from figures import style
+from figures.algorithms import compared
 from figures.bias import simulated_bias
 from figures.claims import Claim, interval, judge, summarize
-from figures.methods import compared
 from figures.study import main
 
 COLUMNS = {
     "data": "synthetic, diabetes or breast_cancer",
-    "method": "name; DSGD also runs at the step size lr/(1-β), which makes it as fast as the momentum methods",
+    "algorithm": "name; DSGD also runs at the step size lr/(1-β), which makes it as fast as the momentum algorithms",
     "lr": "step size γ",
-    "momentum": "β, 0 where a method has none",
+    "momentum": "β, 0 where an algorithm has none",
     "batch_size": "samples a node draws each step, with replacement; 'full' is the full batch, without noise",
     "replicate": "number of the independent run",
     "mse": "(1/n) Σ||x_i − x*||² in the steady state: its average over time after the burn-in; simulated",
@@ -62,44 +62,44 @@ def problem(data: str) -> Any:
 def measure(
     momentum: float = 0.9, replicates: int = 8, length: float = LENGTH, data: tuple[str, ...] = PROBLEMS
 ) -> Any:
-    """Simulate; a row is one replicate of one method at one batch size."""
+    """Simulate; a row is one replicate of one algorithm at one batch size."""
     import pandas as pd
 
     network = simlab.topologies.grid(8)
     rows = []
     for name in data:
         target = problem(name)
-        for label, method in compared(LR[name], momentum).items():
-            about = (name, label, method.lr, getattr(method, "momentum", 0.0))
-            noiseless = theory.predict(target, network, method)
-            floor = simulated_bias(target, network, method, noiseless.rate)
+        for label, algorithm in compared(LR[name], momentum).items():
+            about = (name, label, algorithm.lr, getattr(algorithm, "momentum", 0.0))
+            noiseless = theory.predict(target, network, algorithm)
+            floor = simulated_bias(target, network, algorithm, noiseless.rate)
             rows.append((*about, "full", 0, floor, noiseless.bias, noiseless.bias))
             constant = -1 / math.log(noiseless.rate)
             sizes = (*BATCH_SIZES, target.n_samples)
-            for size, expected in zip(sizes, expectations(target, network, method, sizes), strict=True):
+            for size, expected in zip(sizes, expectations(target, network, algorithm, sizes), strict=True):
                 averages = steady_state(
-                    target, network, method, size, replicates, BURN_IN * constant, length * constant
+                    target, network, algorithm, size, replicates, BURN_IN * constant, length * constant
                 )
                 rows += [(*about, str(size), r, mse, expected, noiseless.bias) for r, mse in enumerate(averages)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def expectations(target: Any, network: Any, method: Any, sizes: tuple[int, ...]) -> list[float]:
+def expectations(target: Any, network: Any, algorithm: Any, sizes: tuple[int, ...]) -> list[float]:
     """Expected steady-state mse at each batch size."""
     if target.is_quadratic:
-        return [theory.predict(target, network, method, batch_size=size).mse for size in sizes]
+        return [theory.predict(target, network, algorithm, batch_size=size).mse for size in sizes]
     # To first order the variance is that of one sample over the batch size.
-    single = theory.predict(target, network, method, batch_size=1)
+    single = theory.predict(target, network, algorithm, batch_size=1)
     return [single.bias + single.variance / size for size in sizes]
 
 
 def steady_state(
-    target: Any, network: Any, method: Any, size: int, replicates: int, burn_in: float, length: float
+    target: Any, network: Any, algorithm: Any, size: int, replicates: int, burn_in: float, length: float
 ) -> np.ndarray:
     """Time averages of the mse from `burn_in` to at least `length` steps, (replicates,)."""
     steps = max(math.ceil(length), SHORTEST)
     trace = simlab.simulate(
-        target, network, method, steps=steps, batch_size=size, replicates=replicates,
+        target, network, algorithm, steps=steps, batch_size=size, replicates=replicates,
         record_every=max(1, steps // 1000), x0=target.minimizer,
     )  # fmt: skip
     settled = trace.frame[trace.frame["step"] > burn_in]
@@ -110,7 +110,7 @@ def means(table: Any) -> Any:
     """Mean over replicates with its 95 % interval, and theory, one row a point of the picture."""
     import pandas as pd
 
-    by = ["data", "method", "batch_size"]
+    by = ["data", "algorithm", "batch_size"]
     expected = table.groupby(by, sort=False)[["expected", "floor"]].first().reset_index()
     full = table.loc[table["batch_size"] == "full", [*by, "mse"]]
     noisy = summarize(table[table["batch_size"] != "full"], by, "mse")
@@ -125,7 +125,7 @@ def number(batch_size: str) -> float:
 
 
 def summary(table: Any) -> Any:
-    """A row a batch size, a column a method: simulated mse with its 95 % interval, and by theory in brackets."""
+    """A row a batch size, a column an algorithm: simulated mse with its 95 % interval, and by theory in brackets."""
     import pandas as pd
 
     by = ["data", "batch_size"]
@@ -136,7 +136,7 @@ def summary(table: Any) -> Any:
         for mse, percent, expected in zip(points["mse"], width, points["expected"], strict=True)
     ]
     rows = points.assign(cell=cells).groupby(by, sort=False)
-    return pd.DataFrame([{**dict(zip(by, key, strict=True)), **dict(zip(row["method"], row["cell"], strict=True))}
+    return pd.DataFrame([{**dict(zip(by, key, strict=True)), **dict(zip(row["algorithm"], row["cell"], strict=True))}
                          for key, row in rows])  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def draw(table: Any) -> Any:
     for axes, (data, points) in zip(panels, means(table).groupby("data", sort=False), strict=True):
         largest = int(points.loc[points["batch_size"] != "full", "batch_size"].map(number).max())
         full = 2.5 * largest
-        for shift, (name, run) in zip((-2, 2, 1, -1, 0), points.groupby("method", sort=False), strict=True):
+        for shift, (name, run) in zip((-2, 2, 1, -1, 0), points.groupby("algorithm", sort=False), strict=True):
             noisy = run[run["batch_size"] != "full"]
             style.line(axes, noisy["batch_size"].map(number), noisy["expected"], name)
             apart = run["batch_size"].map(number).clip(upper=full) * 1.04**shift
@@ -165,7 +165,7 @@ def draw(table: Any) -> Any:
         axes.set_xticks([], minor=True)
     panels[0].set_ylabel(r"steady-state mse  $\frac{1}{n}\sum_i\,E\,\|x_i-x^\star\|^2$")
     handles, labels = panels[0].get_legend_handles_labels()
-    lr = table.groupby("method")["lr"].first()
+    lr = table.groupby("algorithm")["lr"].first()
     slower = lr["DSGD, lr/(1-β)"] / lr["DSGD"]
     labels[labels.index("DSGD")] = f"DSGD ({slower:.0f} times slower)"
     figure.legend([*handles, *style.keys("-", style.FLOOR)], [*labels, "expected by theory", "noise-free bias"],
@@ -178,13 +178,13 @@ def claims(table: Any) -> list[Claim]:
     found = []
     for data, rows in table.groupby("data", sort=False):
         largest = str(max(int(size) for size in rows["batch_size"] if size != "full"))
-        mse = {key: group["mse"].to_numpy() for key, group in rows.groupby(["method", "batch_size"])}
+        mse = {key: group["mse"].to_numpy() for key, group in rows.groupby(["algorithm", "batch_size"])}
 
         def ratio(size: str, mse: Any = mse) -> Any:
             quotients = mse["DmSGD", size] / mse["DecentLaM", size]  # on the same sample paths
             return interval(quotients) if len(quotients) > 1 else float(quotients[0])
 
-        full = rows[(rows["batch_size"] == "full") & (rows["method"] != "PmSGD")]
+        full = rows[(rows["batch_size"] == "full") & (rows["algorithm"] != "PmSGD")]
         off = float(np.max(np.abs(full["mse"] / full["expected"] - 1)))
         found += [
             judge(f"{data}: small batches", "mse of DmSGD over DecentLaM's at batch size 1", ratio("1"), 0.9, 2.0),
@@ -198,9 +198,9 @@ def claims(table: Any) -> list[Claim]:
 
 
 def agreement(data: str, noisy: Any) -> Claim:
-    """Simulated over expected mse, the mean over all methods and batch sizes, in each replicate."""
+    """Simulated over expected mse, the mean over all algorithms and batch sizes, in each replicate."""
     ratios = (noisy["mse"] / noisy["expected"]).groupby(noisy["replicate"]).mean()
-    return judge(f"{data}: theory", "simulated over expected mse, mean over methods and batch sizes",
+    return judge(f"{data}: theory", "simulated over expected mse, mean over algorithms and batch sizes",
                  interval(ratios), 0.95, 1.05)  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from figures.claims import Claim, interval, judge, summarize
 from figures.study import main
 
 COLUMNS = {
-    "method": "name",
+    "algorithm": "name",
     "momentum": "β",
     "amplification": "1/(1−β)",
     "data_set": "number of the random data set",
@@ -31,7 +31,7 @@ COLUMNS = {
 def measure(
     lr: float = 1e-4, amplifications: tuple[float, ...] = (1, 2, 4, 8, 16, 32), data_sets: int = 8, dim: int = 10
 ) -> Any:
-    """Simulate to the limit; a row is one method at one momentum on one data set."""
+    """Simulate to the limit; a row is one algorithm at one momentum on one data set."""
     import pandas as pd
 
     network = simlab.topologies.grid(8)
@@ -40,18 +40,18 @@ def measure(
         problem = simlab.LeastSquares.synthetic(n_nodes=8, n_samples=50, dim=dim, seed=seed)
         for amplification in amplifications:
             momentum = 1 - 1 / amplification
-            for method in (simlab.DmSGD(lr, momentum), simlab.DecentLaM(lr, momentum)):
-                prediction = theory.predict(problem, network, method)
-                found = simulated_bias(problem, network, method, prediction.rate)
-                rows.append((type(method).__name__, momentum, amplification, seed, found, prediction.bias))
+            for algorithm in (simlab.DmSGD(lr, momentum), simlab.DecentLaM(lr, momentum)):
+                prediction = theory.predict(problem, network, algorithm)
+                found = simulated_bias(problem, network, algorithm, prediction.rate)
+                rows.append((type(algorithm).__name__, momentum, amplification, seed, found, prediction.bias))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def summary(table: Any) -> Any:
     """Mean over data sets with its 95 % interval, and the mean by theory."""
-    by = ["method", "momentum", "amplification"]
+    by = ["algorithm", "momentum", "amplification"]
     exact = table.groupby(by, sort=False)["exact"].mean().reset_index()
-    return summarize(table, by, "bias").merge(exact).sort_values(["method", "momentum"])
+    return summarize(table, by, "bias").merge(exact).sort_values(["algorithm", "momentum"])
 
 
 def draw(table: Any) -> Any:
@@ -61,7 +61,7 @@ def draw(table: Any) -> Any:
 
     figure = Figure(figsize=(style.COLUMN * 1.15, 2.8))
     axes = figure.subplots()
-    for name, run in summary(table).groupby("method", sort=False):
+    for name, run in summary(table).groupby("algorithm", sort=False):
         style.line(axes, run["amplification"], run["exact"], name, label=f"{name}, exact")
         style.mark(axes, run["amplification"], run["bias"], name, run["low"], run["high"], label=f"{name}, simulated")
         x, y = run["amplification"].iloc[-2], run["exact"].iloc[-2]
@@ -89,9 +89,9 @@ def claims(table: Any) -> list[Claim]:
     ]  # fmt: skip
 
 
-def exponents(table: Any, method: str) -> np.ndarray:
+def exponents(table: Any, algorithm: str) -> np.ndarray:
     """Least-squares slope of log bias against log 1/(1−β) on each data set."""
-    runs = table[table["method"] == method].groupby("data_set")
+    runs = table[table["algorithm"] == algorithm].groupby("data_set")
     return np.array([np.polyfit(np.log(run["amplification"]), np.log(run["bias"]), 1)[0] for _, run in runs])
 
 

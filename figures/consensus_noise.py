@@ -20,7 +20,7 @@ from figures.claims import Claim, Interval, interval, judge, summarize
 from figures.study import main
 
 COLUMNS = {
-    "method": "name",
+    "algorithm": "name",
     "momentum": "β",
     "eigenvalue": "λ of the mode",
     "quantity": "'variance' of one coordinate of the mode over γ²s², or 'factor' by which the mode shrinks in a step",
@@ -30,14 +30,14 @@ COLUMNS = {
 }
 
 EIGENVALUES = (-0.6, -0.3, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995)
-METHODS = {"DmSGD": simlab.DmSGD, "DecentLaM": simlab.DecentLaM}
+ALGORITHMS = {"DmSGD": simlab.DmSGD, "DecentLaM": simlab.DecentLaM}
 LR, CURVATURE = 1e-3, 1e-3  # γ and h; γh is nearly zero
 BURN_IN = 10.0  # time constants; the runs start without disagreement
 WINDOW = (100, 450)  # steps of the noiseless run that the factor is fitted to: past the start, above rounding
 
 
 def measure(momentum: float = 0.9, replicates: int = 8, steps: int = 10_000, dim: int = 20) -> Any:
-    """Simulate with and without noise; a row is one replicate of one method at one eigenvalue."""
+    """Simulate with and without noise; a row is one replicate of one algorithm at one eigenvalue."""
     import pandas as pd
 
     problem = simlab.Quadratic(np.full((2, dim), CURVATURE), np.zeros((2, dim)))
@@ -47,8 +47,8 @@ def measure(momentum: float = 0.9, replicates: int = 8, steps: int = 10_000, dim
         network = simlab.Network.from_matrix(
             np.array([[1 + eigenvalue, 1 - eigenvalue], [1 - eigenvalue, 1 + eigenvalue]]) / 2
         )
-        for name, method in METHODS.items():
-            run = {"problem": problem, "network": network, "algorithm": method(LR, momentum)}
+        for name, algorithm in ALGORITHMS.items():
+            run = {"problem": problem, "network": network, "algorithm": algorithm(LR, momentum)}
             about = (name, momentum, eigenvalue)
             factor, variance = (
                 float(exact(name, eigenvalue, momentum)) for exact in (contraction, stationary_variance)
@@ -63,34 +63,36 @@ def measure(momentum: float = 0.9, replicates: int = 8, steps: int = 10_000, dim
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def coefficients(method: str, eigenvalue: Any, momentum: float) -> tuple[Any, Any]:
+def coefficients(algorithm: str, eigenvalue: Any, momentum: float) -> tuple[Any, Any]:
     """p₁ and p₂ of z⁺⁺ = p₁z⁺ + p₂z."""
-    factor = momentum if method == "DecentLaM" else momentum * eigenvalue
+    factor = momentum if algorithm == "DecentLaM" else momentum * eigenvalue
     return eigenvalue * (1 - LR * CURVATURE) + momentum, -factor
 
 
-def stationary_variance(method: str, eigenvalue: Any, momentum: float) -> Any:
+def stationary_variance(algorithm: str, eigenvalue: Any, momentum: float) -> Any:
     """λ²(1 − p₂)/((1 + p₂)((1 − p₂)² − p₁²)), in units of γ²s²."""
-    p1, p2 = coefficients(method, eigenvalue, momentum)
+    p1, p2 = coefficients(algorithm, eigenvalue, momentum)
     return eigenvalue**2 * (1 - p2) / ((1 + p2) * ((1 - p2) ** 2 - p1**2))
 
 
-def contraction(method: str, eigenvalue: Any, momentum: float) -> Any:
+def contraction(algorithm: str, eigenvalue: Any, momentum: float) -> Any:
     """Larger modulus of the roots of z² − p₁z − p₂."""
-    p1, p2 = coefficients(method, eigenvalue, momentum)
+    p1, p2 = coefficients(algorithm, eigenvalue, momentum)
     root = np.sqrt(np.asarray(p1**2 + 4 * p2, dtype=complex))
     return np.maximum(np.abs(p1 + root), np.abs(p1 - root)) / 2
 
 
 def summary(table: Any) -> Any:
-    """A row an eigenvalue: variance and factor of both methods with their closed forms in brackets, and the ratio."""
+    """A row an eigenvalue: variance and factor of both algorithms with their closed forms in brackets, and the
+    ratio.
+    """
     import pandas as pd
 
     rows = []
     for eigenvalue, points in table.groupby("eigenvalue"):
         row: dict[str, Any] = {"λ": eigenvalue}
-        for (quantity, method), cell in points.groupby(["quantity", "method"], sort=False):
-            row[f"{quantity}, {method}"] = f"{cell['measured'].mean():.4g} ({cell['exact'].iloc[0]:.4g})"
+        for (quantity, algorithm), cell in points.groupby(["quantity", "algorithm"], sort=False):
+            row[f"{quantity}, {algorithm}"] = f"{cell['measured'].mean():.4g} ({cell['exact'].iloc[0]:.4g})"
         found, exact = ratios(points)
         rows.append({**row, "variance, DecentLaM/DmSGD": f"{interval(found)} ({exact:.4g})"})
     return pd.DataFrame(rows)
@@ -98,7 +100,7 @@ def summary(table: Any) -> Any:
 
 def ratios(points: Any) -> tuple[np.ndarray, float]:
     """Variance of DecentLaM over DmSGD's, in each replicate on the same noise, and exactly."""
-    both = points[points["quantity"] == "variance"].pivot(index="replicate", columns="method")
+    both = points[points["quantity"] == "variance"].pivot(index="replicate", columns="algorithm")
     found, exact = (both[column]["DecentLaM"] / both[column]["DmSGD"] for column in ("measured", "exact"))
     return found.to_numpy(), float(exact.iloc[0])
 
@@ -112,7 +114,7 @@ def draw(table: Any) -> Any:
     variance, ratio, factor = panels = figure.subplots(1, 3)
     momentum = float(table["momentum"].iloc[0])
     gap = np.geomspace(1.7, 0.0024, 600)
-    for name, run in table.groupby("method", sort=False):
+    for name, run in table.groupby("algorithm", sort=False):
         style.line(variance, gap, stationary_variance(name, 1 - gap, momentum), name)
         style.line(factor, gap, contraction(name, 1 - gap, momentum), name)
         noisy = summarize(run[run["quantity"] == "variance"], ["eigenvalue"], "measured")
@@ -154,7 +156,7 @@ def claims(table: Any) -> list[Claim]:
     fastest, slowest = min(by_eigenvalue), max(by_eigenvalue)
     noisy = table[table["quantity"] == "variance"]
     agreement = (noisy["measured"] / noisy["exact"]).groupby(noisy["replicate"]).mean()
-    factors = table[table["quantity"] == "factor"].pivot(index="eigenvalue", columns="method", values="measured")
+    factors = table[table["quantity"] == "factor"].pivot(index="eigenvalue", columns="algorithm", values="measured")
     off = table[table["quantity"] == "factor"].eval("measured / exact - 1").abs().max()
     small = factors.loc[factors.index.to_series().between(0, 0.8)]
     return [
@@ -162,7 +164,7 @@ def claims(table: Any) -> list[Claim]:
               interval(ratios(by_eigenvalue[slowest])[0] / (1 - momentum)), 0.9, 1.15),
         judge("fast modes", f"variance of DecentLaM over DmSGD's at λ = {fastest:g}",
               interval(ratios(by_eigenvalue[fastest])[0]), low=1.5),
-        judge("variance is exact", "simulated over closed form, mean over eigenvalues and methods",
+        judge("variance is exact", "simulated over closed form, mean over eigenvalues and algorithms",
               interval(agreement), 0.98, 1.02),
         judge("factors are exact", "largest |simulated over closed form − 1|", float(off), high=0.002),
         judge("DmSGD forgets faster", "factor of DmSGD over DecentLaM's at 0 < λ <= 0.8, largest",

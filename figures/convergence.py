@@ -1,7 +1,7 @@
 """Convergence with full batches: DecentLaM is as fast as DmSGD and stops where DSGD stops.
 
 Least squares over a grid of 8 nodes, 50 samples a node, 30 parameters, as in the DecentLaM paper: relative error
-(1/n) Σ||x_i − x*||² / ||x*||² against iterations, and the exact limits of the methods as dashed lines.
+(1/n) Σ||x_i − x*||² / ||x*||² against iterations, and the exact limits of the algorithms as dashed lines.
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ import numpy as np
 import simlab
 import theory
 from figures import style
+from figures.algorithms import compared
 from figures.claims import Claim, judge
-from figures.methods import compared
 from figures.study import main
 
 COLUMNS = {
-    "method": "name; DSGD also runs at the step size lr/(1-β), which makes it as fast as the momentum methods",
+    "algorithm": "name; DSGD also runs at the step size lr/(1-β), which makes it as fast as the momentum algorithms",
     "lr": "step size γ",
-    "momentum": "β, 0 where a method has none",
+    "momentum": "β, 0 where an algorithm has none",
     "step": "iterations done",
     "relative_error": "(1/n) Σ||x_i − x*||² / ||x*||², simulated",
     "limit": "its limit by theory, exact",
 }
 
-TARGET = 0.02  # relative error, above DmSGD's limit, that all methods reach
+TARGET = 0.02  # relative error, above DmSGD's limit, that all algorithms reach
 
 
 def measure(steps: int = 8000, lr: float = 0.005, momentum: float = 0.9, seed: int = 1) -> Any:
-    """Simulate; a row is one method at one step."""
+    """Simulate; a row is one algorithm at one step."""
     import pandas as pd
 
     problem = simlab.LeastSquares.synthetic(n_nodes=8, n_samples=50, dim=30, heterogeneity=1.0, noise=0.1, seed=seed)
     network = simlab.topologies.grid(8)
-    methods = compared(lr, momentum)
+    algorithms = compared(lr, momentum)
     scale = float(np.sum(problem.minimizer**2))
-    traces = simlab.simulate(problem, network, list(methods.values()), steps=steps, record_every=2)
+    traces = simlab.simulate(problem, network, list(algorithms.values()), steps=steps, record_every=2)
     parts = []
-    for (name, method), trace in zip(methods.items(), traces, strict=True):
+    for (name, algorithm), trace in zip(algorithms.items(), traces, strict=True):
         parts.append(
             pd.DataFrame(
                 {
-                    "method": name,
-                    "lr": method.lr,
-                    "momentum": getattr(method, "momentum", 0.0),
+                    "algorithm": name,
+                    "lr": algorithm.lr,
+                    "momentum": getattr(algorithm, "momentum", 0.0),
                     "step": trace.frame["step"],
                     "relative_error": trace.frame["mse"] / scale,
-                    "limit": theory.predict(problem, network, method).bias / scale,
+                    "limit": theory.predict(problem, network, algorithm).bias / scale,
                 }
             )
         )
@@ -57,19 +57,19 @@ def measure(steps: int = 8000, lr: float = 0.005, momentum: float = 0.9, seed: i
 
 
 def summary(table: Any) -> Any:
-    """Speed and limit of each method."""
+    """Speed and limit of each algorithm."""
     import pandas as pd
 
     rows = [
         {
-            "method": name,
+            "algorithm": name,
             "lr": run["lr"].iloc[0],
             "momentum": run["momentum"].iloc[0],
             f"steps to {TARGET:g}": steps_to(run, TARGET),
             "error at the end": run["relative_error"].iloc[-1],
             "exact limit": run["limit"].iloc[0],
         }
-        for name, run in table.groupby("method", sort=False)
+        for name, run in table.groupby("algorithm", sort=False)
     ]
     return pd.DataFrame(rows)
 
@@ -81,12 +81,12 @@ def draw(table: Any) -> Any:
     figure = Figure(figsize=(style.PAGE * 0.75, 2.9))
     axes = figure.subplots()
     last = table["step"].max()
-    for k, (name, run) in enumerate(table.groupby("method", sort=False)):
+    for k, (name, run) in enumerate(table.groupby("algorithm", sort=False)):
         style.line(axes, run["step"], run["relative_error"], name, linestyle="-", linewidth=0.8)
         shown = run.iloc[np.searchsorted(run["step"], marked(last, k))]
         style.mark(axes, shown["step"], shown["relative_error"], name)
-    biased = table[table["method"].isin(["DmSGD", "DecentLaM"])].drop_duplicates("method")
-    for name, twin, end in zip(biased["method"], ("DSGD, lr/(1-β)", "DSGD"), biased["limit"], strict=True):
+    biased = table[table["algorithm"].isin(["DmSGD", "DecentLaM"])].drop_duplicates("algorithm")
+    for name, twin, end in zip(biased["algorithm"], ("DSGD, lr/(1-β)", "DSGD"), biased["limit"], strict=True):
         style.line(axes, [1, last], [end, end], name, linestyle=style.FLOOR, linewidth=0.9, zorder=1)
         axes.text(3.4, end * 0.8, f"exact limit: {name}\nand {twin}", color=style.LOOKS[name].color, va="top", size=7)
     axes.set(
@@ -99,7 +99,7 @@ def draw(table: Any) -> Any:
 
 def claims(table: Any) -> list[Claim]:
     """What the table shows."""
-    runs = dict(list(table.groupby("method", sort=False)))
+    runs = dict(list(table.groupby("algorithm", sort=False)))
     steps = {name: steps_to(run, TARGET) for name, run in runs.items()}
     end = {name: run["relative_error"].iloc[-1] for name, run in runs.items()}
     exact = {name: run["limit"].iloc[0] for name, run in runs.items()}

@@ -16,15 +16,15 @@ import numpy as np
 import simlab
 import theory
 from figures import style
+from figures.algorithms import compared
 from figures.bias_vs_batch_size import BURN_IN, LENGTH, steady_state
 from figures.claims import Claim, interval, judge, summarize
-from figures.methods import compared
 from figures.study import main
 from theory.moments.noise import Noise
 from theory.prediction import settle
 
 COLUMNS = {
-    "method": "name; DSGD also runs at the step size lr/(1-β), which makes it as fast as the momentum methods",
+    "algorithm": "name; DSGD also runs at the step size lr/(1-β), which makes it as fast as the momentum algorithms",
     "lr": "step size γ",
     "batch_size": "samples a node draws each step, with replacement: powers of two, and B* rounded",
     "replicate": "number of the independent run",
@@ -41,42 +41,42 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 def measure(
     lr: float = 0.01, momentum: float = 0.9, replicates: int = 6, batch_sizes: tuple[int, ...] = BATCH_SIZES
 ) -> Any:
-    """Simulate; a row is one replicate of one method at one batch size."""
+    """Simulate; a row is one replicate of one algorithm at one batch size."""
     import pandas as pd
 
     problem = simlab.LeastSquares.synthetic(n_nodes=8, n_samples=256, dim=5, heterogeneity=0.5, noise=0.3, seed=1)
     network = simlab.topologies.grid(8)
-    methods = compared(lr, momentum)
-    del methods["PmSGD"]  # no bias: its B* is infinite
+    algorithms = compared(lr, momentum)
+    del algorithms["PmSGD"]  # no bias: its B* is infinite
     rows = []
-    for name, method in methods.items():
-        critical = theory.critical_batch_size(problem, network, method)
-        at_critical = variance(problem, network, method, critical)
+    for name, algorithm in algorithms.items():
+        critical = theory.critical_batch_size(problem, network, algorithm)
+        at_critical = variance(problem, network, algorithm, critical)
         for size in sorted({*batch_sizes, max(1, round(critical))}):
-            prediction = theory.predict(problem, network, method, batch_size=size)
+            prediction = theory.predict(problem, network, algorithm, batch_size=size)
             constant = -1 / math.log(prediction.rate)
-            found = steady_state(problem, network, method, size, replicates, BURN_IN * constant, LENGTH * constant)
+            found = steady_state(problem, network, algorithm, size, replicates, BURN_IN * constant, LENGTH * constant)
             exact = (prediction.mse, prediction.bias, critical, at_critical)
-            rows += [(name, method.lr, size, replicate, mse, *exact) for replicate, mse in enumerate(found)]
+            rows += [(name, algorithm.lr, size, replicate, mse, *exact) for replicate, mse in enumerate(found)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def variance(problem: Any, network: Any, method: Any, batch_size: float) -> float:
+def variance(problem: Any, network: Any, algorithm: Any, batch_size: float) -> float:
     """Stationary variance at a batch size that need not be whole; `theory.predict` takes whole ones."""
     start = np.zeros((problem.n_nodes, problem.dim))
-    moments, limit = settle(problem, network, method, start, additive=False)
+    moments, limit = settle(problem, network, algorithm, start, additive=False)
     return float(moments.stationary(Noise(problem, batch_size, 0.0), moments.step.gradient_points(limit)).variance)
 
 
 def summary(table: Any) -> Any:
-    """A row a method: bias, B*, variance there, and the mse at its two sides, simulated and exact."""
+    """A row an algorithm: bias, B*, variance there, and the mse at its two sides, simulated and exact."""
     import pandas as pd
 
     rows = []
-    for name, run in table.groupby("method", sort=False):
+    for name, run in table.groupby("algorithm", sort=False):
         critical = run["critical_batch_size"].iloc[0]
         row = {
-            "method": name,
+            "algorithm": name,
             "lr": run["lr"].iloc[0],
             "squared bias": run["bias"].iloc[0],
             "B*": critical,
@@ -98,7 +98,7 @@ def draw(table: Any) -> Any:
     figure = Figure(figsize=(style.PAGE * 0.75, 3.7))
     axes = figure.subplots()
     bottom = table["bias"].min() / 8
-    for shift, (name, run) in zip((-1, 1, 0, 0), table.groupby("method", sort=False), strict=True):
+    for shift, (name, run) in zip((-1, 1, 0, 0), table.groupby("algorithm", sort=False), strict=True):
         look = style.LOOKS[str(name)]
         points = summarize(run[run["batch_size"].isin(BATCH_SIZES)], ["batch_size"], "mse")
         exact = run.drop_duplicates("batch_size")
@@ -115,7 +115,7 @@ def draw(table: Any) -> Any:
     axes.set_xticks(BATCH_SIZES, list(map(str, BATCH_SIZES)))
     axes.set_xticks([], minor=True)
     handles, labels = axes.get_legend_handles_labels()
-    lr = table.groupby("method")["lr"].first()
+    lr = table.groupby("algorithm")["lr"].first()
     labels[labels.index("DSGD")] = f"DSGD ({lr['DSGD, lr/(1-β)'] / lr['DSGD']:.0f} times slower)"
     ring = Line2D([], [], color="#555555", marker="o", markersize=8, markerfacecolor="none", linestyle="none")
     figure.legend([*handles, *style.keys("-", style.FLOOR), ring],
@@ -126,11 +126,11 @@ def draw(table: Any) -> Any:
 
 def claims(table: Any) -> list[Claim]:
     """What the table shows."""
-    first = table.groupby("method", sort=False).first()
+    first = table.groupby("algorithm", sort=False).first()
     critical = first["critical_batch_size"]
     balance = float((first["variance_at_critical"] / first["bias"] - 1).abs().max())
     at_critical = table[(table["batch_size"] - table["critical_batch_size"]).abs() <= 0.5]
-    doubled = {name: run["mse"] / run["bias"] for name, run in at_critical.groupby("method")}
+    doubled = {name: run["mse"] / run["bias"] for name, run in at_critical.groupby("algorithm")}
     ratios = (table["mse"] / table["expected"]).groupby(table["replicate"]).mean()
     return [
         judge("DecentLaM over DmSGD", "B* of DecentLaM over B* of DmSGD, which is as fast",
@@ -140,7 +140,7 @@ def claims(table: Any) -> list[Claim]:
         judge("variance equals squared bias", "largest |variance/squared bias − 1| at B*", balance, high=1e-8),
         judge("simulated at B*", "mse over squared bias at B*, rounded, DecentLaM",
               interval(doubled["DecentLaM"]), 1.8, 2.2),
-        judge("theory", "simulated over exact mse, mean over methods and batch sizes", interval(ratios), 0.97, 1.03),
+        judge("theory", "simulated over exact mse, mean over algorithms and batch sizes", interval(ratios), 0.97, 1.03),
     ]  # fmt: skip
 
 

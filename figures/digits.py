@@ -18,11 +18,11 @@ from figures.claims import Interval, interval
 N_NODES, TRAINING = 10, 1500
 LR, CONSENSUS_LR, LEVELS, L1 = 0.1, 0.5, 15, 1e-4
 BATCH_SIZE = 16
-TARGET = 0.2  # training loss at which methods are compared
+TARGET = 0.2  # training loss at which algorithms are compared
 
 
 class Digits(simlab.NeuralNetwork):
-    """A network whose traces also hold the loss without an l1 term, so that methods with and without one compare."""
+    """A network whose traces also hold the loss without an l1 term, so that algorithms with and without one compare."""
 
     def metrics(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """The columns `accuracy` and `cross_entropy`."""
@@ -57,9 +57,9 @@ def choco(code: str) -> Any:
 
 
 def train(
-    methods: Mapping[str, Any], networks: Mapping[str, Any], seeds: Iterable[int], steps: int, record_every: int
+    algorithms: Mapping[str, Any], networks: Mapping[str, Any], seeds: Iterable[int], steps: int, record_every: int
 ) -> Any:
-    """Train with each method; a row is one method on one network, seed and recorded step.
+    """Train with each algorithm; a row is one algorithm on one network, seed and recorded step.
 
     Returns
     -------
@@ -73,11 +73,11 @@ def train(
     for seed in seeds:
         problem = digits(seed)
         for network_name, network in networks.items():
-            for name, method in methods.items():
+            for name, algorithm in algorithms.items():
                 # Uncompressed numbers go over the wire as float32, as top-k's do.
-                uncompressed = not hasattr(method, "compressor")
+                uncompressed = not hasattr(algorithm, "compressor")
                 trace = simlab.simulate(
-                    problem.with_l1(getattr(method, "l1", 0.0)), network, method, steps=steps, seed=seed,
+                    problem.with_l1(getattr(algorithm, "l1", 0.0)), network, algorithm, steps=steps, seed=seed,
                     batch_size=BATCH_SIZE, record_every=record_every, x0=problem.initial(seed),
                     dtype="float32" if uncompressed else "float64",
                 )  # fmt: skip

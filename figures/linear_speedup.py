@@ -63,7 +63,7 @@ def measure(
                 problem(n), network, simlab.DecentLaM(lr, momentum), steps=horizon, batch_size=1,
                 replicates=replicates, record_every=max(1, horizon // RECORDS), seed=n * horizon + n,
             ).frame  # fmt: skip
-            found = frame[frame["step"] < horizon].groupby("replicate")["gradient_norm"].mean()
+            found = frame[frame["step"] < horizon].groupby("replicate")["squared_gradient_norm"].mean()
             about = (leading / np.sqrt(n * horizon), noise / leading)
             rows += [(n, horizon, lr, replicate, gradient, *about) for replicate, gradient in found.items()]
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -36,7 +36,7 @@ COLUMNS = {
     "step": "iterations done",
     "loss": "mean cross-entropy of the mean parameters on all training images",
     "accuracy": "part of the held-out images that the mean parameters classify correctly",
-    "stationarity": "squared proximal gradient of the method's own objective at the mean parameters",
+    "stationarity": "squared proximal gradient of the algorithm's own objective at the mean parameters",
     "bits": "sent until then by all nodes, each message once for each neighbour",
 }
 
@@ -51,7 +51,7 @@ def measure(steps: int = 600, seeds: int = 5, records: int = 60) -> Any:
     """Train; a row is one change at one seed and recorded step."""
     compression = simlab.compression
     dithered = compression.DitheredUniform(LEVELS, scaled=True, code="fixed")
-    methods = {
+    algorithms = {
         REFERENCE: choco("fixed"),
         QUANTIZER: simlab.ChocoSGD(LR, CONSENSUS_LR, dithered),
         TERM: simlab.MalcomPSGD(LR, CONSENSUS_LR, compression.QSGD(LEVELS, scaled=True), L1),
@@ -60,7 +60,7 @@ def measure(steps: int = 600, seeds: int = 5, records: int = 60) -> Any:
         ALL: malcom(),
         STRONG: malcom(10 * L1),
     }
-    return train(methods, {"ring": networks()["ring"]}, range(seeds), steps, max(1, steps // records))
+    return train(algorithms, {"ring": networks()["ring"]}, range(seeds), steps, max(1, steps // records))
 
 
 def savings(table: Any) -> dict[str, Interval]:

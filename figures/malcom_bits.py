@@ -1,7 +1,7 @@
 """Bits a parameter of Malcom-PSGD's messages along training: the stream, its closed form, and the entropy.
 
-Digits on a ring, with 32 and with 256 hidden units. Every message of a shown step is quantized as the method does it,
-and its stream counted, beside the closed form and the entropy at the frequencies of the message's own levels. The
+Digits on a ring, with 32 and with 256 hidden units. Every message of a shown step is quantized as the algorithm does
+it, and its stream counted, beside the closed form and the entropy at the frequencies of the message's own levels. The
 closed form is an upper estimate for messages this short, since it charges a run after a level's last position; the
 entropy leaves out the norm and the frequencies, which a receiver needs too.
 """
@@ -50,19 +50,19 @@ def measure(steps: int = 400, seeds: int = 3, hidden: tuple[int, ...] = (32, 256
 
 def messages(problem: Any, steps: list[int], seed: int) -> Iterator[tuple[int, np.ndarray]]:
     """Levels (n, d) that the nodes send at the wanted steps."""
-    method, network = malcom(), simlab.topologies.ring(N_NODES)
+    algorithm, network = malcom(), simlab.topologies.ring(N_NODES)
     random = np.random.default_rng(seed)
-    state = method.init(np.tile(problem.initial(seed), (N_NODES, 1)))
+    state = algorithm.init(np.tile(problem.initial(seed), (N_NODES, 1)))
     for step in range(1, steps[-1] + 1):
         indices = random.integers(problem.n_samples, size=(N_NODES, BATCH_SIZE))
         batch = simlab.operations.Batch(indices, dither=random.random((1, N_NODES, problem.dim)))
-        after = method.step(state, problem, network, batch)
+        after = algorithm.step(state, problem, network, batch)
         if step in steps:
-            residual = state.x - method.lr * problem.gradient(state.x, batch) - state.replica
-            levels, norm = method.compressor.quantize(residual, batch.dither[0])
-            sent = method.compressor.reconstruct(levels, norm)
+            residual = state.x - algorithm.lr * problem.gradient(state.x, batch) - state.replica
+            levels, norm = algorithm.compressor.quantize(residual, batch.dither[0])
+            sent = algorithm.compressor.reconstruct(levels, norm)
             if not np.allclose(after.replica - state.replica, sent, atol=1e-12):
-                raise AssertionError(f"the levels of step {step} are not those that the method sent")
+                raise AssertionError(f"the levels of step {step} are not those that the algorithm sent")
             yield step, levels
         state = after
 

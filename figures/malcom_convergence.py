@@ -16,13 +16,13 @@ from figures.digits import CONSENSUS_LR, LR, TARGET, bits_by_seed, choco, malcom
 from figures.study import main
 
 COLUMNS = {
-    "algorithm": "method, with its compressor",
+    "algorithm": "algorithm, with its compressor",
     "network": "ring, or random (Erdős–Rényi)",
     "seed": "of the images held out, the start, the mini-batches and the rounding",
     "step": "iterations done",
     "loss": "mean cross-entropy of the mean parameters on all training images",
     "accuracy": "part of the held-out images that the mean parameters classify correctly",
-    "stationarity": "squared proximal gradient of the method's own objective at the mean parameters",
+    "stationarity": "squared proximal gradient of the algorithm's own objective at the mean parameters",
     "bits": "sent until then by all nodes, each message once for each neighbour",
 }
 
@@ -40,16 +40,16 @@ MEASURES = {"loss": "training loss", "accuracy": "accuracy", "stationarity": "st
 
 
 def measure(steps: int = 600, seeds: int = 5, records: int = 40) -> Any:
-    """Train; a row is one method on one network, seed and recorded step."""
+    """Train; a row is one algorithm on one network, seed and recorded step."""
     # Top-k needs the smaller consensus step: at 0.5 it diverges.
-    methods = {
+    algorithms = {
         MALCOM: malcom(),
         FIXED: choco("fixed"),
         ELIAS: choco("elias"),
         TOP_K: simlab.ChocoSGD(LR, 0.4 * CONSENSUS_LR, simlab.compression.TopK(120)),
         DSGD: simlab.DSGD(LR),
     }
-    return train(methods, networks(), range(seeds), steps, max(1, steps // records))
+    return train(algorithms, networks(), range(seeds), steps, max(1, steps // records))
 
 
 def summary(table: Any) -> Any:

@@ -19,7 +19,7 @@ from figures.digits import BATCH_SIZE, LR, N_NODES, digits, malcom
 from figures.study import main
 
 COLUMNS = {
-    "method": "Malcom-PSGD, or proximal DSGD, which does not compress",
+    "algorithm": "Malcom-PSGD, or proximal DSGD, which does not compress",
     "l1": "weight ν of the l1 term",
     "seed": "of the images held out, the start, the mini-batches and the rounding",
     "nonzeros": "part of the parameters that are not zero at the end, mean over nodes",
@@ -41,22 +41,24 @@ def measure(steps: int = 1200, seeds: int = 5, weights: tuple[float, ...] = WEIG
     rows = []
     for weight, seed in itertools.product(weights, range(seeds)):
         problem = digits(seed)
-        for method in (malcom(weight), simlab.ProximalDSGD(LR, weight)):
+        for algorithm in (malcom(weight), simlab.ProximalDSGD(LR, weight)):
             trace = simlab.simulate(
-                problem, network, method, steps=steps, batch_size=BATCH_SIZE, seed=seed, record_every=steps,
+                problem, network, algorithm, steps=steps, batch_size=BATCH_SIZE, seed=seed, record_every=steps,
                 x0=problem.initial(seed),
             )  # fmt: skip
             last, x = trace.frame.iloc[-1], trace.x[0]
             nonzeros = float(np.mean(x != 0)), float(np.mean(x.mean(axis=0) != 0))
             bits = last["payload_bits"] / (steps * x.size)
-            rows.append((type(method).__name__, weight, seed, *nonzeros, last["accuracy"], last["cross_entropy"], bits))
+            rows.append(
+                (type(algorithm).__name__, weight, seed, *nonzeros, last["accuracy"], last["cross_entropy"], bits)
+            )
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def summary(table: Any) -> Any:
     """Means over the seeds."""
     values = ["nonzeros", "nonzeros_of_mean", "accuracy", "loss", "bits"]
-    return table.groupby(["method", "l1"], sort=False)[values].mean().reset_index().sort_values(["method", "l1"])
+    return table.groupby(["algorithm", "l1"], sort=False)[values].mean().reset_index().sort_values(["algorithm", "l1"])
 
 
 def draw(table: Any) -> Any:
@@ -68,7 +70,7 @@ def draw(table: Any) -> Any:
     panels = figure.subplots(1, 3)
     for axes, (value, label) in zip(panels, labels.items(), strict=True):
         scale = 1 if value == "bits" else 100
-        for name, means in summarize(table, ["method", "l1"], value).groupby("method", sort=False):
+        for name, means in summarize(table, ["algorithm", "l1"], value).groupby("algorithm", sort=False):
             if value == "bits" and name != "MalcomPSGD":
                 continue
             y, low, high = (scale * means[column] for column in (value, "low", "high"))
@@ -94,7 +96,7 @@ def _places(weights: Any) -> np.ndarray:
 
 def claims(table: Any) -> list[Claim]:
     """What the table shows, at the weight 1e-3 or the one nearest to it."""
-    malcom_runs = table[table["method"] == "MalcomPSGD"]
+    malcom_runs = table[table["algorithm"] == "MalcomPSGD"]
     nonzeros, accuracy, bits = (
         malcom_runs.pivot(index="seed", columns="l1", values=value) for value in ("nonzeros", "accuracy", "bits")
     )

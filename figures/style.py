@@ -1,4 +1,4 @@
-"""How every figure looks: theory as lines, measurements as markers with error bars, one look a method.
+"""How every figure looks: theory as lines, measurements as markers with error bars, one look an algorithm.
 
 Colours are Okabe and Ito's, which colour-blind readers tell apart; marker and line differ too, so that the figures
 survive a grey printer. Widths are those of one and of two columns of a paper.
@@ -39,7 +39,7 @@ RC = {
 
 
 class Look(NamedTuple):
-    """Colour, marker and line of one method; an open marker has a white face."""
+    """Colour, marker and line of one algorithm; an open marker has a white face."""
 
     color: str
     marker: str
@@ -69,27 +69,27 @@ LOOKS = {
 }
 
 
-def mark(axes: Any, x: Any, y: Any, method: str, low: Any = None, high: Any = None, **options: Any) -> None:
-    """Draw measurements as the markers of `method`, with error bars from `low` to `high` where they are given."""
-    look = LOOKS[method]
+def mark(axes: Any, x: Any, y: Any, algorithm: str, low: Any = None, high: Any = None, **options: Any) -> None:
+    """Draw measurements as the markers of `algorithm`, with error bars from `low` to `high` where they are given."""
+    look = LOOKS[algorithm]
     face = "white" if look.open else look.color
     x, y = np.asarray(x, float), np.asarray(y, float)
     bars = None if low is None else np.stack([y - np.asarray(low, float), np.asarray(high, float) - y])
     settings: dict[str, Any] = {
         "color": look.color, "marker": look.marker, "markerfacecolor": face, "linestyle": "none",
-        "label": method, "elinewidth": 0.9, "zorder": 3,
+        "label": algorithm, "elinewidth": 0.9, "zorder": 3,
     }  # fmt: skip
     axes.errorbar(x, y, bars, **(settings | options))
 
 
-def line(axes: Any, x: Any, y: Any, method: str, **options: Any) -> None:
-    """Draw theory as the line of `method`."""
-    look = LOOKS[method]
+def line(axes: Any, x: Any, y: Any, algorithm: str, **options: Any) -> None:
+    """Draw theory as the line of `algorithm`."""
+    look = LOOKS[algorithm]
     axes.plot(x, y, **({"color": look.color, "linestyle": look.line, "zorder": 2} | options))
 
 
 def keys(*lines: Any) -> list[Any]:
-    """Grey lines for a legend: what a kind of line means, whatever its method."""
+    """Grey lines for a legend: what a kind of line means, whatever its algorithm."""
     from matplotlib.lines import Line2D
 
     return [Line2D([], [], color="#555555", linewidth=0.9, linestyle=kind) for kind in lines]

@@ -26,7 +26,7 @@ COLUMNS = {
     "data": "'random', or 'worst': heterogeneity along the network's slowest mode",
     "topology": "name",
     "spectral_gap": "1 − ρ of (I + W)/2",
-    "method": "name",
+    "algorithm": "name",
     "data_set": "number of the random data set",
     "bias": "squared bias (1/n) Σ||x_i,∞ − x*||², simulated",
     "exact": "the same by theory",
@@ -38,18 +38,18 @@ TOPOLOGIES = ("ring", "grid", "hypercube", "exponential", "complete")
 
 
 def measure(lr: float = 2e-4, momentum: float = 0.9, n: int = 64, data_sets: int = 8) -> Any:
-    """Simulate to the limit; a row is one method on one network and data set."""
+    """Simulate to the limit; a row is one algorithm on one network and data set."""
     import pandas as pd
 
     rows = []
     for topology in TOPOLOGIES:
         network = getattr(simlab.topologies, topology)(n, lazy=True)
         for data, number, problem in problems(network, data_sets):
-            for method in (simlab.DmSGD(lr, momentum), simlab.DecentLaM(lr, momentum)):
-                about = (data, topology, network.spectral_gap, type(method).__name__, number)
-                prediction = theory.predict(problem, network, method)
-                found = simulated_bias(problem, network, method, prediction.rate)
-                rows.append((*about, found, prediction.bias, *bounds(problem, network, method)))
+            for algorithm in (simlab.DmSGD(lr, momentum), simlab.DecentLaM(lr, momentum)):
+                about = (data, topology, network.spectral_gap, type(algorithm).__name__, number)
+                prediction = theory.predict(problem, network, algorithm)
+                found = simulated_bias(problem, network, algorithm, prediction.rate)
+                rows.append((*about, found, prediction.bias, *bounds(problem, network, algorithm)))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -62,16 +62,16 @@ def problems(network: Any, data_sets: int) -> Iterator[tuple[str, int, Any]]:
     yield "worst", 0, simlab.LeastSquares(np.ones((n, 1, 1)), np.sqrt(n) * slowest[:, None])
 
 
-def bounds(problem: Any, network: Any, method: Any) -> tuple[float, float]:
+def bounds(problem: Any, network: Any, algorithm: Any) -> tuple[float, float]:
     """B1, on the consensus part and on all; the transfer functions here increase, so r is at the second eigenvalue."""
-    largest = float(bias_transfer(method, network.second_eigenvalue))
-    consensus = (method.lr * largest * problem.heterogeneity) ** 2
+    largest = float(bias_transfer(algorithm, network.second_eigenvalue))
+    consensus = (algorithm.lr * largest * problem.heterogeneity) ** 2
     return consensus, (1 + (problem.smoothness / problem.strong_convexity) ** 2) * consensus
 
 
 def summary(table: Any) -> Any:
     """Mean over data sets with its 95 % interval (none for the one worst case), and the means of theory."""
-    by = ["data", "topology", "spectral_gap", "method"]
+    by = ["data", "topology", "spectral_gap", "algorithm"]
     means = table.groupby(by, sort=False)[["exact", "bound"]].mean().reset_index()
     random = summarize(table[table["data"] == "random"], by, "bias")
     worst = table.loc[table["data"] == "worst", [*by, "bias"]]
@@ -87,7 +87,7 @@ def draw(table: Any) -> Any:
     panels = figure.subplots(1, 2, sharey=True)
     titles = {"random": "random data", "worst": "heterogeneity along the slowest mode"}
     for axes, (data, means) in zip(panels, summary(table).groupby("data", sort=False), strict=True):
-        for name, run in means.groupby("method", sort=False):
+        for name, run in means.groupby("algorithm", sort=False):
             gap = run["spectral_gap"]
             style.line(axes, gap, run["bound"], name, linewidth=0.7, label=f"{name}, bound B1")
             style.line(axes, gap, run["exact"], name, label=f"{name}, exact limit")
@@ -106,10 +106,10 @@ def draw(table: Any) -> Any:
 
 def claims(table: Any) -> list[Claim]:
     """What the table shows."""
-    means = table.groupby(["data", "method", "spectral_gap"])["bias"].mean().unstack()  # columns by increasing gap
+    means = table.groupby(["data", "algorithm", "spectral_gap"])["bias"].mean().unstack()  # columns by increasing gap
     growth = float((means.to_numpy()[:, 1:] / means.to_numpy()[:, :-1]).max())
-    ratio = (means.xs("DmSGD", level="method") / means.xs("DecentLaM", level="method")).to_numpy()
-    worst = table[(table["data"] == "worst") & (table["method"] == "DecentLaM")]
+    ratio = (means.xs("DmSGD", level="algorithm") / means.xs("DecentLaM", level="algorithm")).to_numpy()
+    worst = table[(table["data"] == "worst") & (table["algorithm"] == "DecentLaM")]
     return [
         judge("bias falls with the gap", "mean squared bias over that at the next smaller gap, largest",
               growth, high=1.0),

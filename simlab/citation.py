@@ -8,11 +8,11 @@ from typing import Any
 
 
 def cite(method_or_trace: Any) -> str:
-    """BibTeX entries of a method, or of all that a trace used.
+    """BibTeX entries of an algorithm, or of all that a trace used.
 
     Parameters
     ----------
-    method_or_trace : method (class or instance), Trace, or a list of them
+    method_or_trace : algorithm (class or instance), Trace, or a list of them
 
     Returns
     -------
@@ -24,7 +24,7 @@ def cite(method_or_trace: Any) -> str:
     TypeError
         If the argument names no references.
     ValueError
-        If a method names a reference that is neither a key of simlab/references.bib nor a BibTeX entry.
+        If an algorithm names a reference that is neither a key of simlab/references.bib nor a BibTeX entry.
     """
     keys: dict[str, None] = {}
     for item in method_or_trace if isinstance(method_or_trace, list) else [method_or_trace]:
@@ -33,18 +33,18 @@ def cite(method_or_trace: Any) -> str:
     return "\n\n".join(_entry(key) for key in keys)
 
 
-def references(method: Any) -> list[str]:
-    """What a method (class or instance) and its parts, such as a compressor, name in their `references`."""
-    parts = method if hasattr(method, "_fields") and not isinstance(method, type) else ()
-    return [key for item in (method, *parts) for key in getattr(item, "references", ())]
+def references(algorithm: Any) -> list[str]:
+    """What an algorithm (class or instance) and its parts, such as a compressor, name in their `references`."""
+    parts = algorithm if hasattr(algorithm, "_fields") and not isinstance(algorithm, type) else ()
+    return [key for item in (algorithm, *parts) for key in getattr(item, "references", ())]
 
 
 def _references(item: Any) -> list[str]:
     found = item.provenance.get("references", []) if hasattr(item, "provenance") else references(item)
     if not found:
         raise TypeError(
-            f"{item!r} names no references; pass a method, or a trace that simulate returned, and give a method of "
-            'your own a class attribute references = ("@article{...}",)'
+            f"{item!r} names no references; pass an algorithm, or a trace that simulate returned, and give one of your "
+            'own a class attribute references = ("@article{...}",)'
         )
     return found
 

@@ -1,4 +1,4 @@
-"""What a method's step may use, besides array operators.
+"""What an algorithm's step may use, besides array operators.
 
 Each function takes arrays of any namespace (NumPy, CuPy, array-api-strict) or the symbolic arrays on
 which the compiled engine traces a step.
@@ -82,7 +82,7 @@ def mix(network: Any, x: Array) -> Array:
 def mix_replicas(network: Any, x: Array) -> Array:
     """W x where neighbours hold replicas of the rows of x already: nothing is sent.
 
-    A compressed method keeps the replicas up to date with what `compress` returns; those messages are counted there.
+    A compressed algorithm keeps the replicas up to date with what `compress` returns; those messages are counted there.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Step sizes that change: functions of the step counter k = 0, 1, 2, ...
 
-A hyperparameter of a method may be a number or any callable of an integer array of step counters that returns the
+A hyperparameter of an algorithm may be a number or any callable of an integer array of step counters that returns the
 values at these steps. The schedules here are NamedTuples, so they compare, print and are stored with a run.
 """
 

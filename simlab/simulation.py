@@ -68,7 +68,7 @@ def simulate(
     progress: bool | None = None,
     dtype: str = "float64",
 ) -> Any:
-    """Run a decentralized method on a problem over a network.
+    """Run a decentralized algorithm on a problem over a network.
 
     Parameters
     ----------
@@ -77,9 +77,9 @@ def simulate(
     network : Network
         Mixing matrix over as many nodes.
     algorithm : NamedTuple with `init` and `step`, or a list of them
-        The method and its hyperparameters; a list runs on one sample path. Methods of a list that differ in numbers and
-        schedules alone run as one batch, with the replicates: much faster than one call for each, with results that
-        agree to rounding.
+        The algorithm and its hyperparameters; a list runs on one sample path. Algorithms of a list that differ in
+        numbers and schedules alone run as one batch, with the replicates: much faster than one call for each, with
+        results that agree to rounding.
     steps : int
         Iterations, at least 0.
     batch_size : int, optional
@@ -170,7 +170,7 @@ def simulate(
 
 
 def generated_source(problem: Any, network: Any, algorithm: Any, *, sampled: bool = False, noisy: bool = False) -> str:
-    """The program that the compiled engine runs for this method and problem.
+    """The program that the compiled engine runs for this algorithm and problem.
 
     Parameters
     ----------

@@ -29,10 +29,11 @@ class Trace:
         chunk's start is not kept, those out of range); of an interrupted run, those at which it stopped, which may be
         later than the last record.
     frame : pandas.DataFrame
-        Columns algorithm, replicate, step, mse, consensus, loss, gradient_norm, stationarity, those of the problem's
-        own metrics (such as accuracy), payload_bits, bits; one row for each recorded step of each replicate. With x̄ the
-        mean over nodes, x* the problem's minimizer: mse (1/n) Σ ||x_i − x*||², consensus (1/n) Σ ||x_i − x̄||², loss
-        f(x̄), gradient_norm ||∇f(x̄)||² (squared); bits since the start, each message counted once or once a receiver.
+        Columns algorithm, replicate, step, mse, consensus, loss, squared_gradient_norm, stationarity, those of the
+        problem's own metrics (such as accuracy), payload_bits, bits; one row for each recorded step of each replicate.
+        With x̄ the mean over nodes, x* the problem's minimizer: mse (1/n) Σ ||x_i − x*||², consensus (1/n) Σ ||x_i −
+        x̄||², loss f(x̄), squared_gradient_norm ||∇f(x̄)||²; bits since the start, each message counted once
+        or once a receiver.
     provenance : dict
         Parameters, seed, versions, host, git commit: all that the numbers depend on.
     x0 : array (n, d)
@@ -146,8 +147,7 @@ def frame(traces: Iterable[Trace] | Mapping[str, Trace], *, hyperparameters: boo
         The names of a mapping become a column `run`: traces that agree in algorithm and replicate, because problem or
         network differ, need it.
     hyperparameters : bool, default False
-        Add columns `method`, the name of the class, and one for each hyperparameter that is a number in one of the
-        traces (NaN where it is a schedule or there is none), as plots of a sweep want them.
+        Add columns `algorithm_class`, and one for each hyperparameter that is a number in one of the traces (NaN where it is a schedule or there is none), as plots of a sweep want them.
 
     Returns
     -------
@@ -181,14 +181,14 @@ def frame(traces: Iterable[Trace] | Mapping[str, Trace], *, hyperparameters: boo
             )
         seen.add(label)
         if checks.flag("hyperparameters", hyperparameters):
-            method = trace.provenance["algorithm"]
-            numbers = {k: v for k, v in method.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
-            taken = numbers.keys() & {*table.columns, "method"}
+            algorithm = trace.provenance["algorithm"]
+            numbers = {k: v for k, v in algorithm.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+            taken = numbers.keys() & {*table.columns, "algorithm_class"}
             if taken:
                 raise ValueError(
                     f"hyperparameters = True: {label} has one named {min(taken)}, as is a column; rename it there"
                 )
-            table = table.assign(method=method["name"], **numbers)
+            table = table.assign(algorithm_class=algorithm["name"], **numbers)
         frames.append(table)
     if not frames:
         raise ValueError("traces = [] holds no trace; pass what simlab.simulate returned for a list of algorithms")

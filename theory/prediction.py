@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DENSE_STATES = 2000  # up to here matrices are formed
 AFFORDABLE = 2.5e11  # multiplications spent on the expectation at one step: some ten seconds of one core
-STREAMED = 200  # multiplications in whose time a step of the method reads and writes one number of its states
+STREAMED = 200  # multiplications in whose time a step of the algorithm reads and writes one number of its states
 NEWTON_STEPS = 50
 
 
@@ -109,13 +109,13 @@ def predict(
     noise_std: float = 0.0,
     x0: Any = None,
 ) -> Prediction:
-    """Limit, rate, bias and stationary variance of a method, from its own step function.
+    """Limit, rate, bias and stationary variance of an algorithm, from its own step function.
 
-    If every f_i is quadratic, a step is an affine map z⁺ = Tz + Nξ + u of the method's state. T, N and u are read off
-    the step by applying it to unit states, so that methods defined elsewhere are predicted like the package's own. The
-    limit solves (I − T)z = u on the states that can be reached from x0; the stationary covariance solves
-    S = TSTʹ + N E[Q] Nʹ with Q the gradients' covariance, for mini-batches on least squares with its exact dependence
-    on the state. Where all Hessians are equal, modes of the network and of the Hessian are solved one by one.
+    If every f_i is quadratic, a step is an affine map z⁺ = Tz + Nξ + u of the algorithm's state. T, N and u are read
+    off the step by applying it to unit states, so that algorithms defined elsewhere are predicted like the package's
+    own. The limit solves (I − T)z = u on the states that can be reached from x0; the stationary covariance solves S =
+    TSTʹ + N E[Q] Nʹ with Q the gradients' covariance, for mini-batches on least squares with its exact dependence on
+    the state. Where all Hessians are equal, modes of the network and of the Hessian are solved one by one.
 
     For other smooth convex problems the limit is exact (Newton's method on z = step(z)), and rate and variance are
     those of the linearization at the limit: first order in the noise.
@@ -354,7 +354,7 @@ def _instability(moments: Any) -> str:
 def check_nouns(problem: Any, network: Any, algorithm: Any, x0: Any = None) -> np.ndarray:
     """Check what is predicted, as `simlab.simulate` does; return the initial states (n, d)."""
     if isinstance(algorithm, list | tuple) and not hasattr(algorithm, "_fields"):
-        raise TypeError("algorithm is a list of methods; predict them one at a time")
+        raise TypeError("algorithm is a list of algorithms; predict them one at a time")
     settings.check_nouns(problem, network, [algorithm])
     settings.hyperparameters(algorithm, steps=1)
     return settings.initial_state(problem, x0, np.dtype(np.float64))

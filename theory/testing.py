@@ -25,7 +25,7 @@ from theory.report import Row
 from theory.theorems import THEOREMS, Theorem
 from theory.verdict import judge, verify
 
-METRICS = ("mse", "consensus", "gradient_norm")
+METRICS = ("mse", "consensus", "squared_gradient_norm")
 ROUNDING = {"float64": 1e-20, "float32": 1e-8}  # squared errors below this part of the largest are left out of a fit
 
 
@@ -46,12 +46,12 @@ def assert_converges_at_rate(
     rate : float
         "linear": factor a step of the error itself, the root of the metric, as `Prediction.rate` is; in (0, 1).
         "power": exponent of the metric against the step, e.g. -1.
-    metric : {"mse", "consensus", "gradient_norm"}, default "mse"
+    metric : {"mse", "consensus", "squared_gradient_norm"}, default "mse"
     kind : {"linear", "power"}, default "linear"
     tolerance : float, default 0.02
         Relative, on the logarithm of the factor or on the exponent; added to the 95 % interval of the fit.
     window : (start, stop), optional
-        Steps to fit; by default `theory.fit_rate` chooses them. Of a method with a bias e, ||e + d_k||^2 is not
+        Steps to fit; by default `theory.fit_rate` chooses them. Of an algorithm with a bias e, ||e + d_k||^2 is not
         geometric near its limit even where d_k is: fit steps at which the error is well above the bias.
 
     Returns
@@ -115,7 +115,7 @@ def assert_bias_scales(
         value for each trace.
     exponent : float
         The claim: metric ~ parameter ** exponent.
-    metric : {"mse", "consensus", "gradient_norm"}, default "mse"
+    metric : {"mse", "consensus", "squared_gradient_norm"}, default "mse"
         Its last recorded value counts.
     tolerance : float, default 0.05
         Absolute, on the exponent; added to the 95 % interval over replicates, where there are as many in each trace.

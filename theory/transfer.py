@@ -1,11 +1,11 @@
-"""Limiting bias: the bias transfer function φ of a method, and what follows from it.
+"""Limiting bias: the bias transfer function φ of an algorithm, and what follows from it.
 
-With exact gradients and a constant step size γ, the limit X of a single-buffer method satisfies
+With exact gradients and a constant step size γ, the limit X of a single-buffer algorithm satisfies
 
     X̃ = −γ φ(W) F'(X)   and   Σᵢ ∇f_i(x_i) = 0,   X̃ = X − 1x̄ᵀ,
 
 where φ acts on the eigenvalues λ != 1 of W. At a fixed point the gradients no longer change, so φ is found by solving
-the method's recursion for a fixed point under constant gradients; the closed forms below were derived so, and the
+the algorithm's recursion for a fixed point under constant gradients; the closed forms below were derived so, and the
 tests compare them with `read_bias_transfer`, which solves the recursion of the code itself.
 """
 
@@ -39,7 +39,7 @@ LARGEST = 3000  # nodes of a network whose modes are computed
 
 @singledispatch
 def bias_transfer(algorithm: Any, eigenvalues: Any) -> np.ndarray:
-    """Bias transfer function φ(λ) of a method, in closed form.
+    """Bias transfer function φ(λ) of an algorithm, in closed form.
 
     ================  ==========================  ==============  ============================
     DSGD (ATC)        λ/(1−λ)                     DmSGD           λ/((1−β)(1−λ))
@@ -52,7 +52,7 @@ def bias_transfer(algorithm: Any, eigenvalues: Any) -> np.ndarray:
 
     Parameters
     ----------
-    algorithm : method
+    algorithm : algorithm
         With constant hyperparameters.
     eigenvalues : array
         Eigenvalues λ of W other than 1.
@@ -65,9 +65,9 @@ def bias_transfer(algorithm: Any, eigenvalues: Any) -> np.ndarray:
     Raises
     ------
     TypeError
-        No closed form is known for this method; `read_bias_transfer` finds φ numerically.
+        No closed form is known for this algorithm; `read_bias_transfer` finds φ numerically.
     ValueError
-        The method has l1 > 0: with its threshold there is no such function.
+        The algorithm has l1 > 0: with its threshold there is no such function.
     """
     raise TypeError(
         f"algorithm = {algorithm!r} has no known bias transfer function; read_bias_transfer(network, algorithm) "
@@ -155,16 +155,17 @@ def modes(network: Any) -> Eigenpairs:
 
 
 def read_bias_transfer(network: Any, algorithm: Any) -> np.ndarray:
-    """Bias transfer function of any method whose step is affine, read off the step itself.
+    """Bias transfer function of any algorithm whose step is affine, read off the step itself.
 
-    The method runs on linear objectives (constant gradients), one column for each eigenvector v of W; its fixed point
-    X = −γ φ(λ) v is found by linear algebra, so that a method from a user's script has its φ with nothing more written.
+    The algorithm runs on linear objectives (constant gradients), one column for each eigenvector v of W; its fixed
+    point X = −γ φ(λ) v is found by linear algebra, so that an algorithm from a user's script has its φ with nothing
+    more written.
 
     Parameters
     ----------
     network : Network
         At most a few hundred nodes: the fixed point is a dense linear system in n times the number of state fields.
-    algorithm : method
+    algorithm : algorithm
         With a constant hyperparameter `lr`.
 
     Returns
@@ -205,7 +206,7 @@ def read_bias_transfer(network: Any, algorithm: Any) -> np.ndarray:
     fixed, solved = _solve(np.eye(size) - transition, offsets, scale)
     if not solved:
         raise ValueError(f"algorithm = {name} has no fixed point under constant gradients: no bias transfer function")
-    # Under gradients of mean 1 the states must drift for ever. Methods with conserved quantities have a fixed point
+    # Under gradients of mean 1 the states must drift for ever. Algorithms with conserved quantities have a fixed point
     # even so, but none that they reach from their initial state.
     reachable = [force]
     for _ in range(size // n):
@@ -254,13 +255,13 @@ def _transition(network: Any, algorithm: Any) -> np.ndarray:
 
 
 def transfer_on(network: Any, algorithm: Any) -> np.ndarray:
-    """Bias transfer function of a method on a network: in closed form if known, else read off the step.
+    """Bias transfer function of an algorithm on a network: in closed form if known, else read off the step.
 
     Parameters
     ----------
     network : Network
         Of at most `LARGEST` nodes.
-    algorithm : method
+    algorithm : algorithm
         With constant hyperparameters.
 
     Returns
@@ -285,7 +286,7 @@ def apply_transfer(network: Any, algorithm: Any, x: np.ndarray) -> np.ndarray:
     ----------
     network : Network
         Of at most `LARGEST` nodes.
-    algorithm : method
+    algorithm : algorithm
         With constant hyperparameters.
     x : ndarray, shape (..., n, d)
         Rows of the nodes, such as their gradients.
@@ -339,7 +340,7 @@ def leading_constant(problem: Any, network: Any, algorithm: Any) -> float:
     problem : Problem
         Twice differentiable, with a positive definite mean Hessian at the minimizer and no l1 term.
     network : Network
-    algorithm : method
+    algorithm : algorithm
         Its `lr` is not used, beyond being a number.
 
     Returns
@@ -374,7 +375,7 @@ def leading_direction(problem: Any, network: Any, algorithm: Any) -> tuple[np.nd
     Raises
     ------
     TypeError, ValueError
-        The problem has an l1 term, or the method no bias transfer function (see `transfer_on`).
+        The problem has an l1 term, or the algorithm no bias transfer function (see `transfer_on`).
     """
     if problem.l1 != 0:
         raise ValueError(

@@ -21,7 +21,7 @@ TRIED = 4  # candidates whose transient is computed exactly
 
 
 def stability_limit(problem: Any, network: Any, algorithm: Any) -> float:
-    """Step size at which the noiseless method ceases to converge: every smaller one is stable.
+    """Step size at which the noiseless algorithm ceases to converge: every smaller one is stable.
 
     The first crossing of 1 by the spectral radius (without conserved quantities), bracketed by doubling the step size
     from 0.01/L and found to 1e-10 relative.
@@ -31,7 +31,7 @@ def stability_limit(problem: Any, network: Any, algorithm: Any) -> float:
     problem : Problem
         Quadratics; of other convex problems the Hessians at the minimizer are taken (a first-order statement).
     network : Network
-    algorithm : method
+    algorithm : algorithm
         Its `lr` is not used, its other parameters are.
 
     Returns
@@ -81,7 +81,7 @@ class Tuned(NamedTuple):
     Attributes
     ----------
     algorithm
-        The method with the best lr (and momentum).
+        The algorithm with the best lr (and momentum).
     steps : int
         Iterations after which its expected mse first is at most the target.
     mse : float
@@ -104,7 +104,7 @@ def tune(
     x0: Any = None,
     max_steps: int = 20_000,
 ) -> Tuned:
-    """Step size (and momentum, if the method has one) with the fewest steps to an expected mse of `target`.
+    """Step size (and momentum, if the algorithm has one) with the fewest steps to an expected mse of `target`.
 
     Candidates on a grid, refined twice around the best, are ranked by the exact path of the mean and, with noise, by
     the variance that modes of the mean Hessian would have under it; the few best are then judged by their exact
@@ -113,7 +113,7 @@ def tune(
     Parameters
     ----------
     problem, network
-    algorithm : method
+    algorithm : algorithm
         Its `lr` and `momentum` are not used, its other parameters are.
     target : float
         Expected (1/n) Σ ||x_i − x*||² to reach, > 0.
@@ -184,7 +184,7 @@ def critical_batch_size(problem: Any, network: Any, algorithm: Any) -> float:
     problem : Problem
         With samples.
     network : Network
-    algorithm : method
+    algorithm : algorithm
         Stable at its parameters.
 
     Returns
@@ -196,7 +196,7 @@ def critical_batch_size(problem: Any, network: Any, algorithm: Any) -> float:
     Raises
     ------
     ValueError
-        The method is not stable, or the problem cannot be sampled.
+        The algorithm is not stable, or the problem cannot be sampled.
     """
     start = check_nouns(problem, network, algorithm)
     if problem.n_samples is None:

@@ -1,4 +1,4 @@
-"""One file a method: hyperparameters, state, init and step."""
+"""One file an algorithm: hyperparameters, state, init and step."""
 
 from simlab.algorithms.awc_dmsgd import AWCDmSGD
 from simlab.algorithms.choco_gossip import ChocoGossip

@@ -51,11 +51,11 @@ class D2(NamedTuple):
         return State(x, state.x, update)
 
 
-def require_smallest_eigenvalue(method: str, network: Any) -> None:
-    """ValueError unless λₙ(W) > −1/3, without which `method` diverges."""
+def require_smallest_eigenvalue(algorithm: str, network: Any) -> None:
+    """ValueError unless λₙ(W) > −1/3, without which `algorithm` diverges."""
     # An even ring has exactly -1/3, where an undamped oscillation stays; rounding may put it on either side.
     if not network.smallest_eigenvalue > -1 / 3 + 1e-9:
         raise ValueError(
-            f"network has smallest eigenvalue {network.smallest_eigenvalue:.4f}; {method} needs it above -1/3: "
+            f"network has smallest eigenvalue {network.smallest_eigenvalue:.4f}; {algorithm} needs it above -1/3: "
             "build the network with lazy=True"
         )

@@ -1,4 +1,4 @@
-"""Decentralized momentum SGD, the method whose bias momentum amplifies."""
+"""Decentralized momentum SGD, the algorithm whose bias momentum amplifies."""
 
 from __future__ import annotations
 

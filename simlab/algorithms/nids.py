@@ -25,7 +25,7 @@ class NIDS(NamedTuple):
     size changes, (γ − γ⁻)G keeps the nodes apart.
 
     It seeks the minimizer of f + ν||x||_1. What is recorded is measured against the problem's objective, whatever the
-    method: run it on `problem.with_l1(l1)` to see loss, mse and stationarity of that sum.
+    algorithm: run it on `problem.with_l1(l1)` to see loss, mse and stationarity of that sum.
 
     Parameters
     ----------

@@ -29,8 +29,8 @@ class PmSGD(NamedTuple):
 
     References
     ----------
-    B. T. Polyak, Some methods of speeding up the convergence of iteration methods, USSR Comput. Math. Math. Phys.,
-    1964; the baseline of K. Yuan et al., DecentLaM, ICCV 2021.
+    B. T. Polyak, Some algorithms of speeding up the convergence of iteration algorithms, USSR Comput. Math. Math.
+    Phys., 1964; the baseline of K. Yuan et al., DecentLaM, ICCV 2021.
     """
 
     lr: StepSize

@@ -20,7 +20,7 @@ class ProximalDSGD(NamedTuple):
     X⁺ = prox(W(X − γG)), prox the soft threshold at γν: Malcom-PSGD with C(v) = v and ζ = 1.
 
     It seeks the minimizer of f + ν||x||_1. What is recorded is measured against the problem's objective, whatever the
-    method: run it on `problem.with_l1(l1)` to see loss, mse and stationarity of that sum.
+    algorithm: run it on `problem.with_l1(l1)` to see loss, mse and stationarity of that sum.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a method with error feedback asks of its compressor."""
+"""What an algorithm with error feedback asks of its compressor."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ SLICE = 2**17  # numbers in x of the runs that one job advances: a few such arra
 
 
 class ArrayEngine:
-    """Runs chunks of steps of one method, for all its settings and replicates at once.
+    """Runs chunks of steps of one algorithm, for all its settings and replicates at once.
 
     Parameters
     ----------
@@ -179,8 +179,8 @@ class ArrayEngine:
         return self.xp.asarray(np.stack(hyper, axis=-1)[..., None, None], dtype=self.dtype)
 
     def _step(self, state: Any, setting: list[Any], batch: Batch) -> Any:
-        method = self.algorithm._replace(**dict(zip(self.names, setting, strict=True)))
-        return method.step(state, self.problem, self.network, batch)
+        algorithm = self.algorithm._replace(**dict(zip(self.names, setting, strict=True)))
+        return algorithm.step(state, self.problem, self.network, batch)
 
 
 def to_host(x: Any) -> np.ndarray:

@@ -14,7 +14,8 @@ RECORDED = 2**20  # numbers in x up to which a step on a GPU is recorded
 
 
 def backend(problem: Any, network: Any, settings: Settings, threads: int) -> Callable[[Any, Graph, Any], Any]:
-    """What makes the engine that advances runs of one method: a function of the method, its graph and the first state.
+    """What makes the engine that advances runs of one algorithm: a function of the algorithm, its graph and the first
+    state.
 
     Data that all engines read is moved here, once.
     """

@@ -27,7 +27,7 @@ SIDE_BY_SIDE = 8  # runs one by one that take as long as a group of `LANES` side
 
 
 class CompiledEngine:
-    """Runs chunks of steps of one method.
+    """Runs chunks of steps of one algorithm.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class CompiledEngine:
         runs, n_nodes, dim = state[0].shape
         choose = partial(program, problem, algorithm, state, dtype=self.dtype, sampled=sampled, noisy=noisy)
         built = choose()
-        # A message is one run's row, so compressed methods run one by one.
+        # A message is one run's row, so compressed algorithms run one by one.
         self.has_lanes = bool(built.kernels[0].lanes and len(built.kernels) == 1)
         self.lanes = self._lanes_pay(runs)
         if self.lanes:

@@ -120,7 +120,8 @@ class Problem:
         """The same local objectives with the composite global objective f + l1 ||x||_1.
 
         `objective`, `minimizer` and all constants at the minimizer are then those of the sum; `loss`, `gradient`,
-        `global_loss` and `global_gradient` stay those of the smooth part, whose proximal step a method takes itself.
+        `global_loss` and `global_gradient` stay those of the smooth part, whose proximal step an algorithm takes
+        itself.
 
         Parameters
         ----------

@@ -29,11 +29,11 @@ def measure(problem: Any, x: np.ndarray) -> dict[str, np.ndarray]:
             (1/n) sum_i ||x_i - x̄||^2.
         loss
             f(x̄), plus nu ||x̄||_1 on a problem with an l1 term (`problem.with_l1(nu)`).
-        gradient_norm
+        squared_gradient_norm
             ||grad f(x̄)||^2.
         stationarity
             ||x̄ - prox(x̄ - grad f(x̄))||^2, prox the soft threshold at the problem's nu: the proximal gradient with step
-            size 1. Zero where x̄ is stationary; without an l1 term it is `gradient_norm`.
+            size 1. Zero where x̄ is stationary; without an l1 term it is `squared_gradient_norm`.
 
         and what the problem adds: its `metrics(x̄)`.
     """
@@ -57,7 +57,7 @@ def measure(problem: Any, x: np.ndarray) -> dict[str, np.ndarray]:
         "mse": mse / n_nodes,
         "consensus": consensus / n_nodes,
         "loss": problem.objective(mean),
-        "gradient_norm": np.square(gradient).sum(axis=-1),
+        "squared_gradient_norm": np.square(gradient).sum(axis=-1),
         "stationarity": np.square(proximal).sum(axis=-1),
         **problem.metrics(mean),
     }

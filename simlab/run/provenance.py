@@ -21,7 +21,7 @@ PACKAGES = ("numpy", "scipy", "numba", "networkx", "pandas")
 
 
 def describe(value: Any) -> Any:
-    """A JSON-ready description of a hyperparameter, method or schedule."""
+    """A JSON-ready description of a hyperparameter, algorithm or schedule."""
     if value is None or isinstance(value, SCALARS):
         return value
     if isinstance(value, np.generic):

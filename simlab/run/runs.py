@@ -1,4 +1,4 @@
-"""Settings of one method, in replicates: their states, what is recorded of them, and where they diverge."""
+"""Settings of one algorithm, in replicates: their states, what is recorded of them, and where they diverge."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ KEPT = 2**22  # numbers in x up to which a chunk's start is kept, to find the st
 
 
 class Runs:
-    """Settings of one method, each in R replicates, advanced as one batch: run s R + r is replicate r of setting s.
+    """Settings of one algorithm, each in R replicates, advanced as one batch: run s R + r is replicate r of setting s.
 
     Parameters
     ----------
     problem, network : Problem, Network
         What is simulated.
-    methods : list of (algorithm, label, table)
-        Methods that differ in numeric hyperparameters alone, their names in traces and messages, and these
+    algorithms : list of (algorithm, label, table)
+        Algorithms that differ in numeric hyperparameters alone, their names in traces and messages, and these
         hyperparameters at every step, (steps, H).
     start : array (n, d)
         Initial states.
     settings : Settings
     new_engine : function
-        Makes an engine from a method, its graph and states, see `backends.backend`.
+        Makes an engine from an algorithm, its graph and states, see `backends.backend`.
     """
 
     def __init__(
         self,
         problem: Any,
         network: Any,
-        methods: list[tuple[Any, str, np.ndarray]],
+        algorithms: list[tuple[Any, str, np.ndarray]],
         start: np.ndarray,
         settings: Settings,
         new_engine: Callable[[Any, Graph, Any], Any],
     ) -> None:
         self.problem, self.network, self.settings = problem, network, settings
-        self.algorithms = [algorithm for algorithm, _, _ in methods]
-        self.labels = [label for _, label, _ in methods]
-        self.hyper = [table for _, _, table in methods]
+        self.algorithms = [algorithm for algorithm, _, _ in algorithms]
+        self.labels = [label for _, label, _ in algorithms]
+        self.hyper = [table for _, _, table in algorithms]
         self.x0 = start
-        algorithm, runs = methods[0][0], len(methods) * settings.replicates
+        algorithm, runs = algorithms[0][0], len(algorithms) * settings.replicates
         state = first_state(algorithm, np.broadcast_to(start, (runs, *start.shape)))
         self.state = type(state)(*(np.array(field, dtype=settings.dtype) for field in state))
         self.graph = traced(problem, network, algorithm, self.state, settings.engine)
@@ -219,7 +219,9 @@ class Runs:
 
 
 def batches(algorithms: Sequence[Any], start: np.ndarray, engine: str) -> list[list[int]]:
-    """Positions of the methods that run as one batch: equal but for numeric hyperparameters, in one traceable step."""
+    """Positions of the algorithms that run as one batch: equal but for numeric hyperparameters, in one traceable
+    step.
+    """
     groups: list[list[int]] = []
     for k, algorithm in enumerate(algorithms):
         alike = [g for g in groups if same_step(algorithms[g[0]], algorithm)]
@@ -231,7 +233,7 @@ def batches(algorithms: Sequence[Any], start: np.ndarray, engine: str) -> list[l
 
 
 def same_step(a: Any, b: Any) -> bool:
-    """Whether two methods differ in numeric hyperparameters alone."""
+    """Whether two algorithms differ in numeric hyperparameters alone."""
     numeric = numeric_fields(a)
     fixed = [name for name in a._fields if name not in numeric]
     return (

@@ -36,7 +36,7 @@ class Settings(NamedTuple):
 
 
 def check_nouns(problem: Any, network: Any, algorithms: Sequence[Any]) -> None:
-    """Raise unless problem, network and methods are what they should be and fit each other."""
+    """Raise unless problem, network and algorithms are what they should be and fit each other."""
     from simlab.network import Network
     from simlab.problems import Problem
 
@@ -53,11 +53,11 @@ def check_nouns(problem: Any, network: Any, algorithms: Sequence[Any]) -> None:
             "build the network with the problem's number of nodes, or partition the data over the network's"
         )
     if not algorithms:
-        raise ValueError("algorithm = [] holds no method; pass one, or a list of at least one")
+        raise ValueError("algorithm = [] holds no algorithm; pass one, or a list of at least one")
     for a in algorithms:
         if not (hasattr(a, "_fields") and hasattr(a, "init") and hasattr(a, "step")):
-            known = "a method such as simlab.DecentLaM(lr=0.01), a NamedTuple with init and step, or a list of them"
-            raise TypeError(f"algorithm = {a!r} is not a method; pass {known}")
+            known = "an algorithm such as simlab.DecentLaM(lr=0.01), a NamedTuple with init and step, or a list of them"
+            raise TypeError(f"algorithm = {a!r} is not an algorithm; pass {known}")
         if isinstance(a, type):
             raise TypeError(f"algorithm = {a.__name__} is a class; pass an instance, e.g. {a.__name__}(lr=0.01)")
         if hasattr(a, "check"):

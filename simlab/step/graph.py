@@ -1,4 +1,4 @@
-"""A method's step, traced once into a graph of array expressions.
+"""An algorithm's step, traced once into a graph of array expressions.
 
 The compiled engine calls `step` on symbolic arrays; what the step did to them is the graph. Hyperparameters are
 symbols too, so that one program serves every value and every schedule.
@@ -152,8 +152,8 @@ class Graph(NamedTuple):
 
     Attributes
     ----------
-    method : str
-        Class name of the method.
+    algorithm : str
+        Class name of the algorithm.
     hyper : tuple of str
         Names of the numeric hyperparameters, in the order of the hyperparameter table.
     nodes : tuple of Node
@@ -162,7 +162,7 @@ class Graph(NamedTuple):
         Field of the state -> position of the node that is its new value; the first field is x.
     """
 
-    method: str
+    algorithm: str
     hyper: tuple[str, ...]
     nodes: tuple[Node, ...]
     outputs: dict[str, int]

@@ -41,7 +41,7 @@ def test_exchanged_methods_are_caught(study):
     """With DmSGD's numbers under DecentLaM's name, each study's central claim is violated."""
     name, folder, _ = study
     table = studies.read(name, folder)
-    table["method"] = table["method"].replace({"DmSGD": "DecentLaM", "DecentLaM": "DmSGD"})
+    table["algorithm"] = table["algorithm"].replace({"DmSGD": "DecentLaM", "DecentLaM": "DmSGD"})
     claims = studies.claims_of(name, table)
     central = {
         "convergence": {"stops where DSGD stops", "DmSGD stops higher"},
@@ -180,9 +180,9 @@ def test_what_is_not_a_number_violates_every_claim(measured):
 
 
 def test_summarize_keeps_order():
-    table = pd.DataFrame({"method": ["b", "b", "a", "a"], "x": [1.0, 3.0, 0.0, 0.0]})
-    summary = summarize(table, ["method"], "x")
-    assert list(summary["method"]) == ["b", "a"]
+    table = pd.DataFrame({"algorithm": ["b", "b", "a", "a"], "x": [1.0, 3.0, 0.0, 0.0]})
+    summary = summarize(table, ["algorithm"], "x")
+    assert list(summary["algorithm"]) == ["b", "a"]
     assert list(summary["x"]) == [2.0, 0.0]
     assert list(summary["high"] - summary["x"]) == pytest.approx([12.706204736, 0.0])
 
@@ -190,7 +190,7 @@ def test_summarize_keeps_order():
 # Style
 
 
-def test_every_method_has_a_look_of_its_own():
+def test_every_algorithm_has_a_look_of_its_own():
     from simlab import algorithms
 
     assert set(algorithms.__all__) <= set(style.LOOKS)

@@ -32,7 +32,7 @@ def test_claims_hold(study):
 
 
 def exchanged_methods(table):
-    return table.assign(method=table["method"].replace({"DmSGD": "DecentLaM", "DecentLaM": "DmSGD"}))
+    return table.assign(algorithm=table["algorithm"].replace({"DmSGD": "DecentLaM", "DecentLaM": "DmSGD"}))
 
 
 def scaled(column, factor, **only):
@@ -76,7 +76,7 @@ def exchanged_exponential(table):
 
 FALSE = [
     ("transients", scaled("expected", 1.05), {"intervals miss as often as they say", "no bias"}),
-    ("transients", scaled("expected", 1.2, method="QGDmSGD"), {"every method"}),
+    ("transients", scaled("expected", 1.2, algorithm="QGDmSGD"), {"every algorithm"}),
     ("linear_speedup", no_speedup, {"exponent in n"}),
     ("linear_speedup", slower, {"exponent in T"}),
     ("linear_speedup", scaled("leading", 1.2), {"leading constant"}),

@@ -26,7 +26,7 @@ def assert_same(one: Any, two: Any, relative: float = 1e-10) -> None:
     assert one.x.shape == two.x.shape
     assert np.abs(one.x - two.x).max() <= relative * max(np.abs(two.x).max(), 1e-3)
     for column in one.frame.columns:
-        if column in ("mse", "consensus", "loss", "gradient_norm", "stationarity"):
+        if column in ("mse", "consensus", "loss", "squared_gradient_norm", "stationarity"):
             a, b = one.frame[column].to_numpy(), two.frame[column].to_numpy()
             assert np.abs(a - b).max() <= 10 * relative * max(np.abs(b).max(), 1e-6), column
         else:

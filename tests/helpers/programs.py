@@ -1,4 +1,4 @@
-"""Random step functions: methods whose step is a random expression over everything a step may use."""
+"""Random step functions: algorithms whose step is a random expression over everything a step may use."""
 
 from __future__ import annotations
 

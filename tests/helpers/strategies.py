@@ -115,8 +115,8 @@ def _d2_network(n_nodes: int, rule: str, random: np.random.Generator) -> Any:
     return simlab.Network.from_matrix((np.asarray(built.weights) * 2 + np.eye(n_nodes)) / 3)  # eigenvalues above -1/3
 
 
-def methods(lr: Any, momentum: Any) -> list[Any]:
-    """Every method of the package."""
+def algorithms(lr: Any, momentum: Any) -> list[Any]:
+    """Every algorithm of the package."""
     return [
         simlab.PmSGD(lr, momentum),
         simlab.DSGD(lr, order="atc"),
@@ -140,6 +140,6 @@ NAMES = (
 )
 
 
-def method(name: str, lr: Any, momentum: Any) -> Any:
-    """The method of one of NAMES."""
-    return methods(lr, momentum)[NAMES.index(name)]
+def algorithm(name: str, lr: Any, momentum: Any) -> Any:
+    """The algorithm of one of NAMES."""
+    return algorithms(lr, momentum)[NAMES.index(name)]

@@ -122,7 +122,7 @@ def test_own_compressor_has_two_equal_forms(tmp_path):
     options = {"steps": 50, "x0": v[:8, :5], "progress": False}
     network = simlab.topologies.grid(8)
     one, two = (
-        simlab.simulate(names["problem"], network, names["method"], engine=engine, **options).x
+        simlab.simulate(names["problem"], network, names["algorithm"], engine=engine, **options).x
         for engine in ("compiled", "numpy")
     )
     np.testing.assert_allclose(one, two, atol=1e-12)

@@ -23,7 +23,7 @@ def test_what_it_points_to_exists(target):
     assert (ROOT / target).exists()
 
 
-def test_every_method_is_in_the_table():
+def test_every_algorithm_is_in_the_table():
     import simlab.algorithms
 
     for name in simlab.algorithms.__all__:

@@ -72,7 +72,7 @@ def test_metrics_are_their_formulas(engine: str) -> None:
                 "mse": sum((x[i] - problem.minimizer) @ (x[i] - problem.minimizer) for i in range(5)) / 5,
                 "consensus": sum((x[i] - mean) @ (x[i] - mean) for i in range(5)) / 5,
                 "loss": loss,
-                "gradient_norm": full @ full,
+                "squared_gradient_norm": full @ full,
             }
             for name, value in expected.items():
                 assert last.loc[r, name] == pytest.approx(value, rel=1e-10, abs=1e-14), name
@@ -104,7 +104,7 @@ def test_bits_by_hand(name: str, payload_numbers: int, sent_numbers: int, dtype:
     network = simlab.topologies.path(3, lazy=True)
     size = {"float64": 64, "float32": 32}[dtype]
     trace = run(
-        strategies.method(name, 0.1, 0.5), problem=problem, network=network, steps=7, record_every=3, dtype=dtype
+        strategies.algorithm(name, 0.1, 0.5), problem=problem, network=network, steps=7, record_every=3, dtype=dtype
     )
     assert trace.frame["payload_bits"].tolist() == [k * payload_numbers * size for k in (0, 3, 6, 7)]
     assert trace.frame["bits"].tolist() == [k * sent_numbers * size for k in (0, 3, 6, 7)]
@@ -112,7 +112,17 @@ def test_bits_by_hand(name: str, payload_numbers: int, sent_numbers: int, dtype:
 
 
 def test_columns() -> None:
-    columns = ["algorithm", "replicate", "step", "mse", "consensus", "loss", "gradient_norm", "payload_bits", "bits"]
+    columns = [
+        "algorithm",
+        "replicate",
+        "step",
+        "mse",
+        "consensus",
+        "loss",
+        "squared_gradient_norm",
+        "payload_bits",
+        "bits",
+    ]
     trace = run(simlab.DSGD(0.1))
     assert [column for column in trace.frame.columns if column in columns] == columns  # later versions may add some
     assert trace.x.shape == (1, 5, 3)
@@ -375,7 +385,7 @@ TOP = simlab.compression.TopK(1)
 
 
 @pytest.mark.parametrize(
-    ("method", "choices", "remedy"),
+    ("algorithm", "choices", "remedy"),
     [
         (simlab.DSGD(60.0), {}, "Use a smaller lr, or ask theory.stability_limit"),
         (simlab.DSGD(60.0), {"batch_size": 2}, "Use a smaller lr, or ask theory.predict(..., batch_size=...)"),
@@ -383,10 +393,10 @@ TOP = simlab.compression.TopK(1)
         (simlab.ChocoSGD(60.0, 1.0, TOP), {}, "Use a smaller lr or a smaller consensus_lr"),
     ],
 )
-def test_divergence_names_what_to_change(method: Any, choices: dict[str, Any], remedy: str) -> None:
+def test_divergence_names_what_to_change(algorithm: Any, choices: dict[str, Any], remedy: str) -> None:
     x0 = np.random.default_rng(0).standard_normal((5, 3))
     with pytest.warns(RuntimeWarning, match=re.escape(f"its trace ends before. {remedy}") + "(?! or)"):
-        run(method, steps=20_000, record_every=20_000, x0=x0, engine="compiled", **choices)
+        run(algorithm, steps=20_000, record_every=20_000, x0=x0, engine="compiled", **choices)
 
 
 def test_divergence_stops_early() -> None:

@@ -1,4 +1,4 @@
-"""All settings and replicates of one method run as one batch; each result is that of a call of its own."""
+"""All settings and replicates of one algorithm run as one batch; each result is that of a call of its own."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from tests.helpers.agreement import SETTING, assert_same
 
 
 def sweep(number: int) -> list[Any]:
-    """Settings of two methods, mixed, one of them a schedule; a third method's quantizers differ in their levels."""
+    """Settings of two algorithms, mixed, one of them a schedule; a third algorithm's quantizers differ in their
+    levels."""
     rates = np.linspace(0.02, 0.2, number)
-    methods = [simlab.DecentLaM(lr, momentum) for lr, momentum in zip(rates, rates * 4, strict=True)]
+    algorithms = [simlab.DecentLaM(lr, momentum) for lr, momentum in zip(rates, rates * 4, strict=True)]
     return [
-        *methods[::2],
+        *algorithms[::2],
         simlab.DSGD(0.1),
-        *methods[1::2],
+        *algorithms[1::2],
         simlab.DSGD(simlab.schedules.InverseSqrt(0.2)),
         *(simlab.ChocoSGD(0.05, 0.1, simlab.compression.QSGD(levels, scaled=True)) for levels in (4, 8)),
         simlab.ChocoSGD(0.1, 0.2, simlab.compression.QSGD(4, scaled=True)),
@@ -40,19 +41,19 @@ def test_a_sweep_equals_its_settings_one_at_a_time(kind: str, noise_std: float, 
     problem = strategies.objective(kind, 6, 5, 9, np.random.default_rng(5)).problem
     batch_size = 3 if kind == "least_squares" else None
     options = {"steps": 40, "record_every": 7, "seed": 3, "progress": False, "engine": engine, "noise_std": noise_std}
-    methods = sweep(7)
+    algorithms = sweep(7)
     for replicates, one_way in ((1, False), (1, True), (9, True)):
         choices = {**options, "batch_size": batch_size, "replicates": replicates}
         with pytest.MonkeyPatch.context() as patch:
             if one_way:
                 patch.setattr(compiled, "SIDE_BY_SIDE", 1)  # even a single run lies side by side with nothing
-            together = simlab.simulate(problem, SETTING.network, methods, **choices)
-            singles = [simlab.simulate(problem, SETTING.network, method, **choices) for method in methods]
-        for method, trace, alone in zip(methods, together, singles, strict=True):
-            assert trace.algorithm is method
+            together = simlab.simulate(problem, SETTING.network, algorithms, **choices)
+            singles = [simlab.simulate(problem, SETTING.network, algorithm, **choices) for algorithm in algorithms]
+        for algorithm, trace, alone in zip(algorithms, together, singles, strict=True):
+            assert trace.algorithm is algorithm
             assert trace.provenance["algorithm"] == alone.provenance["algorithm"]
             assert trace.x.base is None  # and keeps nothing of the others
-            table = trace.frame.assign(algorithm=type(method).__name__)
+            table = trace.frame.assign(algorithm=type(algorithm).__name__)
             assert_same(replace(trace, frame=table), alone, 1e-13)
             if engine == "compiled" and one_way:
                 np.testing.assert_array_equal(trace.x, alone.x)
@@ -68,12 +69,14 @@ ALIKE = [
 @pytest.mark.parametrize("pair", ALIKE, ids=str)
 def test_fields_that_only_compare_equal_are_different_methods(pair: tuple[Any, Any], engine: str) -> None:
     problem, options = SETTING.objective.problem, {"steps": 30, "progress": False, "engine": engine}
-    methods = [simlab.ChocoSGD(0.05, 0.2, compressor) for compressor in pair]
-    for method, trace in zip(methods, simlab.simulate(problem, SETTING.network, methods, **options), strict=True):
-        alone = simlab.simulate(problem, SETTING.network, method, **options)
+    algorithms = [simlab.ChocoSGD(0.05, 0.2, compressor) for compressor in pair]
+    for algorithm, trace in zip(
+        algorithms, simlab.simulate(problem, SETTING.network, algorithms, **options), strict=True
+    ):
+        alone = simlab.simulate(problem, SETTING.network, algorithm, **options)
         np.testing.assert_array_equal(trace.x, alone.x)
         assert trace.frame["bits"].equals(alone.frame["bits"])
-        assert trace.provenance["label"] == f"ChocoSGD(compressor={method.compressor})"
+        assert trace.provenance["label"] == f"ChocoSGD(compressor={algorithm.compressor})"
 
 
 class Weighted(NamedTuple):
@@ -95,14 +98,14 @@ def test_arrays_schedules_and_numpy_scalars_in_one_list() -> None:
     """Nothing of them can be compared by == alone."""
     problem, options = SETTING.objective.problem, {"steps": 5, "progress": False, "engine": "numpy"}
     ones = np.ones((6, 1))
-    methods = [
+    algorithms = [
         *(Weighted(0.05, ones), Weighted(0.1, ones), Weighted(0.05, 2 * ones)),
         *(simlab.DSGD(np.float64(0.05)), simlab.DSGD(simlab.schedules.InverseSqrt(0.1, 10)), simlab.DSGD(1)),
     ]
-    traces = simlab.simulate(problem, SETTING.network, methods, **options)
-    assert len({trace.provenance["label"] for trace in traces}) == len(methods)
-    for method, trace in zip(methods, traces, strict=True):
-        alone = simlab.simulate(problem, SETTING.network, method, **options)
+    traces = simlab.simulate(problem, SETTING.network, algorithms, **options)
+    assert len({trace.provenance["label"] for trace in traces}) == len(algorithms)
+    for algorithm, trace in zip(algorithms, traces, strict=True):
+        alone = simlab.simulate(problem, SETTING.network, algorithm, **options)
         np.testing.assert_allclose(trace.x, alone.x, rtol=1e-13)
 
 
@@ -136,12 +139,12 @@ def test_runs_that_are_left_share_the_work_anew(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(simulation, "THREADS", 1)
     monkeypatch.setattr(simulation, "next_size", lambda chunk, last: 20)
     ways = watch(monkeypatch, "lanes")
-    methods = [simlab.DSGD(lr) for lr in [0.01, *np.linspace(30, 60, 10)]]
+    algorithms = [simlab.DSGD(lr) for lr in [0.01, *np.linspace(30, 60, 10)]]
     with pytest.warns(RuntimeWarning, match="diverged"):
-        first, *others = simlab.simulate(problem, SETTING.network, methods, steps=400, progress=False)
+        first, *others = simlab.simulate(problem, SETTING.network, algorithms, steps=400, progress=False)
     assert (11, True) in ways and ways[-1] == (1, False)
     assert all(trace.provenance["diverged"] for trace in others)
-    alone = simlab.simulate(problem, SETTING.network, methods[0], steps=400, progress=False)
+    alone = simlab.simulate(problem, SETTING.network, algorithms[0], steps=400, progress=False)
     np.testing.assert_allclose(first.x, alone.x, rtol=1e-12)
 
 
@@ -159,24 +162,24 @@ def test_the_one_large_run_that_is_left_has_all_threads(monkeypatch: pytest.Monk
 def test_one_setting_of_a_sweep_diverges(engine: str) -> None:
     problem = strategies.objective("quadratic", 6, 5, 9, np.random.default_rng(5)).problem
     options = {"steps": 3000, "record_every": 10, "progress": False, "engine": engine, "replicates": 2}
-    methods = [simlab.DSGD(lr) for lr in (0.01, 50.0, 0.02)]
+    algorithms = [simlab.DSGD(lr) for lr in (0.01, 50.0, 0.02)]
     with pytest.warns(RuntimeWarning, match=r"DSGD\(lr=50.0\) diverged at step") as caught:
-        small, large, middle = simlab.simulate(problem, SETTING.network, methods, **options)
+        small, large, middle = simlab.simulate(problem, SETTING.network, algorithms, **options)
     assert 1 <= len(caught) <= 2  # one for both replicates if they leave within a chunk
     assert large.provenance["diverged"].keys() == {"0", "1"}
     assert large.frame["step"].max() < 3000
-    for trace, method in ((small, methods[0]), (middle, methods[2])):
+    for trace, algorithm in ((small, algorithms[0]), (middle, algorithms[2])):
         assert trace.provenance["diverged"] == {}
         assert trace.frame["step"].max() == 3000
-        np.testing.assert_array_equal(trace.x, simlab.simulate(problem, SETTING.network, method, **options).x)
+        np.testing.assert_array_equal(trace.x, simlab.simulate(problem, SETTING.network, algorithm, **options).x)
 
 
 def test_a_sweep_of_which_most_diverges_warns_once_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = strategies.objective("quadratic", 6, 5, 9, np.random.default_rng(5)).problem
     monkeypatch.setattr(simulation, "next_size", lambda chunk, last: 1000)
-    methods = [simlab.DSGD(lr) for lr in (0.01, 50.0, 51.0, 52.0, 53.0, 54.0)]
+    algorithms = [simlab.DSGD(lr) for lr in (0.01, 50.0, 51.0, 52.0, 53.0, 54.0)]
     with pytest.warns(RuntimeWarning, match="diverged") as caught:
-        simlab.simulate(problem, SETTING.network, methods, steps=1000, replicates=4, noise_std=0.1, progress=False)
+        simlab.simulate(problem, SETTING.network, algorithms, steps=1000, replicates=4, noise_std=0.1, progress=False)
     (warning,) = caught
     each = r"DSGD\(lr=5\d\.0\) diverged at steps? \d+(?: to \d+)? \(4 replicates\)"
     pattern = rf"{each}, {each}, {each} and 2 more settings; their traces end before\. Use a smaller lr, or ask .*"
@@ -184,15 +187,15 @@ def test_a_sweep_of_which_most_diverges_warns_once_a_chunk(monkeypatch: pytest.M
 
 
 def test_the_step_of_a_divergence_does_not_depend_on_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A chunk's start is kept by the size of one method's replicates, however many settings there are."""
+    """A chunk's start is kept by the size of one algorithm's replicates, however many settings there are."""
     problem = strategies.objective("quadratic", 6, 5, 9, np.random.default_rng(5)).problem
     monkeypatch.setattr(runs, "KEPT", 2 * 6 * 5)
     monkeypatch.setattr(simulation, "next_size", lambda chunk, last: 100)
     options = {"steps": 1000, "progress": False, "replicates": 2}
-    methods = [simlab.DSGD(lr) for lr in (0.01, 50.0, 0.02)]
+    algorithms = [simlab.DSGD(lr) for lr in (0.01, 50.0, 0.02)]
     with pytest.warns(RuntimeWarning, match="diverged at step"):
-        _, listed, _ = simlab.simulate(problem, SETTING.network, methods, **options)
-        alone = simlab.simulate(problem, SETTING.network, methods[1], **options)
+        _, listed, _ = simlab.simulate(problem, SETTING.network, algorithms, **options)
+        alone = simlab.simulate(problem, SETTING.network, algorithms[1], **options)
     assert listed.provenance["diverged"] == alone.provenance["diverged"]
 
 
@@ -200,12 +203,12 @@ def test_a_sweep_of_what_cannot_be_traced() -> None:
     """Its step may hand a hyperparameter to a function of numbers, so that its settings run one after another."""
     options = {"steps": 20, "progress": False, "engine": "numpy"}
     problem = SETTING.objective.problem
-    for trace, method in zip(
+    for trace, algorithm in zip(
         simlab.simulate(problem, SETTING.network, [Rooted(0.1), Rooted(0.2)], **options),
         (simlab.DSGD(math.sqrt(0.1)), simlab.DSGD(math.sqrt(0.2))),
         strict=True,
     ):
-        np.testing.assert_array_equal(trace.x, simlab.simulate(problem, SETTING.network, method, **options).x)
+        np.testing.assert_array_equal(trace.x, simlab.simulate(problem, SETTING.network, algorithm, **options).x)
 
 
 class Rooted(NamedTuple):

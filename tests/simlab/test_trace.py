@@ -186,14 +186,18 @@ def test_frames_that_cannot_be_told_apart_need_names() -> None:
 
 
 def test_hyperparameters_as_columns(tmp_path: Path) -> None:
-    methods = [simlab.DSGD(np.float64(0.1)), simlab.DSGD(0.2), simlab.DmSGD(simlab.schedules.InverseSqrt(0.1), 0.5)]
-    traces = run(methods)
+    algorithms = [simlab.DSGD(np.float64(0.1)), simlab.DSGD(0.2), simlab.DmSGD(simlab.schedules.InverseSqrt(0.1), 0.5)]
+    traces = run(algorithms)
     traces[0].save(tmp_path / "trace")
     assert traces[0].provenance["label"] == "DSGD(lr=0.1)"
     for first in (traces[0], simlab.load_trace(tmp_path / "trace")):
         joined = simlab.frame([first, *traces[1:]], hyperparameters=True)
-        found = joined.groupby("algorithm", sort=False)[["method", "lr", "momentum"]].first()
-        expected = {"method": ["DSGD", "DSGD", "DmSGD"], "lr": [0.1, 0.2, np.nan], "momentum": [np.nan, np.nan, 0.5]}
+        found = joined.groupby("algorithm", sort=False)[["algorithm_class", "lr", "momentum"]].first()
+        expected = {
+            "algorithm_class": ["DSGD", "DSGD", "DmSGD"],
+            "lr": [0.1, 0.2, np.nan],
+            "momentum": [np.nan, np.nan, 0.5],
+        }
         pd.testing.assert_frame_equal(found.reset_index(drop=True), pd.DataFrame(expected))
 
 
@@ -291,10 +295,10 @@ def keys(bibtex: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", strategies.NAMES)
-def test_every_method_is_cited(name: str) -> None:
-    method = strategies.method(name, 0.1, 0.9)
-    entries = simlab.cite(method)
-    assert entries == simlab.cite(type(method))
+def test_every_algorithm_is_cited(name: str) -> None:
+    algorithm = strategies.algorithm(name, 0.1, 0.9)
+    entries = simlab.cite(algorithm)
+    assert entries == simlab.cite(type(algorithm))
     assert len(keys(entries)) == len(set(keys(entries))) >= 1
     assert entries.count("{") == entries.count("}")
     for field in ("author", "title", "year"):
@@ -340,7 +344,7 @@ def test_methods_of_users_are_cited(tmp_path: Path) -> None:
     assert keys(simlab.cite(simlab.load_trace(tmp_path / "trace.parquet"))) == ["me2024mine", "lian2017can"]
     run(Mine(0.1)).save(tmp_path / "trace.parquet")
     for unpublished in (Mine(0.1), run(Mine(0.1)), simlab.load_trace(tmp_path / "trace.parquet"), 7):
-        with pytest.raises(TypeError, match="names no references; pass a method"):
+        with pytest.raises(TypeError, match="names no references; pass an algorithm"):
             simlab.cite(unpublished)
     with pytest.raises(ValueError, match="'lian2017cant', which is not in"):
         simlab.cite(Misspelt(0.1))

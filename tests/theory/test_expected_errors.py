@@ -15,16 +15,16 @@ from theory.moments.dense import Dense
 from theory.moments.noise import Noise
 from theory.prediction import expected_path
 
-METHODS = [strategies.method(name, 0.1, 0.5) for name in strategies.NAMES]
-every_method = pytest.mark.parametrize("method", METHODS, ids=strategies.NAMES)
+ALGORITHMS = [strategies.algorithm(name, 0.1, 0.5) for name in strategies.NAMES]
+every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS, ids=strategies.NAMES)
 
 
-def sampled_case(method, batch_size=2, distance=1.0):
+def sampled_case(algorithm, batch_size=2, distance=1.0):
     """Dense moments of a small least-squares problem under mini-batches, and what leads along its mean path."""
     random = np.random.default_rng(0)
     problem = simlab.LeastSquares(0.8 * random.standard_normal((3, 7, 2)), random.standard_normal((3, 7)), l2=0.1)
     network, x0 = simlab.topologies.ring(3, lazy=True), distance * random.standard_normal((3, 2))
-    dense = Dense(AffineStep(Surrogate.of(problem), network, method, x0), True)
+    dense = Dense(AffineStep(Surrogate.of(problem), network, algorithm, x0), True)
     return problem, network, dense, Noise(problem, batch_size, 0.1)
 
 
@@ -40,9 +40,9 @@ def written_out(problem, dense, noise, steps):
     return dense.spread(s)
 
 
-@every_method
-def test_a_transient_stops_iterating_where_it_has_settled(method, monkeypatch):
-    problem, _, dense, noise = sampled_case(method)
+@every_algorithm
+def test_a_transient_stops_iterating_where_it_has_settled(algorithm, monkeypatch):
+    problem, _, dense, noise = sampled_case(algorithm)
     steps, counted = 20_000, []
     after = Dense._after
     monkeypatch.setattr(Dense, "_after", lambda *args: counted.append(0) or after(*args))
@@ -51,10 +51,10 @@ def test_a_transient_stops_iterating_where_it_has_settled(method, monkeypatch):
     np.testing.assert_allclose(found, written_out(problem, dense, noise, len(counted) + 500), rtol=1e-11, atol=1e-15)
 
 
-@every_method
+@every_algorithm
 @pytest.mark.parametrize("steps", [0, 1, 2, 13, 200])
-def test_doubling_is_the_additive_transient(method, steps):
-    problem, _, dense, _ = sampled_case(method)
+def test_doubling_is_the_additive_transient(algorithm, steps):
+    problem, _, dense, _ = sampled_case(algorithm)
     path = expected_path(problem, dense, Noise(problem, None, 0.3))
     _, expected = next(islice(path, steps, None))
     np.testing.assert_allclose(dense.additive_spread(0.3, steps), expected, rtol=1e-10, atol=1e-15)
@@ -132,10 +132,10 @@ def test_errors_at_one_step_without_matrices(monkeypatch):
         theory.prediction.expected_errors(*arguments, noise_std=0.2)
 
 
-@pytest.mark.parametrize("method", [simlab.D2(0.05), simlab.EXTRA(0.05)], ids=["D2", "EXTRA"])
-def test_doubling_keeps_to_what_noise_reaches(method):
-    """Of a method that conserves something, over so many steps that rounding there would be seen."""
-    problem, network, dense, _ = sampled_case(method)
-    stationary = theory.predict(problem, network, method, noise_std=0.3)
+@pytest.mark.parametrize("algorithm", [simlab.D2(0.05), simlab.EXTRA(0.05)], ids=["D2", "EXTRA"])
+def test_doubling_keeps_to_what_noise_reaches(algorithm):
+    """Of an algorithm that conserves something, over so many steps that rounding there would be seen."""
+    problem, network, dense, _ = sampled_case(algorithm)
+    stationary = theory.predict(problem, network, algorithm, noise_std=0.3)
     for steps in (10**5, 10**7, 10**9):
         assert dense.additive_spread(0.3, steps).variance == pytest.approx(stationary.variance, rel=1e-9)

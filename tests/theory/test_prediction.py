@@ -19,7 +19,7 @@ from theory.moments.modes import Modes, graph_modes
 from theory.moments.noise import Noise
 from theory.prediction import expected_path
 
-METHODS = [
+ALGORITHMS = [
     simlab.DSGD(0.1),
     simlab.DSGD(0.1, order="cta"),
     simlab.PmSGD(0.05, 0.5),
@@ -36,15 +36,15 @@ METHODS = [
 ]
 
 
-def label(method):
-    return type(method).__name__ + getattr(method, "order", "")
+def label(algorithm):
+    return type(algorithm).__name__ + getattr(algorithm, "order", "")
 
 
-every_method = pytest.mark.parametrize("method", METHODS, ids=label)
+every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS, ids=label)
 
 
 def draw(seed):
-    """A random least-squares problem, network and start; L is 1, so that METHODS are stable."""
+    """A random least-squares problem, network and start; L is 1, so that ALGORITHMS are stable."""
     random = np.random.default_rng(seed)
     n, d = int(random.integers(2, 9)), int(random.integers(1, 5))
     m = int(random.integers(d + 1, 3 * d + 4))
@@ -56,30 +56,30 @@ def draw(seed):
     return problem, network, random.standard_normal((n, d))
 
 
-def run(problem, network, method, x0, steps):
-    return simlab.simulate(problem, network, method, steps=steps, x0=x0, record_every=steps, progress=False).x[0]
+def run(problem, network, algorithm, x0, steps):
+    return simlab.simulate(problem, network, algorithm, steps=steps, x0=x0, record_every=steps, progress=False).x[0]
 
 
-def check_limit_and_rate(method, seed):
+def check_limit_and_rate(algorithm, seed):
     problem, network, x0 = draw(seed)
-    predicted = theory.predict(problem, network, method, x0=x0)
+    predicted = theory.predict(problem, network, algorithm, x0=x0)
     assert predicted.stable
     assert not predicted.first_order
-    settled = run(problem, network, method, x0, int(np.log(1e-14) / np.log(predicted.rate)) + 50)
+    settled = run(problem, network, algorithm, x0, int(np.log(1e-14) / np.log(predicted.rate)) + 50)
     assert np.linalg.norm(settled - predicted.limit) <= 1e-9 * np.linalg.norm(settled)
     assert predicted.bias == pytest.approx(
         np.sum((settled - problem.minimizer) ** 2) / len(settled), rel=1e-8, abs=1e-18
     )
-    assert predicted.rate == pytest.approx(measured_rate(problem, network, method), rel=1e-9)
+    assert predicted.rate == pytest.approx(measured_rate(problem, network, algorithm), rel=1e-9)
 
 
-def measured_rate(problem, network, method):
+def measured_rate(problem, network, algorithm):
     """Factor a step of a long run whose limit is zero: gradients without their constants; states are rescaled."""
     still = simlab.LeastSquares(problem.features, np.zeros_like(problem.targets), l2=problem.l2)
     # PmSGD keeps whatever disagreement it starts with.
-    rows = 1 if isinstance(method, simlab.PmSGD) else problem.n_nodes
+    rows = 1 if isinstance(algorithm, simlab.PmSGD) else problem.n_nodes
     start = np.random.default_rng(0).standard_normal((rows, problem.dim))
-    state = method.init(np.broadcast_to(start, (problem.n_nodes, problem.dim)))
+    state = algorithm.init(np.broadcast_to(start, (problem.n_nodes, problem.dim)))
     two, three = [], []  # estimates that allow for so many dominant modes
     for blocks in (10 * 2**j for j in range(12)):  # until the other modes are forgotten, however near
         for _ in range(blocks):
@@ -87,7 +87,7 @@ def measured_rate(problem, network, method):
             state = restored(state)
             xs = []
             for _ in range(12):
-                state = method.step(state, still, network, Batch())
+                state = algorithm.step(state, still, network, Batch())
                 xs.append(state.x.ravel())
         two.append(dominant(xs[::-1], 2))
         if len(two) > 2 and np.ptp(two[-3:]) < 1e-11:
@@ -106,7 +106,7 @@ def dominant(xs, modes):
 
 
 def restored(state):
-    """`state` with the zeros that its method conserves, and rounding does not."""
+    """`state` with the zeros that its algorithm conserves, and rounding does not."""
     match state._fields:
         case ("x", "y"):  # EXTRA
             return state._replace(y=state.y - np.mean(state.y, axis=0))
@@ -118,34 +118,34 @@ def restored(state):
     return state
 
 
-@every_method
+@every_algorithm
 @pytest.mark.parametrize("seed", range(3))
-def test_limits_and_rates_are_those_of_long_simulations(method, seed):
-    check_limit_and_rate(method, seed)
+def test_limits_and_rates_are_those_of_long_simulations(algorithm, seed):
+    check_limit_and_rate(algorithm, seed)
 
 
 @pytest.mark.slow
-@every_method
+@every_algorithm
 @pytest.mark.parametrize("seed", range(3, 50))
-def test_limits_and_rates_are_those_of_long_simulations_on_50_problems(method, seed):
-    check_limit_and_rate(method, seed)
+def test_limits_and_rates_are_those_of_long_simulations_on_50_problems(algorithm, seed):
+    check_limit_and_rate(algorithm, seed)
 
 
 # Mini-batches: all draws of a tiny problem, one by one, give the exact recursion of the second moment.
 
 
-def enumerate_batches(problem, network, method, x0, batch_size):
+def enumerate_batches(problem, network, algorithm, x0, batch_size):
     """Mean of (A ⊗ A) over all equally likely mini-batches, A the affine map on (1, z), read off the step; and z_0."""
     n, m = problem.n_nodes, problem.n_samples
     problem = problem.convert(np, np.longdouble)  # rounding moves what D2 conserves
-    state = method.init(np.array(x0, dtype=np.longdouble))
+    state = algorithm.init(np.array(x0, dtype=np.longdouble))
     kind, shape, size = type(state), (len(state), *x0.shape), len(state) * x0.size
     z0 = np.concatenate([[1.0], np.stack(state).ravel()])
     inputs = np.concatenate([np.zeros((1, size)), np.eye(size)]).reshape(-1, *shape).astype(np.longdouble)
     total, count = 0.0, 0
     for draws in itertools.product(range(m), repeat=n * batch_size):
         indices = np.broadcast_to(np.array(draws).reshape(n, batch_size), (len(inputs), n, batch_size))
-        out = method.step(kind(*np.moveaxis(inputs, 1, 0)), problem, network, Batch(indices, None))
+        out = algorithm.step(kind(*np.moveaxis(inputs, 1, 0)), problem, network, Batch(indices, None))
         columns = np.stack(out, axis=1).reshape(size + 1, size)
         a = np.zeros((size + 1, size + 1), np.longdouble)
         a[0, 0] = 1.0
@@ -174,16 +174,16 @@ def errors_of_moment(moment, problem, x0):
     return mse, (np.trace(second) - np.einsum("iaja->", blocks) / n) / n
 
 
-@every_method
+@every_algorithm
 @pytest.mark.parametrize(("dim", "batch_size"), [(1, 1), (1, 2), (2, 1)])
-def test_sampled_moments_are_those_of_all_mini_batches(method, dim, batch_size):
+def test_sampled_moments_are_those_of_all_mini_batches(algorithm, dim, batch_size):
     random = np.random.default_rng(dim)
     n, m = 2, 3
     problem = simlab.LeastSquares(0.9 * random.standard_normal((n, m, dim)), random.standard_normal((n, m)), l2=0.1)
     network = simlab.Network.from_matrix([[0.75, 0.25], [0.25, 0.75]])
     x0 = random.standard_normal((n, dim))
-    step, z0 = enumerate_batches(problem, network, method, x0, batch_size)
-    predicted = theory.predict(problem, network, method, batch_size=batch_size, x0=x0)
+    step, z0 = enumerate_batches(problem, network, algorithm, x0, batch_size)
+    predicted = theory.predict(problem, network, algorithm, batch_size=batch_size, x0=x0)
     moment = np.outer(z0, z0)
     frame = predicted.transient(7, record_every=3)
     assert list(frame.step) == [0, 3, 6, 7]
@@ -211,11 +211,11 @@ def test_mini_batches_that_feed_on_their_own_error_are_found_unstable(consistent
     x0 = np.zeros((2, 1))
     seen = set()
     for lr in np.geomspace(0.1, 3.0, 25):
-        method = simlab.DSGD(float(lr))
-        eigenvalues = np.linalg.eigvals(enumerate_batches(problem, network, method, x0, 1)[0].astype(float))
+        algorithm = simlab.DSGD(float(lr))
+        eigenvalues = np.linalg.eigvals(enumerate_batches(problem, network, algorithm, x0, 1)[0].astype(float))
         growth = np.sort(np.abs(eigenvalues))[::-1]  # 1 of the constant comes first or the second moment grows
         grows = growth[0] > 1 + 1e-9
-        predicted = theory.predict(problem, network, method, batch_size=1)
+        predicted = theory.predict(problem, network, algorithm, batch_size=1)
         assert predicted.stable == (not grows)
         if grows and predicted.rate < 1:
             seen.add("variance")
@@ -239,8 +239,8 @@ def test_mini_batches_on_critically_damped_momentum():
     network = simlab.topologies.ring(4, lazy=True)
     lr = 0.05
     momentum = (1 - np.sqrt(lr * np.linalg.eigvalsh(problem.hessian(problem.minimizer)[0])[0])) ** 2
-    for method in (simlab.PmSGD(lr, momentum), simlab.DecentLaM(lr, momentum)):
-        predicted = theory.predict(problem, network, method, batch_size=1)
+    for algorithm in (simlab.PmSGD(lr, momentum), simlab.DecentLaM(lr, momentum)):
+        predicted = theory.predict(problem, network, algorithm, batch_size=1)
         assert predicted.mse == pytest.approx(predicted.transient(1500, record_every=1500).mse.iloc[-1], rel=1e-12)
 
 
@@ -250,14 +250,22 @@ def test_mini_batches_on_critically_damped_momentum():
 def interval_misses(cases):
     """Two-sided p-values of the predicted mse, given the means of independent replicates."""
     p_values = []
-    for k, (method, noise) in enumerate(cases):
+    for k, (algorithm, noise) in enumerate(cases):
         random = np.random.default_rng(5)
         n, m, d = 4, 6, 3
         problem = simlab.LeastSquares(0.6 * random.standard_normal((n, m, d)), random.standard_normal((n, m)), l2=0.05)
         network = simlab.topologies.ring(n, lazy=True)
-        predicted = theory.predict(problem, network, method, **noise)
+        predicted = theory.predict(problem, network, algorithm, **noise)
         trace = simlab.simulate(
-            problem, network, method, steps=6000, replicates=40, seed=100 + k, record_every=5, progress=False, **noise
+            problem,
+            network,
+            algorithm,
+            steps=6000,
+            replicates=40,
+            seed=100 + k,
+            record_every=5,
+            progress=False,
+            **noise,
         )
         settled = trace.frame[trace.frame.step >= 1000]
         means = settled.groupby("replicate")["mse"].mean()
@@ -270,14 +278,19 @@ NOISES = [{"noise_std": 0.3}, {"batch_size": 1}, {"batch_size": 4}, {"batch_size
 
 def test_predicted_mse_is_in_the_interval_of_simulations():
     """200,000 settled steps a case; each 99.9 % interval must hold: a false alarm at 1 seed in 250."""
-    cases = [(METHODS[9], NOISES[0]), (METHODS[9], NOISES[1]), (METHODS[8], NOISES[1]), (METHODS[8], NOISES[0])]
+    cases = [
+        (ALGORITHMS[9], NOISES[0]),
+        (ALGORITHMS[9], NOISES[1]),
+        (ALGORITHMS[8], NOISES[1]),
+        (ALGORITHMS[8], NOISES[0]),
+    ]
     assert np.all(interval_misses(cases) > 0.001)
 
 
 @pytest.mark.slow
-def test_predicted_mse_is_in_the_interval_of_simulations_for_every_method():
+def test_predicted_mse_is_in_the_interval_of_simulations_for_every_algorithm():
     """Misses of 99 % and of 95 % intervals over 40 cases are as many as chance allows: false alarms at 1 seed in 60."""
-    p_values = interval_misses(list(itertools.product(METHODS, NOISES)))
+    p_values = interval_misses(list(itertools.product(ALGORITHMS, NOISES)))
     print("missed by 99 %:", np.sum(p_values < 0.01), " by 95 %:", np.sum(p_values < 0.05), "of", len(p_values))
     assert np.min(p_values) > 0.01 / 40
     assert stats.binomtest(int(np.sum(p_values < 0.01)), len(p_values), 0.01, alternative="greater").pvalue > 0.005
@@ -287,35 +300,35 @@ def test_predicted_mse_is_in_the_interval_of_simulations_for_every_method():
 # Closed forms and twins.
 
 
-@pytest.mark.parametrize("method", [simlab.DmSGD(0.1, 0.7), simlab.DecentLaM(0.1, 0.7)], ids=label)
-def test_variance_of_equal_hessians_is_the_closed_form_of_every_mode(method):
+@pytest.mark.parametrize("algorithm", [simlab.DmSGD(0.1, 0.7), simlab.DecentLaM(0.1, 0.7)], ids=label)
+def test_variance_of_equal_hessians_is_the_closed_form_of_every_mode(algorithm):
     h, std = np.array([0.3, 1.1]), 0.4
     network = simlab.topologies.path(5, lazy=True)
     problem = simlab.Quadratic(np.tile(h, (5, 1)), np.random.default_rng(0).standard_normal((5, 2)))
     eigenvalues = network.eigenvalues[:, None]
-    p1 = eigenvalues * (1 - method.lr * h) + method.momentum
-    p2 = -method.momentum * (eigenvalues if isinstance(method, simlab.DmSGD) else 1)
-    modes = method.lr**2 * eigenvalues**2 * std**2 * (1 - p2) / ((1 + p2) * ((1 - p2) ** 2 - p1**2))
-    predicted = theory.predict(problem, network, method, noise_std=std)
+    p1 = eigenvalues * (1 - algorithm.lr * h) + algorithm.momentum
+    p2 = -algorithm.momentum * (eigenvalues if isinstance(algorithm, simlab.DmSGD) else 1)
+    modes = algorithm.lr**2 * eigenvalues**2 * std**2 * (1 - p2) / ((1 + p2) * ((1 - p2) ** 2 - p1**2))
+    predicted = theory.predict(problem, network, algorithm, noise_std=std)
     assert predicted.variance == pytest.approx(modes.sum() / 5, rel=1e-12)
-    noise_consensus = predicted.consensus - theory.predict(problem, network, method).consensus
+    noise_consensus = predicted.consensus - theory.predict(problem, network, algorithm).consensus
     assert noise_consensus == pytest.approx(modes[1:].sum() / 5, rel=1e-10)
 
 
-@every_method
+@every_algorithm
 @pytest.mark.parametrize("network", [
     simlab.topologies.torus(12, lazy=True),
     simlab.topologies.hypercube(8, lazy=True),
     simlab.topologies.exponential(10, lazy=True),
     simlab.topologies.erdos_renyi(9, p=0.5, seed=1, lazy=True),
 ], ids=lambda network: network.name)  # fmt: skip
-def test_modes_agree_with_matrices(method, network):
+def test_modes_agree_with_matrices(algorithm, network):
     random = np.random.default_rng(1)
     n, d = network.n_nodes, 3
     root = random.standard_normal((d + 2, d))
     hessian = root.T @ root / 10
     problem = simlab.Quadratic(np.tile(hessian, (n, 1, 1)), random.standard_normal((n, d)))
-    step = AffineStep(Surrogate.of(problem), network, method, random.standard_normal((n, d)))
+    step = AffineStep(Surrogate.of(problem), network, algorithm, random.standard_normal((n, d)))
     modes, dense, noise = Modes(step, graph_modes(network)), Dense(step), Noise(problem, None, 0.3)
     assert modes.rate == pytest.approx(dense.rate, rel=1e-12)
     assert not modes.drifts
@@ -331,10 +344,10 @@ def test_modes_agree_with_matrices(method, network):
         np.testing.assert_allclose(spread, spread_again, rtol=1e-10, atol=1e-16)
 
 
-@every_method
-def test_iterations_without_matrices_agree_with_matrices(method):
+@every_algorithm
+def test_iterations_without_matrices_agree_with_matrices(algorithm):
     problem, network, x0 = draw(4)
-    step = AffineStep(Surrogate.of(problem), network, method, x0)
+    step = AffineStep(Surrogate.of(problem), network, algorithm, x0)
     krylov, dense = Krylov(step), Dense(step)
     assert krylov.rate == pytest.approx(dense.rate, rel=1e-9)
     assert krylov._growth(500) == pytest.approx(dense.rate, rel=1e-3)
@@ -373,8 +386,8 @@ def test_small_matrices_are_left_to_one_thread():
     assert seen == [{1}]
 
 
-@pytest.mark.parametrize("method", [simlab.DSGD(0.1), simlab.D2(0.1), simlab.DmSGD(0.1, 0.5)], ids=label)
-def test_noise_in_a_flat_direction_walks_at_random(method):
+@pytest.mark.parametrize("algorithm", [simlab.DSGD(0.1), simlab.D2(0.1), simlab.DmSGD(0.1, 0.5)], ids=label)
+def test_noise_in_a_flat_direction_walks_at_random(algorithm):
     random = np.random.default_rng(0)
     root = random.standard_normal((3, 3))
     rotation = np.linalg.qr(root)[0]
@@ -382,10 +395,10 @@ def test_noise_in_a_flat_direction_walks_at_random(method):
     problem = simlab.Quadratic(hessians, np.einsum("nij,nj->ni", hessians, random.standard_normal((3, 3))))
     network = simlab.topologies.complete(3, lazy=True)
     x0 = np.tile(random.standard_normal(3), (3, 1))
-    calm = theory.predict(problem, network, method, x0=x0)
+    calm = theory.predict(problem, network, algorithm, x0=x0)
     assert calm.stable
-    np.testing.assert_allclose(calm.limit, run(problem, network, method, x0, 3000), atol=1e-10)
-    noisy = theory.predict(problem, network, method, x0=x0, noise_std=0.1)
+    np.testing.assert_allclose(calm.limit, run(problem, network, algorithm, x0, 3000), atol=1e-10)
+    noisy = theory.predict(problem, network, algorithm, x0=x0, noise_std=0.1)
     assert not noisy.stable
     assert noisy.variance == np.inf
     growth = np.diff(noisy.transient(3000, record_every=1000).mse)
@@ -395,22 +408,22 @@ def test_noise_in_a_flat_direction_walks_at_random(method):
 def test_first_order_prediction_of_logistic_regression():
     problem = simlab.LogisticRegression.synthetic(n_nodes=4, n_samples=20, dim=2, seed=0)
     network = simlab.topologies.ring(4, lazy=True)
-    for method in (simlab.DecentLaM(0.2, 0.5), simlab.D2(0.2)):
-        predicted = theory.predict(problem, network, method)
-        settled = run(problem, network, method, np.zeros((4, 2)), 30_000)
+    for algorithm in (simlab.DecentLaM(0.2, 0.5), simlab.D2(0.2)):
+        predicted = theory.predict(problem, network, algorithm)
+        settled = run(problem, network, algorithm, np.zeros((4, 2)), 30_000)
         assert predicted.first_order
         np.testing.assert_allclose(predicted.limit, settled, atol=1e-9)
-    method = simlab.DecentLaM(0.02, 0.5)
+    algorithm = simlab.DecentLaM(0.02, 0.5)
     trace = simlab.simulate(
-        problem, network, method, steps=40_000, replicates=8, batch_size=4, record_every=50, progress=False
+        problem, network, algorithm, steps=40_000, replicates=8, batch_size=4, record_every=50, progress=False
     )
     means = trace.frame[trace.frame.step >= 5000].groupby("replicate")["mse"].mean()
-    predicted = theory.predict(problem, network, method, batch_size=4)
+    predicted = theory.predict(problem, network, algorithm, batch_size=4)
     # First order in the step size: a tenth is allowed for the rest, and four standard errors.
     assert abs(means.mean() - predicted.mse) <= 0.1 * predicted.mse + 4 * means.sem()
 
 
-# Methods defined here, and what is refused.
+# Algorithms defined here, and what is refused.
 
 
 class LookaheadState(NamedTuple):
@@ -420,7 +433,7 @@ class LookaheadState(NamedTuple):
 
 
 class Lookahead(NamedTuple):
-    """Nesterov's gradient, evaluated ahead of x: a method that the package does not have."""
+    """Nesterov's gradient, evaluated ahead of x: an algorithm that the package does not have."""
 
     lr: float
     momentum: float
@@ -439,11 +452,11 @@ def test_user_defined_method(batch_size):
     random = np.random.default_rng(2)
     problem = simlab.LeastSquares(0.7 * random.standard_normal((2, 3, 1)), random.standard_normal((2, 3)), l2=0.1)
     network = simlab.Network.from_matrix([[0.75, 0.25], [0.25, 0.75]])
-    method, x0 = Lookahead(0.1, 0.6), random.standard_normal((2, 1))
-    predicted = theory.predict(problem, network, method, x0=x0, batch_size=batch_size)
+    algorithm, x0 = Lookahead(0.1, 0.6), random.standard_normal((2, 1))
+    predicted = theory.predict(problem, network, algorithm, x0=x0, batch_size=batch_size)
     assert predicted.stable
     if batch_size is None:
-        np.testing.assert_allclose(predicted.limit, run(problem, network, method, x0, 3000), atol=1e-10)
+        np.testing.assert_allclose(predicted.limit, run(problem, network, algorithm, x0, 3000), atol=1e-10)
         return
     step, z0 = enumerate_batches(problem, network, WithoutTotal(0.1, 0.6), x0, 1)
     settled = iterate(step, z0, predicted.rate)
@@ -507,9 +520,9 @@ class Leader(NamedTuple):
 def test_steps_that_treat_nodes_differently_have_no_modes(leader):
     random = np.random.default_rng(1)
     problem, network = simlab.Quadratic(np.ones((6, 2)), random.standard_normal((6, 2))), simlab.topologies.ring(6)
-    method = Leader(0.1, leader)
-    run = simlab.simulate(problem, network, method, steps=2000, record_every=2000, engine="numpy", progress=False)
-    assert theory.predict(problem, network, method).mse == pytest.approx(run.frame["mse"].iloc[-1], rel=1e-9)
+    algorithm = Leader(0.1, leader)
+    run = simlab.simulate(problem, network, algorithm, steps=2000, record_every=2000, engine="numpy", progress=False)
+    assert theory.predict(problem, network, algorithm).mse == pytest.approx(run.frame["mse"].iloc[-1], rel=1e-9)
 
 
 class Anchored(NamedTuple):
@@ -587,7 +600,7 @@ def test_what_cannot_be_predicted_is_refused():
     for compressor in (simlab.compression.TopK(1), simlab.compression.QSGD(4, scaled=True)):  # the second at random
         with pytest.raises(ValueError, match=r"ChocoSGD\.step is not affine"):
             theory.predict(problem, network, simlab.ChocoSGD(0.1, 0.2, compressor))
-    with pytest.raises(TypeError, match="algorithm is a list of methods; predict them one at a time"):
+    with pytest.raises(TypeError, match="algorithm is a list of algorithms; predict them one at a time"):
         theory.predict(problem, network, [simlab.DSGD(0.1)])
     assert theory.predict(problem, network, simlab.ChocoSGD(0.1, 0.2, simlab.compression.Identity())).stable
     assert theory.predict(problem, network, simlab.DSGD(np.float64(0.1)), noise_std=np.float64(0.1)).stable
@@ -612,7 +625,7 @@ def test_what_cannot_be_predicted_is_refused():
         theory.predict(problem, network, simlab.DSGD(0.1), batch_size=1000)
     with pytest.raises(ValueError, match="has no samples"):
         theory.predict(
-            simlab.Quadratic([[1.0]] * network.n_nodes, [[1.0]] * network.n_nodes), network, METHODS[0], batch_size=1
+            simlab.Quadratic([[1.0]] * network.n_nodes, [[1.0]] * network.n_nodes), network, ALGORITHMS[0], batch_size=1
         )
 
 

@@ -64,7 +64,7 @@ def coverage(name: str, replicates: int, runs: int) -> tuple[float, float]:
 @pytest.mark.parametrize("replicates", [5, 20])
 @pytest.mark.parametrize("name", CLEAN)
 def test_intervals_cover_straight_lines(name, replicates):
-    """At least 95 %: with 100 series a sound method is below 0.9 less than once in 50."""
+    """At least 95 %: with 100 series a sound algorithm is below 0.9 less than once in 50."""
     share, fitted = coverage(name, replicates, 100)
     assert share >= 0.9
     assert fitted >= 0.9

@@ -1,4 +1,4 @@
-"""Bias transfer functions: closed forms against the code of the methods, and both against converged runs."""
+"""Bias transfer functions: closed forms against the code of the algorithms, and both against converged runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def random_network(seed: int, n_nodes: int, lazy: bool = False) -> Any:
 @given(seed=st.integers(0, 2**31), n_nodes=st.integers(2, 9), momentum=st.sampled_from([0.0, 0.5, 0.9, 0.99]))
 def test_closed_forms_are_those_of_the_code(name, seed, n_nodes, momentum):
     network = random_network(seed, n_nodes)
-    algorithm = strategies.method(name, 0.3, momentum)
+    algorithm = strategies.algorithm(name, 0.3, momentum)
     read = transfer.read_bias_transfer(network, algorithm)
     closed = transfer.bias_transfer(algorithm, transfer.modes(network).values)
     np.testing.assert_allclose(read, closed, rtol=1e-7, atol=1e-9)
@@ -38,11 +38,11 @@ def test_closed_forms_are_those_of_the_code(name, seed, n_nodes, momentum):
 @pytest.mark.parametrize("name", strategies.NAMES)
 @pytest.mark.parametrize("kind", ["quadratic", "logistic"])
 def test_runs_come_to_rest_at_the_limit(name, kind):
-    """The residual of a converged run is rounding; of one with another method's function it is not."""
+    """The residual of a converged run is rounding; of one with another algorithm's function it is not."""
     random = np.random.default_rng(4)
     problem = strategies.objective(kind, 5, 2, 12, random).problem
     network = random_network(1, 5, lazy=True)
-    algorithm = strategies.method(name, 0.1, 0.5)
+    algorithm = strategies.algorithm(name, 0.1, 0.5)
     trace = simlab.simulate(problem, network, algorithm, steps=6000, record_every=6000, engine="numpy", progress=False)
     x = trace.x[0]
     assert transfer.limit_residual(problem, network, algorithm, trace.x).shape == (1,)
@@ -76,7 +76,7 @@ def test_dmsgd_stops_where_dsgd_with_a_larger_step_stops():
 
 
 def limit(problem: Any, network: Any, algorithm: Any) -> np.ndarray:
-    """Where a method comes to rest, by a root finder on its own step with all fields of its state."""
+    """Where an algorithm comes to rest, by a root finder on its own step with all fields of its state."""
     shape = (problem.n_nodes, problem.dim)
 
     def moved(flat: np.ndarray) -> np.ndarray:
@@ -96,7 +96,7 @@ def test_leading_constant_is_the_limit_of_the_ratio(name, kind):
     network = random_network(2, 4)
     errors = []
     for lr in (1e-3, 1e-4):
-        algorithm = strategies.method(name, lr, 0.5)
+        algorithm = strategies.algorithm(name, lr, 0.5)
         mse = np.mean(np.sum((limit(problem, network, algorithm) - problem.minimizer) ** 2, axis=1))
         errors.append(abs(mse / lr**2 / transfer.leading_constant(problem, network, algorithm) - 1))
     assert errors[1] < 0.02
@@ -115,7 +115,7 @@ def test_leading_direction_is_the_derivative_of_the_limit():
 @pytest.mark.parametrize("name", WITHOUT_BIAS)
 def test_methods_without_bias_have_no_leading_constant(name):
     problem = strategies.objective("logistic", 4, 2, 8, np.random.default_rng(7)).problem
-    assert transfer.leading_constant(problem, random_network(2, 4), strategies.method(name, 0.1, 0.5)) == 0
+    assert transfer.leading_constant(problem, random_network(2, 4), strategies.algorithm(name, 0.1, 0.5)) == 0
 
 
 def test_a_leading_constant_is_of_a_problem_without_l1_term():
@@ -129,7 +129,7 @@ def test_a_leading_constant_is_of_a_problem_without_l1_term():
         )
 
 
-# Methods of users
+# Algorithms of users
 
 
 class Pair(NamedTuple):
@@ -253,7 +253,7 @@ def test_thresholds_have_no_transfer_function(function):
 
 
 def test_methods_of_equal_numbers_are_told_apart():
-    """NamedTuples of different classes compare equal; a cache keyed by them would confuse methods."""
+    """NamedTuples of different classes compare equal; a cache keyed by them would confuse algorithms."""
     network = random_network(5, 6)
     assert simlab.PmSGD(0.1, 0.5) == simlab.DmSGD(0.1, 0.5)
     assert not np.any(transfer.transfer_on(network, simlab.PmSGD(0.1, 0.5)))

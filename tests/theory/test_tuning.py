@@ -20,14 +20,14 @@ def problem():
 NETWORK = simlab.topologies.ring(4, lazy=True)
 
 
-def errors(problem, method, steps, x0=None):
+def errors(problem, algorithm, steps, x0=None):
     """mse of the noiseless run at steps 0, 1, ..., by the step itself."""
-    state = method.init(np.zeros((problem.n_nodes, problem.dim)) if x0 is None else x0)
+    state = algorithm.init(np.zeros((problem.n_nodes, problem.dim)) if x0 is None else x0)
     result = []
     for _ in range(steps + 1):
         result.append(np.sum((state.x - problem.minimizer) ** 2) / problem.n_nodes)
         if result[-1] < 1e30:  # then it stays as it is
-            state = method.step(state, problem, NETWORK, Batch())
+            state = algorithm.step(state, problem, NETWORK, Batch())
     return np.array(result)
 
 
@@ -44,23 +44,23 @@ def test_stability_limit_of_equal_hessians_is_that_of_every_mode(mixed):
     """|βm| < 1 and |λ(1 − γh) + β| < 1 + βm, m = λ (DmSGD) or 1 (DecentLaM): the first γ to break one."""
     h, beta = 3.0, 0.6
     problem = simlab.Quadratic([[h]] * 4, [[1.0]] * 4)
-    method = (simlab.DmSGD if mixed else simlab.DecentLaM)(1.0, beta)
+    algorithm = (simlab.DmSGD if mixed else simlab.DecentLaM)(1.0, beta)
     limits = []
     for eigenvalue in NETWORK.eigenvalues:
         m = eigenvalue if mixed else 1.0
         if eigenvalue > 1e-12:
             limits.append((1 + (1 + beta + beta * m) / eigenvalue) / h)
-    assert theory.stability_limit(problem, NETWORK, method) == pytest.approx(min(limits), rel=1e-9)
+    assert theory.stability_limit(problem, NETWORK, algorithm) == pytest.approx(min(limits), rel=1e-9)
 
 
-@pytest.mark.parametrize("method", [
+@pytest.mark.parametrize("algorithm", [
     simlab.DSGD(1.0), simlab.DSGD(1.0, "cta"), simlab.DmSGD(1.0, 0.8), simlab.DecentLaM(1.0, 0.8),
     simlab.QGDmSGD(1.0, 0.8), simlab.DADmSGD(1.0, 0.8), simlab.AWCDmSGD(1.0, 0.8), simlab.D2(1.0),
     simlab.D2DmSGD(1.0, 0.8),
 ], ids=lambda m: type(m).__name__ + getattr(m, "order", ""))  # fmt: skip
-def test_runs_diverge_above_the_stability_limit_and_not_below(problem, method):
-    limit = theory.stability_limit(problem, NETWORK, method)
-    below, above = (errors(problem, method._replace(lr=factor * limit), 4000) for factor in (0.97, 1.03))
+def test_runs_diverge_above_the_stability_limit_and_not_below(problem, algorithm):
+    limit = theory.stability_limit(problem, NETWORK, algorithm)
+    below, above = (errors(problem, algorithm._replace(lr=factor * limit), 4000) for factor in (0.97, 1.03))
     assert below[3500:].max() <= 2 * below.max()
     assert below[3500:].max() < 1e6
     assert above[3500:].max() > 1e6 * above[0]
@@ -74,20 +74,20 @@ def test_no_step_size_may_be_stable():
 
 
 @pytest.mark.parametrize(
-    "method", [simlab.DSGD(9.0), simlab.DecentLaM(9.0), simlab.D2(9.0)], ids=lambda m: type(m).__name__
+    "algorithm", [simlab.DSGD(9.0), simlab.DecentLaM(9.0), simlab.D2(9.0)], ids=lambda m: type(m).__name__
 )
-def test_nothing_on_a_fine_grid_is_faster_than_tuned(problem, method):
-    target = 0.02 * errors(problem, method, 0)[0]
-    found = theory.tune(problem, NETWORK, method, target=target)
+def test_nothing_on_a_fine_grid_is_faster_than_tuned(problem, algorithm):
+    target = 0.02 * errors(problem, algorithm, 0)[0]
+    found = theory.tune(problem, NETWORK, algorithm, target=target)
     path = errors(problem, found.algorithm, found.steps)
     assert path[-1] == pytest.approx(found.mse, rel=1e-12)
     assert path[-1] <= target < path[:-1].min()
     lrs = np.geomspace(0.02, 3.0, 60) / problem.smoothness
-    momenta = np.linspace(0, 0.95, 15) if hasattr(method, "momentum") else [None]
+    momenta = np.linspace(0, 0.95, 15) if hasattr(algorithm, "momentum") else [None]
     best = 10**6
     with np.errstate(all="ignore"):
         for lr, momentum in itertools.product(lrs, momenta):
-            candidate = method._replace(lr=lr) if momentum is None else method._replace(lr=lr, momentum=momentum)
+            candidate = algorithm._replace(lr=lr) if momentum is None else algorithm._replace(lr=lr, momentum=momentum)
             reached = np.flatnonzero(errors(problem, candidate, min(best, 200)) <= target)
             best = min(best, reached[0]) if reached.size else best
     assert found.steps <= best
@@ -116,12 +116,12 @@ def test_unreachable_targets_are_refused(problem):
 
 
 @pytest.mark.parametrize(
-    "method", [simlab.DSGD(0.02), simlab.DSGD(0.1), simlab.DmSGD(0.01, 0.8), simlab.DecentLaM(0.01, 0.8)], ids=str
+    "algorithm", [simlab.DSGD(0.02), simlab.DSGD(0.1), simlab.DmSGD(0.01, 0.8), simlab.DecentLaM(0.01, 0.8)], ids=str
 )
-def test_variance_equals_bias_at_the_critical_batch_size(problem, method):
-    critical = theory.critical_batch_size(problem, NETWORK, method)
+def test_variance_equals_bias_at_the_critical_batch_size(problem, algorithm):
+    critical = theory.critical_batch_size(problem, NETWORK, algorithm)
     batches = np.arange(1, problem.n_samples + 1)
-    predictions = [theory.predict(problem, NETWORK, method, batch_size=int(b)) for b in batches]
+    predictions = [theory.predict(problem, NETWORK, algorithm, batch_size=int(b)) for b in batches]
     exceeds = np.array([p.variance > p.bias for p in predictions])
     np.testing.assert_array_equal(exceeds, batches < critical)
     # variance(B) is c/(B − s) to six digits: c and s from two whole batches give B*.

@@ -9,24 +9,24 @@ from tests.helpers import strategies
 from theory.moments.affine import AffineStep, Surrogate
 from theory.moments.krylov import Krylov
 
-METHODS = [strategies.method(name, 0.05, 0.5) for name in strategies.NAMES]
+ALGORITHMS = [strategies.algorithm(name, 0.05, 0.5) for name in strategies.NAMES]
 UNITS = [1e-5, 1e3, 1e6]
-every_method = pytest.mark.parametrize("method", METHODS, ids=strategies.NAMES)
+every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS, ids=strategies.NAMES)
 
 
-def scaled(s, method, dim=3, nodes=5):
+def scaled(s, algorithm, dim=3, nodes=5):
     base = simlab.LeastSquares.synthetic(nodes, 20, dim, seed=1)
     problem = simlab.LeastSquares(s * base.features, base.targets, l2=0.1 * s**2)
-    return problem, simlab.topologies.ring(nodes, lazy=True), method._replace(lr=method.lr / s**2)
+    return problem, simlab.topologies.ring(nodes, lazy=True), algorithm._replace(lr=algorithm.lr / s**2)
 
 
 @pytest.mark.parametrize("noise", ["none", "additive", "batches"])
 @pytest.mark.parametrize("s", UNITS)
-@every_method
-def test_predictions_in_other_units(method, s, noise):
+@every_algorithm
+def test_predictions_in_other_units(algorithm, s, noise):
     def predicted(s):
         options = {"none": {}, "additive": {"noise_std": 0.3 * s}, "batches": {"batch_size": 4}}[noise]
-        return theory.predict(*scaled(s, method), **options)
+        return theory.predict(*scaled(s, algorithm), **options)
 
     one, other = predicted(1.0), predicted(s)
     assert one.stable and other.stable
@@ -40,16 +40,16 @@ def test_predictions_in_other_units(method, s, noise):
 
 @pytest.mark.parametrize("s", UNITS)
 @pytest.mark.parametrize("shared", [False, True], ids=["krylov", "modes"])
-@every_method
-def test_other_ways_in_other_units(method, shared, s):
+@every_algorithm
+def test_other_ways_in_other_units(algorithm, shared, s):
     def moments(s):
-        problem, network, algorithm = scaled(s, method)
+        problem, network, candidate = scaled(s, algorithm)
         hessians = np.broadcast_to(problem.hessians[0], problem.hessians.shape) if shared else problem.hessians
         problem = simlab.Quadratic(hessians, problem.linear)
         if shared:
-            found = theory.predict(problem, network, algorithm)
+            found = theory.predict(problem, network, candidate)
             return found.rate, found.limit
-        krylov = Krylov(AffineStep(Surrogate.of(problem), network, algorithm, np.zeros((5, 3))))
+        krylov = Krylov(AffineStep(Surrogate.of(problem), network, candidate, np.zeros((5, 3))))
         return krylov.rate, krylov.fixed_point()[0]
 
     (rate, limit), (other_rate, other_limit) = moments(1.0), moments(s)
@@ -58,9 +58,9 @@ def test_other_ways_in_other_units(method, shared, s):
 
 
 @pytest.mark.parametrize("s", UNITS)
-@every_method
-def test_stability_limit_in_other_units(method, s):
-    one, other = (theory.stability_limit(*scaled(s, method)) for s in (1.0, s))
+@every_algorithm
+def test_stability_limit_in_other_units(algorithm, s):
+    one, other = (theory.stability_limit(*scaled(s, algorithm)) for s in (1.0, s))
     assert other * s**2 == pytest.approx(one, rel=1e-8)
 
 
@@ -72,25 +72,25 @@ def test_convex_problems_and_critical_batches_in_other_units(s):
         base = simlab.LogisticRegression.synthetic(5, 20, 3, seed=1)
         problem = simlab.LogisticRegression(s * base.features, base.labels, l2=0.1 * s**2)
         network = simlab.topologies.ring(5, lazy=True)
-        method = simlab.DecentLaM(0.5 / s**2, 0.5)
-        prediction = theory.predict(problem, network, method, batch_size=2)
+        algorithm = simlab.DecentLaM(0.5 / s**2, 0.5)
+        prediction = theory.predict(problem, network, algorithm, batch_size=2)
         return (
             prediction.rate,
             prediction.bias * s**2,
             prediction.variance * s**2,
-            theory.critical_batch_size(problem, network, method),
+            theory.critical_batch_size(problem, network, algorithm),
         )
 
     np.testing.assert_allclose(found(s), found(1.0), rtol=1e-7)
 
 
 @pytest.mark.parametrize("lr", [1e-4, 1e-7])
-@every_method
-def test_small_steps(method, lr):
+@every_algorithm
+def test_small_steps(algorithm, lr):
     """As lr -> 0 the rate tends to 1 - lr h / (1 - β), h the least eigenvalue of the mean Hessian."""
-    problem, network, _ = scaled(1.0, method, nodes=10, dim=6)
+    problem, network, _ = scaled(1.0, algorithm, nodes=10, dim=6)
     least = np.linalg.eigvalsh(problem.hessian(problem.minimizer).mean(axis=0))[0]
-    prediction = theory.predict(problem, network, method._replace(lr=lr))
+    prediction = theory.predict(problem, network, algorithm._replace(lr=lr))
     assert prediction.stable
-    momentum = getattr(method, "momentum", 0.0)
+    momentum = getattr(algorithm, "momentum", 0.0)
     assert (1 - prediction.rate) / lr == pytest.approx(least / (1 - momentum), rel=max(2e-2 * lr / 1e-4, 1e-6))

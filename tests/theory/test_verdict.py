@@ -39,7 +39,7 @@ def run(problem: Any, network: Any, algorithm: Any, steps: int = 4000, **setting
 
 
 class Cubic(NamedTuple):
-    """A method whose step is not affine."""
+    """An algorithm whose step is not affine."""
 
     lr: float
 
@@ -129,7 +129,7 @@ LIMIT = {
     ),
 }
 DESCENT = {
-    "method": lambda: run(least_squares(), lazy_ring(), simlab.DSGD(SMALL), 10),
+    "algorithm": lambda: run(least_squares(), lazy_ring(), simlab.DSGD(SMALL), 10),
     "constant hyperparameters": lambda: run(least_squares(), lazy_ring(), simlab.DSGD(SCHEDULE, order="cta"), 10),
     "exact gradients": lambda: run(least_squares(), lazy_ring(), CTA, 10, noise_std=0.1),
     "no l1 term": lambda: run(equal_hessians().with_l1(5.0), lazy_ring(), CTA, 10),
@@ -141,7 +141,7 @@ DESCENT = {
 PARALLEL = {
     **{
         name: DESCENT[name]
-        for name in ("method", "constant hyperparameters", "no l1 term", "smooth", "equal initial states")
+        for name in ("algorithm", "constant hyperparameters", "no l1 term", "smooth", "equal initial states")
     },
     "bounded below": lambda: run(quadratic(NoLowerBound), lazy_ring(), CTA, 10),
     "every step recorded": lambda: run(equal_hessians(), lazy_ring(), CTA, 10, record_every=5),
@@ -158,7 +158,7 @@ PARALLEL = {
     "positive D1 and D2": lambda: run(equal_hessians(), lazy_ring(), simlab.DSGD(0.06, order="cta"), 10),
 }
 MOMENTUM = {
-    "method": lambda: run(equal_hessians(), lazy_ring(), simlab.DSGD(SMALL), 10),
+    "algorithm": lambda: run(equal_hessians(), lazy_ring(), simlab.DSGD(SMALL), 10),
     "constant hyperparameters": lambda: run(equal_hessians(), lazy_ring(), simlab.PmSGD(SCHEDULE), 10),
     "no l1 term": lambda: run(equal_hessians().with_l1(0.2), lazy_ring(), simlab.PmSGD(1.0, 0.5), 60),
     "exact gradients": lambda: run(equal_hessians(), lazy_ring(), simlab.PmSGD(SMALL), 10, noise_std=0.1),
@@ -170,7 +170,7 @@ MOMENTUM = {
     "underdamped": lambda: run(equal_hessians(), lazy_ring(), simlab.PmSGD(SMALL, 0.1), 10),
 }
 GOSSIP = {
-    "method": lambda: run(equal_hessians(), lazy_ring(), simlab.DSGD(SMALL), 2),
+    "algorithm": lambda: run(equal_hessians(), lazy_ring(), simlab.DSGD(SMALL), 2),
     "constant hyperparameters": lambda: relabelled_gossip(algorithm=simlab.ChocoGossip(SCHEDULE, None)),
     "contraction": lambda: relabelled_gossip(algorithm=simlab.ChocoGossip(0.1, simlab.compression.QSGD(1))),
     "spectral gap": lambda: relabelled_gossip(network=_gapless()),
@@ -376,10 +376,14 @@ def test_an_interval_that_straddles_the_bound_is_inconclusive():
     assert row.verdict == "holds"
     assert row.low < row.measured < row.high
     scale = row.bound / row.measured
-    straddling = theory.verify(altered(trace, "gradient_norm", lambda column: column * scale))["D-PSGD, sharper"]
+    straddling = theory.verify(altered(trace, "squared_gradient_norm", lambda column: column * scale))[
+        "D-PSGD, sharper"
+    ]
     assert straddling.verdict == "inconclusive"
     assert "straddles" in straddling.reason
-    beyond = theory.verify(altered(trace, "gradient_norm", lambda column: 2 * column * scale))["D-PSGD, sharper"]
+    beyond = theory.verify(altered(trace, "squared_gradient_norm", lambda column: 2 * column * scale))[
+        "D-PSGD, sharper"
+    ]
     assert beyond.verdict == "violated"
 
 
@@ -397,7 +401,7 @@ def test_an_estimated_supremum_never_condemns():
     row = theory.verify(trace)["D-PSGD, sharper"]
     assert row.verdict == "holds"
     assert "estimate" in row.reason
-    beyond = theory.verify(altered(trace, "gradient_norm", lambda column: column * 1e4))["D-PSGD, sharper"]
+    beyond = theory.verify(altered(trace, "squared_gradient_norm", lambda column: column * 1e4))["D-PSGD, sharper"]
     assert beyond.verdict == "inconclusive"
     assert "estimates" in beyond.reason
 

@@ -1,4 +1,6 @@
-"""One step of a method on quadratics is an affine map z⁺ = Tz + Nξ + u of its state: read off the method's own code."""
+"""One step of an algorithm on quadratics is an affine map z⁺ = Tz + Nξ + u of its state: read off the algorithm's own
+code.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,7 @@ class Surrogate:
 
 
 class AffineStep:
-    """The affine map z⁺ = Tz + Nξ + u, by calls of the method's step; states are arrays (..., k, n, d), x first.
+    """The affine map z⁺ = Tz + Nξ + u, by calls of the algorithm's step; states are arrays (..., k, n, d), x first.
 
     Parameters
     ----------
@@ -89,8 +91,9 @@ class AffineStep:
     start : ndarray, shape (k, n, d)
         z_0.
     up, down : ndarrays, shape (number of fields, k) and (k, number of fields)
-        The method's fields from the arrays of a state, and back. A buffer may be as large as x/γ: here it is in a unit
-        (a power of 2) in which it weighs as much as x, so that what is rounding does not depend on the units of lr.
+        The algorithm's fields from the arrays of a state, and back. A buffer may be as large as x/γ: here it is in a
+        unit (a power of 2) in which it weighs as much as x, so that what is rounding does not depend on the units of
+        lr.
     gradient_calls : int
         Gradients that one step asks for.
     has_modes : bool
@@ -306,12 +309,12 @@ class _Mode:
 def mode_matrices(
     algorithm: Any, graph: np.ndarray, curvature: np.ndarray, consensus: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """T and N on the modes that decouple where all Hessians are equal, again by the method's own step.
+    """T and N on the modes that decouple where all Hessians are equal, again by the algorithm's own step.
 
     Parameters
     ----------
     algorithm
-        The method; it must be affine (see `AffineStep`).
+        The algorithm; it must be affine (see `AffineStep`).
     graph, curvature : ndarrays that broadcast together
         Eigenvalues λ of W and h of the common Hessian.
     consensus : ndarray of bool

@@ -17,10 +17,10 @@ TAIL = 1e-12  # of a sum that is cut off, relative
 
 
 class Krylov:
-    """As `theory.moments.dense.Dense`; each product with T is one step of the method.
+    """As `theory.moments.dense.Dense`; each product with T is one step of the algorithm.
 
     What is conserved is found among combinations of fields, of the mean over nodes and of the disagreement, which
-    covers the methods of this package where the mean Hessian is regular.
+    covers the algorithms of this package where the mean Hessian is regular.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Theorems, one file each: statement, reference, assumptions that are checked, constants, bound.
 
-`THEOREMS` are those about runs of methods of this package, which `theory.verify` goes through. `choco_gossip`,
+`THEOREMS` are those about runs of algorithms of this package, which `theory.verify` goes through. `choco_gossip`,
 `qsgd`, `dual_averaging` and `local_sgd` are about arrays and parameters: they have `assumptions(...)` and bounds of
 their own.
 """

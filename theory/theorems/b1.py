@@ -55,7 +55,7 @@ def assumptions(setting: Setting) -> list[Check]:
 
 
 def positive_transfer(setting: Setting) -> Check:
-    """φ > 0 on the spectrum without 1; ATC methods need W positive definite, CTA methods have it always."""
+    """φ > 0 on the spectrum without 1; ATC algorithms need W positive definite, CTA algorithms have it always."""
     transfer = transfer_on(setting.network, setting.algorithm)
     least = float(np.min(transfer, initial=np.inf))
     return Check("positive bias transfer", least > 0, f"min φ = {least:.4g}; a lazy network makes W positive definite")

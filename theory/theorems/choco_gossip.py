@@ -98,7 +98,7 @@ def least_decrease(eigenvalue: Any, consensus_lr: Any, compression: Any) -> np.n
 
 
 def run_assumptions(setting: Setting) -> list[Check]:
-    """The method is ChocoGossip with constant ζ; then those of `assumptions`."""
+    """The algorithm is ChocoGossip with constant ζ; then those of `assumptions`."""
     checks = in_order(setting, gossip, constant_hyperparameters)
     if not all(check.holds for check in checks):
         return checks
@@ -108,9 +108,11 @@ def run_assumptions(setting: Setting) -> list[Check]:
 
 
 def gossip(setting: Setting) -> Check:
-    """The method is ChocoGossip, which starts from replicas at zero."""
+    """The algorithm is ChocoGossip, which starts from replicas at zero."""
     name = type(setting.algorithm).__name__
-    return Check("method", type(setting.algorithm) is simlab.ChocoGossip, f"{name}; the theorem is about ChocoGossip")
+    return Check(
+        "algorithm", type(setting.algorithm) is simlab.ChocoGossip, f"{name}; the theorem is about ChocoGossip"
+    )
 
 
 def run_constants(setting: Setting) -> dict[str, Any]:

@@ -5,7 +5,7 @@ at one point x⁰, γ <= (1 + λₙ)/L. Then for all k, with D² = 2L Σ(f_i(x�
 
     ‖F'(X_k)‖² = Σ‖∇f_i(x_i)‖² <= D²   and   ‖X̃_k‖ <= γD/(1 − ρ),   so that (1/n)‖X̃_k‖² <= γ²D²/(n(1 − ρ)²).
 
-Constants: re-derived. The method is gradient descent with step γ on ξ(X) = Σf_i(x_i) + ⟨X, (I − W)X⟩/(2γ), which is
+Constants: re-derived. The algorithm is gradient descent with step γ on ξ(X) = Σf_i(x_i) + ⟨X, (I − W)X⟩/(2γ), which is
 (L + (1 − λₙ)/γ)-smooth, so that γ <= (1 + λₙ)/L makes ξ decrease: Σf_i(x_i) <= ξ(X_k) <= ξ(X_0) = Σf_i(x⁰), and
 ‖∇f_i‖² <= 2L(f_i − f_i*). The disagreement is −γΣ_j (W^{k−1−j} − J)F'(X_j), a geometric sum. The derivation needs
 less than the paper states and gives more: the f_i need not be convex, x⁰ need not be 0, and the bound holds for the
@@ -50,10 +50,10 @@ def assumptions(setting: Setting) -> list[Check]:
 
 
 def combine_then_adapt(setting: Setting) -> Check:
-    """The method is DSGD in its combine-then-adapt form."""
+    """The algorithm is DSGD in its combine-then-adapt form."""
     algorithm = setting.algorithm
     matches = type(algorithm) is simlab.DSGD and algorithm.order == "cta"
-    return Check("method", matches, f"{type(algorithm).__name__}; the theorem is about DSGD(order='cta')")
+    return Check("algorithm", matches, f"{type(algorithm).__name__}; the theorem is about DSGD(order='cta')")
 
 
 def bounded_below(setting: Setting) -> Check:

@@ -197,7 +197,7 @@ def sharper_bound(**constants: Any) -> Any:
 def mean_gradient_norm(trace: Any) -> np.ndarray:
     """(1/K)Σ_{k<K} ‖∇f(x̄_k)‖² of each replicate."""
     rows = trace.frame[trace.frame["step"] < trace.provenance["steps"]]
-    return rows.groupby("replicate")["gradient_norm"].mean().to_numpy()
+    return rows.groupby("replicate")["squared_gradient_norm"].mean().to_numpy()
 
 
 CITED = Theorem(

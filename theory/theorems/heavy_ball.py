@@ -14,7 +14,7 @@ It is tight: equality at c = −1, for x⁰ − x* along the eigenvector of L wi
 a mode are smaller than s in size only if β < s² and |1 + β − γh| < s + β/s; at h = μ and at h = L this says
 (1−s)(1−β/s) < γμ and γL < (1+s)(1+β/s), so that κ < ((1+s)/(1−s))².
 
-Reference: B. T. Polyak, Some methods of speeding up the convergence of iteration methods, 1964.
+Reference: B. T. Polyak, Some algorithms of speeding up the convergence of iteration algorithms, 1964.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def assumptions(setting: Setting) -> list[Check]:
 
 
 def parallel_momentum(setting: Setting) -> Check:
-    """The method is PmSGD, heavy ball on the mean objective."""
+    """The algorithm is PmSGD, heavy ball on the mean objective."""
     name = type(setting.algorithm).__name__
-    return Check("method", type(setting.algorithm) is simlab.PmSGD, f"{name}; the theorem is about PmSGD")
+    return Check("algorithm", type(setting.algorithm) is simlab.PmSGD, f"{name}; the theorem is about PmSGD")
 
 
 def underdamped(setting: Setting) -> Check:

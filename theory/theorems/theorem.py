@@ -181,7 +181,7 @@ def strongly_convex(setting: Setting) -> Check:
 
 
 def has_transfer(setting: Setting) -> Check:
-    """The method has a bias transfer function on this network."""
+    """The algorithm has a bias transfer function on this network."""
     name = "bias transfer function"
     if hasattr(setting.algorithm, "compressor"):
         return Check(name, False, f"{type(setting.algorithm).__name__} compresses its messages")

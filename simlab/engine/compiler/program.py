@@ -65,7 +65,7 @@ def program(
         *["with noise"] * noisy,
         *["of runs side by side"] * lanes,
     ]
-    title = f"{graph.method} on {type(problem).__name__}: {' '.join(words)}, {dtype.name}."
+    title = f"{graph.algorithm} on {type(problem).__name__}: {' '.join(words)}, {dtype.name}."
     choices = {"real": dtype.name, "sampled": sampled, "noisy": noisy, "lanes": lanes}
     source = generate(graph, layout, kernels[0], kernels[1:], title=title, **choices)  # type: ignore[arg-type]
     return Program(source, layout, kernels)

@@ -1,4 +1,4 @@
-"""Every method against its formula in theory.md section 2, written out node by node."""
+"""Every algorithm against its formula in theory.md section 2, written out node by node."""
 
 from __future__ import annotations
 
@@ -208,12 +208,12 @@ def stochastic_gradient(setting: strategies.Setting, sampled: bool, noisy: bool,
 
 
 def simulated(
-    setting: strategies.Setting, method: Any, engine: str, *, sampled: bool, noisy: bool, replicates: int = 1
+    setting: strategies.Setting, algorithm: Any, engine: str, *, sampled: bool, noisy: bool, replicates: int = 1
 ) -> np.ndarray:
     trace = simlab.simulate(
         setting.objective.problem,
         setting.network,
-        method,
+        algorithm,
         steps=STEPS,
         batch_size=setting.batch_size if sampled else None,
         noise_std=setting.noise_std if noisy else 0.0,
@@ -236,20 +236,20 @@ def assert_close(x: np.ndarray, expected: Any, relative: float = 1e-10) -> None:
 @pytest.mark.parametrize("name", strategies.NAMES)
 @given(setting=strategies.settings("least_squares"), sampled=st.booleans(), noisy=st.booleans())
 def test_array_engine_is_the_formula(name: str, setting: strategies.Setting, sampled: bool, noisy: bool) -> None:
-    method = strategies.method(name, setting.lr, setting.momentum)
+    algorithm = strategies.algorithm(name, setting.lr, setting.momentum)
     gradient = stochastic_gradient(setting, sampled, noisy)
     weights = dense(setting.network)
     expected = FORMULAS[name](list(setting.x0), gradient, weights, lambda k: setting.lr, setting.momentum)
-    assert_close(simulated(setting, method, "numpy", sampled=sampled, noisy=noisy)[0], expected)
+    assert_close(simulated(setting, algorithm, "numpy", sampled=sampled, noisy=noisy)[0], expected)
 
 
-# One program a method, compiled once: mini-batches and noise.
+# One program an algorithm, compiled once: mini-batches and noise.
 @pytest.mark.parametrize("name", strategies.NAMES)
 @given(setting=strategies.settings("least_squares"))
 @settings(max_examples=25)
 def test_compiled_engine_is_the_formula(name: str, setting: strategies.Setting) -> None:
-    method = strategies.method(name, setting.lr, setting.momentum)
-    x = simulated(setting, method, "compiled", sampled=True, noisy=True, replicates=2)
+    algorithm = strategies.algorithm(name, setting.lr, setting.momentum)
+    x = simulated(setting, algorithm, "compiled", sampled=True, noisy=True, replicates=2)
     for replicate in range(2):
         gradient = stochastic_gradient(setting, True, True, replicate)
         expected = FORMULAS[name](
@@ -266,8 +266,8 @@ def test_formula_on_every_problem(kind: str, data: st.DataObject, sampled: bool,
     sampled = sampled and kind in strategies.SAMPLED_KINDS
     gradient = stochastic_gradient(setting, sampled, noisy)
     expected = decentlam(list(setting.x0), gradient, dense(setting.network), lambda k: setting.lr, setting.momentum)
-    method = simlab.DecentLaM(setting.lr, setting.momentum)
-    assert_close(simulated(setting, method, "numpy", sampled=sampled, noisy=noisy)[0], expected)
+    algorithm = simlab.DecentLaM(setting.lr, setting.momentum)
+    assert_close(simulated(setting, algorithm, "numpy", sampled=sampled, noisy=noisy)[0], expected)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -276,24 +276,24 @@ def test_formula_on_every_problem(kind: str, data: st.DataObject, sampled: bool,
 @settings(max_examples=5)
 def test_changing_step_size(name: str, schedule: str, setting: strategies.Setting) -> None:
     given_lr, lr = SCHEDULES[schedule]
-    method = strategies.method(name, given_lr, setting.momentum)
+    algorithm = strategies.algorithm(name, given_lr, setting.momentum)
     gradient = stochastic_gradient(setting, True, True)
     expected = FORMULAS[name](list(setting.x0), gradient, dense(setting.network), lr, setting.momentum)
     for engine in ("numpy", "compiled"):
-        assert_close(simulated(setting, method, engine, sampled=True, noisy=True)[0], expected)
+        assert_close(simulated(setting, algorithm, engine, sampled=True, noisy=True)[0], expected)
 
 
 @given(setting=strategies.settings("least_squares"))
 def test_other_forms_of_the_same_method(setting: strategies.Setting) -> None:
     """X+ = W(X - gamma G) + beta (X - X-) and DmSGD's beta (X - W X-), at a constant step size; EXTRA as published."""
     gradient, weights = stochastic_gradient(setting, True, True), dense(setting.network)
-    for method, formula in (
+    for algorithm, formula in (
         (simlab.DecentLaM(setting.lr, setting.momentum), decentlam_second_form),
         (simlab.DmSGD(setting.lr, setting.momentum), dmsgd_second_form),
         (simlab.EXTRA(setting.lr), extra_second_form),
     ):
         expected = formula(list(setting.x0), gradient, weights, lambda k: setting.lr, setting.momentum)
-        assert_close(simulated(setting, method, "numpy", sampled=True, noisy=True)[0], expected)
+        assert_close(simulated(setting, algorithm, "numpy", sampled=True, noisy=True)[0], expected)
 
 
 def test_decentlam_forms_differ_when_the_step_size_changes() -> None:
@@ -336,8 +336,8 @@ def test_a_large_network_is_mixed_the_same_way() -> None:
         for name in strategies.NAMES:
             expected = FORMULAS[name](list(x0), gradient, dense(setting.network), lambda k: 0.2, 0.5)
             for engine in ("numpy", "compiled"):
-                method = strategies.method(name, 0.2, 0.5)
-                x = simulated(setting, method, engine, sampled=True, noisy=True, replicates=2)
+                algorithm = strategies.algorithm(name, 0.2, 0.5)
+                x = simulated(setting, algorithm, engine, sampled=True, noisy=True, replicates=2)
                 assert_close(x[replicate], expected)
 
 

@@ -46,11 +46,13 @@ NETWORK = simlab.topologies.grid(8)  # with negative eigenvalues
 ABOVE_THIRD = simlab.Network.from_matrix((2 * NETWORK.weights + np.eye(8)) / 3)  # D2 needs them above -1/3
 
 
-def limit(problem: Any, method: Any, steps: int = 6000, network: Any = NETWORK, engine: str = "compiled") -> np.ndarray:
+def limit(
+    problem: Any, algorithm: Any, steps: int = 6000, network: Any = NETWORK, engine: str = "compiled"
+) -> np.ndarray:
     """States at which a full-batch run has stopped; it must have."""
     choices = {"record_every": steps, "engine": engine, "progress": False}
-    trace = simlab.simulate(problem, network, method, steps=steps, **choices)
-    more = simlab.simulate(problem, network, method, steps=steps + 500, **choices)
+    trace = simlab.simulate(problem, network, algorithm, steps=steps, **choices)
+    more = simlab.simulate(problem, network, algorithm, steps=steps + 500, **choices)
     assert np.abs(trace.x - more.x).max() < 1e-12, "not converged: the test needs more steps"
     return trace.x[0]
 
@@ -79,7 +81,7 @@ def test_limit_is_the_transfer_function_of_the_gradients(method_name: str, name:
     """X~ = -gamma phi(W) F'(X) and sum_i grad f_i(x_i) = 0, to rounding."""
     problem, beta = PROBLEMS[name], 0.8
     network = ABOVE_THIRD if method_name.startswith("D2") else NETWORK
-    x = limit(problem, strategies.method(method_name, LR, beta), network=network, engine="numpy")
+    x = limit(problem, strategies.algorithm(method_name, LR, beta), network=network, engine="numpy")
     eigenvalues, vectors = np.linalg.eigh(network.weights)
     disagreement = np.arange(8) != np.argmax(eigenvalues)
     phi = np.zeros(8)
@@ -98,8 +100,8 @@ def test_the_bias_of_dmsgd_grows_with_momentum_and_that_of_decentlam_does_not() 
     """Squared biases to leading order: 1/(1 - beta)^2, hence 100 times at beta = 0.9."""
     problem = PROBLEMS["least squares"]
 
-    def bias(method: Any) -> float:
-        return float(np.mean(np.sum((limit(problem, method, 60000) - problem.minimizer) ** 2, axis=1)))
+    def bias(algorithm: Any) -> float:
+        return float(np.mean(np.sum((limit(problem, algorithm, 60000) - problem.minimizer) ** 2, axis=1)))
 
     lr = 1e-3
     reference = bias(simlab.DSGD(lr))

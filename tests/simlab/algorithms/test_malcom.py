@@ -1,4 +1,4 @@
-"""Compressed and proximal methods against their formulas in theory.md sections 2 and 5, written out node by node."""
+"""Compressed and proximal algorithms against their formulas in theory.md sections 2 and 5, written out node by node."""
 
 import math
 
@@ -60,11 +60,11 @@ def drawn(setting):
     return gradient, stream.dither(STEPS, 1, n, d)
 
 
-def simulated(setting, method, engine, batch=True):
+def simulated(setting, algorithm, engine, batch=True):
     return simlab.simulate(
         setting.objective.problem,
         setting.network,
-        method,
+        algorithm,
         steps=STEPS,
         batch_size=setting.batch_size if batch else None,
         seed=setting.seed,
@@ -87,12 +87,12 @@ def test_choco_sgd_and_malcom_psgd(engine, run):
     weights = np.asarray(setting.network.weights)
     decaying = simlab.schedules.InverseSqrt(setting.lr, 3.0)
     for given_lr, lr in ((setting.lr, lambda k: setting.lr), (decaying, lambda k: setting.lr / math.sqrt(1 + k / 3))):
-        for method, l1 in (
+        for algorithm, l1 in (
             (simlab.ChocoSGD(given_lr, zeta, QSGD(s, scaled=True)), 0.0),
             (simlab.MalcomPSGD(given_lr, zeta, QSGD(s, scaled=True, code="level"), nu), nu),
         ):
             expected = compressed_sgd(list(setting.x0), gradient, weights, dither, lr, zeta, s, tau, l1)
-            np.testing.assert_allclose(simulated(setting, method, engine), expected, rtol=1e-10, atol=1e-10)
+            np.testing.assert_allclose(simulated(setting, algorithm, engine), expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("engine", ["numpy", "compiled"])
@@ -104,8 +104,8 @@ def test_proximal_dsgd(engine, setting, nu):
     for k in range(STEPS):
         average = mixed(weights, [x[i] - setting.lr * gradient(k, i, x[i]) for i in range(len(x))])
         x = [soft(row, setting.lr * nu) for row in average]
-    method = simlab.ProximalDSGD(setting.lr, nu)
-    np.testing.assert_allclose(simulated(setting, method, engine), x, rtol=1e-10, atol=1e-12)
+    algorithm = simlab.ProximalDSGD(setting.lr, nu)
+    np.testing.assert_allclose(simulated(setting, algorithm, engine), x, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("engine", ["numpy", "compiled"])
@@ -130,11 +130,11 @@ def test_choco_gossip(engine, setting, s, zeta):
 @settings(max_examples=10)
 def test_uncompressed_choco_is_dsgd(setting):
     """With C(v) = v and ζ = 1 the replicas are the half steps; with an l1 term it is proximal DSGD."""
-    for method, same in (
+    for algorithm, same in (
         (simlab.ChocoSGD(setting.lr, 1.0, Identity()), simlab.DSGD(setting.lr)),
         (simlab.MalcomPSGD(setting.lr, 1.0, Identity(), 0.1), simlab.ProximalDSGD(setting.lr, 0.1)),
     ):
-        x = simulated(setting, method, "numpy")
+        x = simulated(setting, algorithm, "numpy")
         np.testing.assert_allclose(x, simulated(setting, same, "numpy"), rtol=1e-9, atol=1e-11)
 
 
@@ -158,13 +158,13 @@ def test_engines_agree(compressor):
     network = simlab.topologies.erdos_renyi(6, 0.5, seed=1)
     x0 = np.random.default_rng(0).standard_normal((6, 11))
     settings = {"steps": 30, "noise_std": 0.1, "replicates": 2, "x0": x0, "record_every": 7, "progress": False}
-    for method, batch_size in (
+    for algorithm, batch_size in (
         (simlab.ChocoSGD(0.1, 0.3, compressor), 5),
         (simlab.MalcomPSGD(simlab.schedules.Inverse(0.2, 10), 0.3, compressor, 0.02), 5),
         (simlab.ChocoGossip(0.3, compressor), None),
     ):
         a, b = (
-            simlab.simulate(problem, network, method, engine=engine, batch_size=batch_size, **settings)
+            simlab.simulate(problem, network, algorithm, engine=engine, batch_size=batch_size, **settings)
             for engine in ("numpy", "compiled")
         )
         np.testing.assert_allclose(a.x, b.x, rtol=0, atol=1e-12)
@@ -176,11 +176,11 @@ def gossip_ratio(network, compressor, omega, x0, random, steps):
     """Largest expected e_{t+1}/e_t of a run, divided by its bound."""
     constants = choco_gossip.constants(network, omega)
     zeta = choco_gossip.consensus_step(**constants)
-    method = simlab.ChocoGossip(zeta, compressor)
+    algorithm = simlab.ChocoGossip(zeta, compressor)
     n, d = x0.shape
     worst = 0.0
     # After the first exchange, so that x and the replicas make up e_t.
-    state = method.step(method.init(x0), None, network, Batch(dither=random.random((1, n, d)), ledger=[]))
+    state = algorithm.step(algorithm.init(x0), None, network, Batch(dither=random.random((1, n, d)), ledger=[]))
     x, replica = x0, state.replica
     for _ in range(steps):
         error = choco_gossip.error(x, replica)
@@ -190,7 +190,7 @@ def gossip_ratio(network, compressor, omega, x0, random, steps):
         dithers = every_dither(compressor, n, d, random)
         # The replicas after the next exchange, for dithers whose mean is the expectation.
         start = type(state)(np.broadcast_to(x, dithers.shape), np.broadcast_to(replica, dithers.shape))
-        replicas = method.step(start, None, network, Batch(dither=dithers[:, None], ledger=[])).replica
+        replicas = algorithm.step(start, None, network, Batch(dither=dithers[:, None], ledger=[])).replica
         expected = np.mean(choco_gossip.error(np.broadcast_to(x, dithers.shape), replicas))
         worst = max(worst, expected / error / choco_gossip.bound(**constants))
         replica = replicas[random.integers(len(replicas))]
@@ -244,7 +244,7 @@ def test_choco_gossip_contracts_on_a_thousand_graphs():
 
 
 @pytest.mark.parametrize(
-    ("method", "words"),
+    ("algorithm", "words"),
     [
         (simlab.ChocoSGD(0.1, 1.5, Identity()), ["ChocoSGD.consensus_lr = 1.5", "at most 1.0", "smaller"]),
         (simlab.ChocoSGD(0.1, 0.0, Identity()), ["ChocoSGD.consensus_lr", "greater than 0"]),
@@ -258,18 +258,18 @@ def test_choco_gossip_contracts_on_a_thousand_graphs():
         ),
     ],
 )
-def test_hyperparameters_out_of_range(method, words):
+def test_hyperparameters_out_of_range(algorithm, words):
     problem = simlab.LeastSquares.synthetic(4, 10, 3)
     with pytest.raises(ValueError) as error:
-        simlab.simulate(problem, simlab.topologies.ring(4), method, steps=2)
+        simlab.simulate(problem, simlab.topologies.ring(4), algorithm, steps=2)
     for word in words:
         assert word in str(error.value)
 
 
 def test_provenance_and_citation():
     problem = simlab.LeastSquares.synthetic(4, 10, 3)
-    method = simlab.MalcomPSGD(0.1, 0.5, DitheredUniform(16), 0.01)
-    trace = simlab.simulate(problem, simlab.topologies.ring(4), method, steps=2, engine="numpy")
+    algorithm = simlab.MalcomPSGD(0.1, 0.5, DitheredUniform(16), 0.01)
+    trace = simlab.simulate(problem, simlab.topologies.ring(4), algorithm, steps=2, engine="numpy")
     assert trace.provenance["algorithm"]["compressor"]["name"] == "DitheredUniform"
     assert trace.provenance["algorithm"]["compressor"]["levels"] == 16
     assert simlab.cite(trace).count("@misc{campbell2023malcom") == 1

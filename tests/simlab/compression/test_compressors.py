@@ -183,17 +183,17 @@ def test_the_trace_counts_the_bytes_that_are_sent(engine, code):
     network = simlab.topologies.ring(5)
     x0 = random.standard_normal((5, 37))
     compressor = DitheredUniform(8, code=code)
-    method = simlab.ChocoSGD(0.1, 0.3, compressor)
+    algorithm = simlab.ChocoSGD(0.1, 0.3, compressor)
     trace = simlab.simulate(
-        problem, network, method, steps=6, batch_size=4, x0=x0, seed=3, engine=engine, progress=False
+        problem, network, algorithm, steps=6, batch_size=4, x0=x0, seed=3, engine=engine, progress=False
     )
     streams = simlab.step.streams.Stream(3, 0)
     indices, dither = streams.indices(6, 5, 4, 20), streams.dither(6, 1, 5, 37)
-    state, total = method.init(x0), [0]
+    state, total = algorithm.init(x0), [0]
     named = source_code(code, 8)
     for k in range(6):
         batch = simlab.operations.Batch(indices[k], None, dither[k], [])
-        new = method.step(state, problem, network, batch)
+        new = algorithm.step(state, problem, network, batch)
         half = state.x - 0.1 * problem.gradient(state.x, batch)
         levels, norms = compressor.quantize(half - state.replica, dither[k, 0])
         q, bits = compressor.compress(half - state.replica, dither[k, 0])
@@ -325,14 +325,14 @@ def quantizers_for_bounds():
         (DitheredUniform(1, norm="max"), ["not a contraction", "more levels"]),
     ],
 )
-@pytest.mark.parametrize("method", [simlab.ChocoSGD, simlab.MalcomPSGD, simlab.ChocoGossip])
-def test_impossible_compressors(method, compressor, words):
+@pytest.mark.parametrize("algorithm", [simlab.ChocoSGD, simlab.MalcomPSGD, simlab.ChocoGossip])
+def test_impossible_compressors(algorithm, compressor, words):
     hyper = {"consensus_lr": 0.1, "compressor": compressor}
-    hyper |= {"lr": 0.1} if method is not simlab.ChocoGossip else {}
-    hyper |= {"l1": 0.0} if method is simlab.MalcomPSGD else {}
+    hyper |= {"lr": 0.1} if algorithm is not simlab.ChocoGossip else {}
+    hyper |= {"l1": 0.0} if algorithm is simlab.MalcomPSGD else {}
     problem = simlab.LeastSquares.synthetic(4, 40, 30)
     with pytest.raises(ValueError) as error:
-        simlab.simulate(problem, simlab.topologies.ring(4), method(**hyper), steps=1)
+        simlab.simulate(problem, simlab.topologies.ring(4), algorithm(**hyper), steps=1)
     for word in words:
         assert word in str(error.value)
 
@@ -365,15 +365,15 @@ def half_row(i, v, dither, out):
 
 def test_without_a_kernel_the_array_engine_runs_it():
     problem, network = simlab.LeastSquares.synthetic(4, 10, 3), simlab.topologies.ring(4)
-    method = simlab.ChocoSGD(0.1, 0.5, Half())
-    trace = simlab.simulate(problem, network, method, steps=2, engine="numpy", progress=False)
+    algorithm = simlab.ChocoSGD(0.1, 0.5, Half())
+    trace = simlab.simulate(problem, network, algorithm, steps=2, engine="numpy", progress=False)
     assert trace.frame.payload_bits.tolist() == [0, 28, 56]
     message = r"Half\(\) has no `kernel`, and the compiled engine.*docs/own_compressor\.md.*engine='numpy'"
     with pytest.raises(TypeError, match=message):
-        simlab.simulate(problem, network, method, steps=2, progress=False)
+        simlab.simulate(problem, network, algorithm, steps=2, progress=False)
     message = r"WithKernel\.kernel returned .*half_row\(i, v, dither, out\).* 5 arguments, row\(i, v, dither, out, "
     with pytest.raises(TypeError, match=message):
-        simlab.generated_source(problem, network, method._replace(compressor=WithKernel()))
+        simlab.generated_source(problem, network, algorithm._replace(compressor=WithKernel()))
 
 
 def test_what_a_compressor_lacks_is_named():

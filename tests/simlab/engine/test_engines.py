@@ -1,4 +1,4 @@
-"""Both engines compute the same: every method, problem, precision, chunk size and number of threads."""
+"""Both engines compute the same: every algorithm, problem, precision, chunk size and number of threads."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ COMBINATIONS = [
 ]
 
 
-def simulated(setting: strategies.Setting, method: Any, engine: str, **choices: Any) -> Any:
+def simulated(setting: strategies.Setting, algorithm: Any, engine: str, **choices: Any) -> Any:
     options = {"steps": STEPS, "replicates": 2, "record_every": 5, "batch_size": setting.batch_size}
     options |= {"noise_std": setting.noise_std, "seed": setting.seed, "x0": setting.x0, "progress": False, **choices}
-    return simlab.simulate(setting.objective.problem, setting.network, method, engine=engine, **options)
+    return simlab.simulate(setting.objective.problem, setting.network, algorithm, engine=engine, **options)
 
 
 @pytest.mark.parametrize("name", strategies.NAMES)
 @given(setting=strategies.settings("least_squares"), replicates=st.sampled_from([1, 2, 5]))
 @settings(max_examples=50)
-def test_every_method(name: str, setting: strategies.Setting, replicates: int) -> None:
-    method = strategies.method(name, setting.lr, setting.momentum)
-    one, two = (simulated(setting, method, engine, replicates=replicates) for engine in inputs.ENGINES[:2])
+def test_every_algorithm(name: str, setting: strategies.Setting, replicates: int) -> None:
+    algorithm = strategies.algorithm(name, setting.lr, setting.momentum)
+    one, two = (simulated(setting, algorithm, engine, replicates=replicates) for engine in inputs.ENGINES[:2])
     assert_same(one, two)
 
 
-# Every problem in every mode, with the methods in turn; the first number of replicates runs one by one, the second
+# Every problem in every mode, with the algorithms in turn; the first number of replicates runs one by one, the second
 # side by side where there is such a form.
 @pytest.mark.parametrize(("number", "combination"), list(enumerate(COMBINATIONS)))
 @given(data=st.data(), replicates=st.sampled_from([2, 17]))
@@ -53,12 +53,12 @@ def test_every_method(name: str, setting: strategies.Setting, replicates: int) -
 def test_every_problem(number: int, combination: tuple[str, bool, bool], data: st.DataObject, replicates: int) -> None:
     kind, sampled, noisy = combination
     setting = data.draw(strategies.settings(kind))
-    method = strategies.method(strategies.NAMES[number % len(strategies.NAMES)], setting.lr, setting.momentum)
+    algorithm = strategies.algorithm(strategies.NAMES[number % len(strategies.NAMES)], setting.lr, setting.momentum)
     choices = {"replicates": replicates, "batch_size": setting.batch_size if sampled else None}
     choices["noise_std"] = setting.noise_std if noisy else 0.0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled, "SIDE_BY_SIDE", 2)
-        one, two = (simulated(setting, method, engine, **choices) for engine in inputs.ENGINES[:2])
+        one, two = (simulated(setting, algorithm, engine, **choices) for engine in inputs.ENGINES[:2])
     assert_same(one, two)
 
 
@@ -66,10 +66,10 @@ def test_every_problem(number: int, combination: tuple[str, bool, bool], data: s
 @given(setting=strategies.settings("least_squares"))
 @settings(max_examples=5)
 def test_single_precision(name: str, setting: strategies.Setting) -> None:
-    method = strategies.method(name, setting.lr, setting.momentum)
-    double = simulated(setting, method, "numpy")
+    algorithm = strategies.algorithm(name, setting.lr, setting.momentum)
+    double = simulated(setting, algorithm, "numpy")
     for engine in ("numpy", "compiled") if name in ("DecentLaM", "PmSGD") else ("numpy",):
-        single = simulated(setting, method, engine, dtype="float32")
+        single = simulated(setting, algorithm, engine, dtype="float32")
         assert single.x.dtype == np.float32
         assert np.abs(single.x - double.x).max() <= 1e-4 * max(1.0, np.abs(double.x).max())
         assert (2 * single.frame["bits"]).equals(double.frame["bits"])
@@ -85,7 +85,7 @@ def test_single_precision(name: str, setting: strategies.Setting) -> None:
 def test_steps_run_on_the_array_api(name: str, kind: str, data: st.DataObject) -> None:
     setting = data.draw(strategies.settings(kind))
     problem, random = setting.objective.problem, np.random.default_rng(setting.seed)
-    method = strategies.method(name, setting.lr, setting.momentum)
+    algorithm = strategies.algorithm(name, setting.lr, setting.momentum)
     shape = (3, problem.n_nodes, problem.dim)
     start, noise = random.standard_normal(shape), random.standard_normal(shape)
     indices = None
@@ -93,11 +93,11 @@ def test_steps_run_on_the_array_api(name: str, kind: str, data: st.DataObject) -
         indices = random.integers(0, problem.n_samples, (3, problem.n_nodes, 4), dtype=np.int32)
     strict = array_api_strict.asarray
     converted = problem.convert(array_api_strict)
-    one, two = method.init(start), method.init(strict(start))
+    one, two = algorithm.init(start), algorithm.init(strict(start))
     for _ in range(2):
-        one = method.step(one, problem, setting.network, Batch(indices, noise))
+        one = algorithm.step(one, problem, setting.network, Batch(indices, noise))
         batch = Batch(None if indices is None else strict(indices), strict(noise))
-        two = method.step(two, converted, setting.network, batch)
+        two = algorithm.step(two, converted, setting.network, batch)
     for field, a, b in zip(one._fields, one, two, strict=True):
         assert type(b) is type(strict(start)), field
         np.testing.assert_allclose(np.from_dlpack(b), a, rtol=1e-12, atol=1e-12 * np.abs(a).max(), err_msg=field)
@@ -119,10 +119,10 @@ def recorded(body: Any) -> Any:
 def test_array_engine_on_the_array_api(name: str, sampled: bool, single: bool) -> None:
     random = np.random.default_rng(3)
     problem = strategies.objective("least_squares", 6, 4, 9, random).problem
-    method, steps, runs = strategies.method(name, 0.1, 0.9), 11, 3
+    algorithm, steps, runs = strategies.algorithm(name, 0.1, 0.9), 11, 3
     dtype = np.dtype(np.float32 if single else np.float64)
-    state = method.init(random.standard_normal((runs, 6, 4)).astype(dtype))
-    compressions = len(graph.trace(method, state).compressors)
+    state = algorithm.init(random.standard_normal((runs, 6, 4)).astype(dtype))
+    compressions = len(graph.trace(algorithm, state).compressors)
     draws = [
         Draws(
             random.integers(0, 9, (steps, 6, 2), dtype=np.int32) if sampled else None,
@@ -131,11 +131,11 @@ def test_array_engine_on_the_array_api(name: str, sampled: bool, single: bool) -
         )
         for _ in range(runs)
     ]
-    table = np.array(hyperparameters(method, steps))
+    table = np.array(hyperparameters(algorithm, steps))
     shared = [draws[0], draws[1], draws[0]]  # as two settings of one replicate share them
     for hyper, drawn in (([table] * runs, draws), ([table / (1 + 0.1 * r) for r in range(runs)], shared)):
         expected, *others = (
-            ArrayEngine(problem, SETTING.network, method, xp=xp, dtype=dtype, record=record)
+            ArrayEngine(problem, SETTING.network, algorithm, xp=xp, dtype=dtype, record=record)
             .plan(state, hyper, given_draws, 5, 3)
             .run()
             for xp, record, given_draws in (
@@ -177,7 +177,7 @@ class Spy:
 @pytest.mark.parametrize("engine", ["compiled", "numpy"])
 def test_draws_do_not_depend_on_how_they_are_run(engine: str) -> None:
     engine_class = {"compiled": compiled.CompiledEngine, "numpy": ArrayEngine}[engine]
-    method = simlab.DecentLaM(0.1, 0.9)
+    algorithm = simlab.DecentLaM(0.1, 0.9)
     paths, states, chunks = [], [], []
     for seconds, n_bytes, replicates, threads in (
         (0.2, 2**26, 3, 1),
@@ -191,7 +191,7 @@ def test_draws_do_not_depend_on_how_they_are_run(engine: str) -> None:
             patch.setattr(simulation, "CHUNK_BYTES", n_bytes)
             patch.setattr(simulation, "THREADS", threads)
             spy = Spy(patch, engine_class)
-            trace = simulated(SETTING, method, engine, steps=101, replicates=replicates, record_every=1)
+            trace = simulated(SETTING, algorithm, engine, steps=101, replicates=replicates, record_every=1)
         paths.append([spy.path(r) for r in range(3)])
         states.append(trace.x[:3])
         chunks.append(max(spy.chunks))
@@ -208,19 +208,19 @@ def test_side_by_side_and_by_nodes_agree() -> None:
     problem = strategies.objective("quadratic", 12, 5, 1, np.random.default_rng(8)).problem
     network = simlab.topologies.erdos_renyi(12, 0.4, seed=3)
     for name in ("DecentLaM", "PmSGD", "AWCDmSGD"):
-        method = strategies.method(name, 0.1, 0.9)
+        algorithm = strategies.algorithm(name, 0.1, 0.9)
         options = {"steps": 30, "noise_std": 0.1, "seed": 4, "progress": False, "record_every": 7}
-        expected = simlab.simulate(problem, network, method, replicates=18, engine="numpy", **options)
+        expected = simlab.simulate(problem, network, algorithm, replicates=18, engine="numpy", **options)
         for threads in (1, 2, 4):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(simulation, "THREADS", threads)
-                assert_same(simlab.simulate(problem, network, method, replicates=18, **options), expected)
+                assert_same(simlab.simulate(problem, network, algorithm, replicates=18, **options), expected)
                 patch.setattr(compiled, "LARGE", 0)
-                alone = simlab.simulate(problem, network, method, replicates=1, **options)
+                alone = simlab.simulate(problem, network, algorithm, replicates=1, **options)
         np.testing.assert_allclose(alone.x[0], expected.x[0], rtol=0, atol=1e-12)
 
 
-# Methods that users write.
+# Algorithms that users write.
 
 
 class Memory(NamedTuple):
@@ -283,9 +283,9 @@ class Adaptive(NamedTuple):
 def test_clipped_and_scaled_steps(exchange: Any, replicates: int, dtype: str) -> None:
     problem = strategies.objective("quadratic", 6, 4, 1, np.random.default_rng(8)).problem
     options = {"steps": 20, "noise_std": 0.1, "replicates": replicates, "progress": False, "dtype": dtype}
-    method = Adaptive(0.1, exchange)
+    algorithm = Adaptive(0.1, exchange)
     compiled_x, x = (
-        simlab.simulate(problem, SETTING.network, method, engine=engine, **options).x
+        simlab.simulate(problem, SETTING.network, algorithm, engine=engine, **options).x
         for engine in ("compiled", "numpy")
     )
     np.testing.assert_allclose(compiled_x, x, rtol=0, atol=1e-12 if dtype == "float64" else 1e-4)
@@ -350,7 +350,7 @@ class Direct(NamedTuple):
                 x = network.mix(x)
             case "function":
                 x = np.tanh(x)
-            case "method":
+            case "algorithm":
                 x = x - x.mean()
             case "branch":
                 x = x if self.lr > 0.1 else -x
@@ -359,7 +359,7 @@ class Direct(NamedTuple):
         return Memory(x, state.x)
 
 
-@pytest.mark.parametrize("how", ["problem", "network", "function", "method", "branch", "array"])
+@pytest.mark.parametrize("how", ["problem", "network", "function", "algorithm", "branch", "array"])
 def test_what_cannot_be_compiled_says_so(how: str) -> None:
     with pytest.raises(TypeError, match=r"Direct\.step cannot be compiled: .*engine='numpy'"):
         simulated(SETTING, Direct(0.1, how), "compiled")

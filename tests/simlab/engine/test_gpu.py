@@ -15,7 +15,7 @@ import pytest
 import simlab
 from simlab.engine import gpu
 
-METHODS = [
+ALGORITHMS = [
     simlab.PmSGD(lr=0.02),
     simlab.DSGD(lr=0.02),
     simlab.DSGD(lr=0.02, order="cta"),
@@ -46,17 +46,17 @@ def gpu_or_reason() -> str | None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("method", METHODS, ids=repr)
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
 @pytest.mark.parametrize("batch_size", [None, 5])
-def test_gpu_equals_cpu(method, batch_size):
+def test_gpu_equals_cpu(algorithm, batch_size):
     reason = gpu_or_reason()
     if reason:
         pytest.skip(reason)
     problem = simlab.LeastSquares.synthetic(n_nodes=12, n_samples=30, dim=7, seed=3)
     network = simlab.topologies.grid(12, lazy=True)
     kwargs = {"steps": 40, "replicates": 3, "batch_size": batch_size, "noise_std": 0.1, "record_every": 10}
-    device = simlab.simulate(problem, network, method, engine="cupy", **kwargs)
-    host = simlab.simulate(problem, network, method, engine="numpy", **kwargs)
+    device = simlab.simulate(problem, network, algorithm, engine="cupy", **kwargs)
+    host = simlab.simulate(problem, network, algorithm, engine="numpy", **kwargs)
     np.testing.assert_allclose(device.x, host.x, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(device.frame["mse"], host.frame["mse"], rtol=1e-9)
 
@@ -64,7 +64,7 @@ def test_gpu_equals_cpu(method, batch_size):
 @pytest.mark.gpu
 @pytest.mark.parametrize("kind", ["logistic", "network", "quadratic"])
 def test_a_sweep_on_the_gpu(kind):
-    """Settings of one method as one batch, on problems of every kind; bits are counted there too."""
+    """Settings of one algorithm as one batch, on problems of every kind; bits are counted there too."""
     reason = gpu_or_reason()
     if reason:
         pytest.skip(reason)
@@ -75,12 +75,12 @@ def test_a_sweep_on_the_gpu(kind):
         "network": lambda: simlab.NeuralNetwork([5, 4, 3], features, classes),
         "quadratic": lambda: simlab.Quadratic(random.uniform(0.5, 2, (6, 5)), random.standard_normal((6, 5))),
     }[kind]()
-    methods = [simlab.DecentLaM(lr) for lr in (0.01, 0.02, 0.04)]
+    algorithms = [simlab.DecentLaM(lr) for lr in (0.01, 0.02, 0.04)]
     kwargs = {"steps": 30, "replicates": 2, "noise_std": 0.1, "record_every": 10}
     network = simlab.topologies.ring(6)
     for device, host in zip(
-        simlab.simulate(problem, network, methods, engine="cupy", **kwargs),
-        simlab.simulate(problem, network, methods, engine="numpy", **kwargs),
+        simlab.simulate(problem, network, algorithms, engine="cupy", **kwargs),
+        simlab.simulate(problem, network, algorithms, engine="numpy", **kwargs),
         strict=True,
     ):
         np.testing.assert_allclose(device.x, host.x, rtol=1e-10, atol=1e-12)
@@ -95,11 +95,11 @@ def test_methods_share_data_on_the_gpu():
         pytest.skip(reason)
     problem = simlab.LeastSquares.synthetic(n_nodes=100, n_samples=50, dim=20, seed=3)
     network = simlab.topologies.ring(100)  # sparse
-    methods = [method for method in METHODS if hasattr(method, "lr")]
+    algorithms = [algorithm for algorithm in ALGORITHMS if hasattr(algorithm, "lr")]
     kwargs = {"steps": 50, "batch_size": 5, "record_every": 10}
     for device, host in zip(
-        simlab.simulate(problem, network, methods, engine="cupy", **kwargs),
-        simlab.simulate(problem, network, methods, engine="numpy", **kwargs),
+        simlab.simulate(problem, network, algorithms, engine="cupy", **kwargs),
+        simlab.simulate(problem, network, algorithms, engine="numpy", **kwargs),
         strict=True,
     ):
         np.testing.assert_allclose(device.x, host.x, rtol=1e-10, atol=1e-12)
@@ -145,13 +145,13 @@ def test_the_way_to_the_gpu_on_another_array_library(monkeypatch, engine_dtype):
         return convert(self, xp, dtype)
 
     monkeypatch.setattr(simlab.Problem, "convert", watch)
-    methods = [*METHODS, simlab.DecentLaM(lr=0.01)]
+    algorithms = [*ALGORITHMS, simlab.DecentLaM(lr=0.01)]
     kwargs = {"steps": 40, "replicates": 2, "batch_size": 5, "noise_std": 0.1, "record_every": 10}
     network = simlab.topologies.grid(12, lazy=True)
-    there = simlab.simulate(problem, network, methods, engine="cupy", dtype=engine_dtype, **kwargs)
+    there = simlab.simulate(problem, network, algorithms, engine="cupy", dtype=engine_dtype, **kwargs)
     assert moves[0] == (True, 0) and all(move == (False, 1) for move in moves[1:])
     monkeypatch.setattr(simlab.Problem, "convert", convert)
-    here = simlab.simulate(problem, network, methods, engine="numpy", dtype=engine_dtype, **kwargs)
+    here = simlab.simulate(problem, network, algorithms, engine="numpy", dtype=engine_dtype, **kwargs)
     for one, two in zip(there, here, strict=True):
         assert one.x.dtype == engine_dtype
         np.testing.assert_allclose(one.x, two.x, rtol=0, atol=1e-12 if engine_dtype == "float64" else 1e-4)

@@ -43,7 +43,7 @@ def interpreted() -> Iterator[None]:
 
 
 def advance_both(
-    method: Any,
+    algorithm: Any,
     *,
     replicates: int = 1,
     noisy: bool = False,
@@ -53,15 +53,15 @@ def advance_both(
     dtype: type = np.float64,
     threads: int = 1,
 ) -> tuple[Any, Any]:
-    """A few steps of `method` on a small problem, by the compiled engine and as it stands."""
+    """A few steps of `algorithm` on a small problem, by the compiled engine and as it stands."""
     random = np.random.default_rng(seed)
     n_nodes, n_samples = 4, 3
     problem = strategies.objective(kind, n_nodes, 2, n_samples, random).problem
     network = strategies.network(n_nodes, "metropolis", False, random)
     start = random.standard_normal((replicates, n_nodes, problem.dim))
-    state = method.init(start)
+    state = algorithm.init(start)
     state = type(state)(*(np.array(field, dtype=dtype) for field in state))
-    table = np.tile([method.lr, method.momentum], (STEPS, 1)) * np.linspace(1, 0.5, STEPS)[:, None]
+    table = np.tile([algorithm.lr, algorithm.momentum], (STEPS, 1)) * np.linspace(1, 0.5, STEPS)[:, None]
     hyper = [table / (1 + 0.1 * r) for r in range(replicates)]
     shape = (STEPS, n_nodes, problem.dim)
     draws = [
@@ -74,8 +74,8 @@ def advance_both(
     ]
     choices = {"state": state, "dtype": np.dtype(dtype), "sampled": sampled, "noisy": noisy, "threads": threads}
     copy = type(state)(*(field.copy() for field in state))
-    one = CompiledEngine(problem, network, method, **choices).plan(copy, hyper, draws, 0, 2).run()
-    two = ArrayEngine(problem, network, method, xp=np, dtype=np.dtype(dtype)).plan(state, hyper, draws, 0, 2).run()
+    one = CompiledEngine(problem, network, algorithm, **choices).plan(copy, hyper, draws, 0, 2).run()
+    two = ArrayEngine(problem, network, algorithm, xp=np, dtype=np.dtype(dtype)).plan(state, hyper, draws, 0, 2).run()
     return one, two
 
 
@@ -100,7 +100,7 @@ class Pair(NamedTuple):
 
 
 class Written(NamedTuple):
-    """A method whose step is a function given with it."""
+    """An algorithm whose step is a function given with it."""
 
     lr: float
     momentum: float
@@ -177,7 +177,7 @@ def test_written_steps_compiled(case: str) -> None:
 
 
 @given(
-    method=programs.random_methods(),
+    algorithm=programs.random_methods(),
     noisy=st.booleans(),
     sampled=st.booleans(),
     replicates=st.sampled_from([1, 2, 5]),
@@ -185,41 +185,49 @@ def test_written_steps_compiled(case: str) -> None:
 )
 @settings(max_examples=400)
 def test_random_steps_interpreted(
-    method: programs.RandomMethod, noisy: bool, sampled: bool, replicates: int, seed: int
+    algorithm: programs.RandomMethod, noisy: bool, sampled: bool, replicates: int, seed: int
 ) -> None:
     kind = "least_squares" if sampled else "quadratic"
     with interpreted():
-        assert_equal(*advance_both(method, noisy=noisy, sampled=sampled, replicates=replicates, seed=seed, kind=kind))
+        assert_equal(
+            *advance_both(algorithm, noisy=noisy, sampled=sampled, replicates=replicates, seed=seed, kind=kind)
+        )
 
 
-@given(method=programs.random_methods(), seed=st.integers(0, 2**16))
+@given(algorithm=programs.random_methods(), seed=st.integers(0, 2**16))
 @settings(max_examples=100)
-def test_random_steps_by_nodes_interpreted(method: programs.RandomMethod, seed: int) -> None:
+def test_random_steps_by_nodes_interpreted(algorithm: programs.RandomMethod, seed: int) -> None:
     """Threads that share the nodes of one replicate."""
     with interpreted(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled, "LARGE", 0)
-        assert_equal(*advance_both(method, noisy=True, seed=seed, threads=3))
+        assert_equal(*advance_both(algorithm, noisy=True, seed=seed, threads=3))
 
 
-@given(method=programs.random_methods(), noisy=st.booleans(), replicates=st.sampled_from([1, 19]), single=st.booleans())
+@given(
+    algorithm=programs.random_methods(), noisy=st.booleans(), replicates=st.sampled_from([1, 19]), single=st.booleans()
+)
 @settings(max_examples=8)
-def test_random_steps_compiled(method: programs.RandomMethod, noisy: bool, replicates: int, single: bool) -> None:
+def test_random_steps_compiled(algorithm: programs.RandomMethod, noisy: bool, replicates: int, single: bool) -> None:
     dtype = np.float32 if single else np.float64
-    one, two = advance_both(method, noisy=noisy, replicates=replicates, dtype=dtype)
+    one, two = advance_both(algorithm, noisy=noisy, replicates=replicates, dtype=dtype)
     assert_equal(one, two, 1e-4 if single else 1e-9)
 
 
 @pytest.mark.slow
-@given(method=programs.random_methods(), noisy=st.booleans(), sampled=st.booleans(), replicates=st.sampled_from([1, 9]))
+@given(
+    algorithm=programs.random_methods(), noisy=st.booleans(), sampled=st.booleans(), replicates=st.sampled_from([1, 9])
+)
 @settings(max_examples=150)
-def test_many_random_steps_compiled(method: programs.RandomMethod, noisy: bool, sampled: bool, replicates: int) -> None:
+def test_many_random_steps_compiled(
+    algorithm: programs.RandomMethod, noisy: bool, sampled: bool, replicates: int
+) -> None:
     kind = "least_squares" if sampled else "diagonal"
-    assert_equal(*advance_both(method, noisy=noisy, sampled=sampled, replicates=replicates, kind=kind))
+    assert_equal(*advance_both(algorithm, noisy=noisy, sampled=sampled, replicates=replicates, kind=kind))
 
 
 @pytest.mark.slow
 @given(
-    method=programs.random_methods(),
+    algorithm=programs.random_methods(),
     noisy=st.booleans(),
     sampled=st.booleans(),
     replicates=st.sampled_from([1, 2, 5]),
@@ -227,8 +235,10 @@ def test_many_random_steps_compiled(method: programs.RandomMethod, noisy: bool, 
 )
 @settings(max_examples=5000)
 def test_many_random_steps_interpreted(
-    method: programs.RandomMethod, noisy: bool, sampled: bool, replicates: int, seed: int
+    algorithm: programs.RandomMethod, noisy: bool, sampled: bool, replicates: int, seed: int
 ) -> None:
     kind = "least_squares" if sampled else "quadratic"
     with interpreted():
-        assert_equal(*advance_both(method, noisy=noisy, sampled=sampled, replicates=replicates, seed=seed, kind=kind))
+        assert_equal(
+            *advance_both(algorithm, noisy=noisy, sampled=sampled, replicates=replicates, seed=seed, kind=kind)
+        )

@@ -1,7 +1,7 @@
 """A stale compiled step is impossible: whatever a step is made of, an edit gives new numbers, and its reversal the old
 program.
 
-Each run is a process of its own on a method or problem in a temporary file, with its own cache directory.
+Each run is a process of its own on an algorithm or problem in a temporary file, with its own cache directory.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 
-# A user's script: a method whose step calls a helper and reads a global and a closure, and a problem with a kernel of
-# two functions. RUN prints the final states of both engines.
+# A user's script: an algorithm whose step calls a helper and reads a global and a closure, and a problem with a kernel
+# of two functions. RUN prints the final states of both engines.
 USER = """
 from typing import Any, NamedTuple
 
@@ -47,7 +47,7 @@ class State(NamedTuple):
     m: Any
 
 
-class Method(NamedTuple):
+class Algorithm(NamedTuple):
     lr: float
 
     def init(self, x):
@@ -74,13 +74,13 @@ class Bowl(simlab.Quadratic):
 HELPER = "def shrink(g):\n    return 0.75 * g\n"
 RUN = """
 import numpy as np
-from user import Bowl, Method
+from user import Bowl, Algorithm
 
 import simlab
 
 d = 1 + np.arange(6.0).reshape(3, 2) / 6
 x = simlab.simulate(
-    Bowl(d, d), simlab.topologies.path(3), Method(0.1), steps=5, x0=[1.0, 2.0], engine="ENGINE", progress=False
+    Bowl(d, d), simlab.topologies.path(3), Algorithm(0.1), steps=5, x0=[1.0, 2.0], engine="ENGINE", progress=False
 ).x[0]
 print("STATES", *x.ravel())
 """
@@ -177,12 +177,12 @@ def test_a_kernel_edited_after_its_import_is_refused(tmp_path: Path) -> None:
     """A session that goes on after an edit: the file's new text must not pass for the function that was imported."""
     script = """
 import pathlib, sys
-from user import Bowl, Method
+from user import Bowl, Algorithm
 import numpy as np, simlab
 file = pathlib.Path(sys.modules["user"].__file__)
 file.write_text(file.read_text().replace("z - 1.0", "z - 2.0"))
 try:
-    simlab.simulate(Bowl(np.ones((3, 2)), np.ones((3, 2))), simlab.topologies.path(3), Method(0.1), steps=1)
+    simlab.simulate(Bowl(np.ones((3, 2)), np.ones((3, 2))), simlab.topologies.path(3), Algorithm(0.1), steps=1)
 except ValueError as error:
     assert "slope cannot be read, has changed since it was imported" in str(error), error
     print("STATES 1")
@@ -199,19 +199,19 @@ def test_a_step_redefined_in_one_session(tmp_path: Path) -> None:
     script = """
 import numpy as np, simlab, user
 d = 1 + np.arange(6.0).reshape(3, 2) / 6
-def x(method):
+def x(algorithm):
     return simlab.simulate(
-        user.Bowl(d, d), simlab.topologies.path(3), method, steps=5, x0=[1.0, 2.0], progress=False
+        user.Bowl(d, d), simlab.topologies.path(3), algorithm, steps=5, x0=[1.0, 2.0], progress=False
     ).x[0].ravel()
-first = x(user.Method(0.1))
+first = x(user.Algorithm(0.1))
 user.FACTOR = 0.6
-second = x(user.Method(0.1))
-class Method(user.Method):
+second = x(user.Algorithm(0.1))
+class Algorithm(user.Algorithm):
     def step(self, state, problem, network, batch):
         new = super().step(state, problem, network, batch)
         return user.State(new.x, new.m * 1)
 user.FACTOR = 0.5
-print("STATES", *first, *second, *x(Method(0.1)))
+print("STATES", *first, *second, *x(Algorithm(0.1)))
 """
     project = Project(tmp_path)
     arguments, environment = project.command()

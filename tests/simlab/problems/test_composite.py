@@ -88,23 +88,23 @@ def test_other_namespaces():
 
 
 def test_what_is_recorded():
-    """Loss, mse and stationarity are those of the problem, whatever the method."""
+    """Loss, mse and stationarity are those of the problem, whatever the algorithm."""
     smooth = simlab.LeastSquares.synthetic(5, 20, 7, seed=1)
     problem = smooth.with_l1(0.15)
     network = simlab.topologies.ring(5)
     x0 = np.random.default_rng(1).standard_normal((5, 7))
-    for method in (simlab.ProximalDSGD(0.1, 0.15), simlab.ProximalDSGD(0.1, 0.4), simlab.DSGD(0.1)):
-        trace = simlab.simulate(problem, network, method, steps=3, x0=x0, engine="numpy", progress=False)
+    for algorithm in (simlab.ProximalDSGD(0.1, 0.15), simlab.ProximalDSGD(0.1, 0.4), simlab.DSGD(0.1)):
+        trace = simlab.simulate(problem, network, algorithm, steps=3, x0=x0, engine="numpy", progress=False)
         last, mean = trace.frame.iloc[-1], trace.x[0].mean(axis=0)
         g = smooth.global_gradient(mean)
         step = mean - g
         proximal = mean - np.sign(step) * np.maximum(np.abs(step) - 0.15, 0)
         np.testing.assert_allclose(last.loss, smooth.global_loss(mean) + 0.15 * np.abs(mean).sum())
-        np.testing.assert_allclose(last.gradient_norm, np.sum(g**2))
+        np.testing.assert_allclose(last.squared_gradient_norm, np.sum(g**2))
         np.testing.assert_allclose(last.stationarity, np.sum(proximal**2))
         np.testing.assert_allclose(last.mse, np.mean(np.sum((trace.x[0] - problem.minimizer) ** 2, axis=1)))
     plain = simlab.simulate(smooth, network, simlab.DSGD(0.1), steps=3, engine="numpy", progress=False).frame
-    np.testing.assert_array_equal(plain.stationarity, plain.gradient_norm)
+    np.testing.assert_array_equal(plain.stationarity, plain.squared_gradient_norm)
 
 
 @pytest.mark.parametrize("compressor", [simlab.compression.Identity(), simlab.compression.QSGD(8)])
@@ -113,8 +113,8 @@ def test_proximal_methods_find_the_minimizer(compressor):
     one = simlab.LeastSquares.synthetic(1, 40, 6, seed=2)
     problem = simlab.LeastSquares(np.tile(one.features, (4, 1, 1)), np.tile(one.targets, (4, 1))).with_l1(0.3)
     network = simlab.topologies.complete(4)
-    for method in (simlab.MalcomPSGD(0.3, 0.5, compressor, 0.3), simlab.ProximalDSGD(0.3, 0.3)):
-        last = simlab.simulate(problem, network, method, steps=400, engine="numpy", progress=False).frame.iloc[-1]
+    for algorithm in (simlab.MalcomPSGD(0.3, 0.5, compressor, 0.3), simlab.ProximalDSGD(0.3, 0.3)):
+        last = simlab.simulate(problem, network, algorithm, steps=400, engine="numpy", progress=False).frame.iloc[-1]
         assert last.stationarity < 1e-20
         assert last.mse < 1e-20
     wrong = simlab.simulate(problem, network, simlab.DSGD(0.3), steps=400, engine="numpy", progress=False)
@@ -123,7 +123,7 @@ def test_proximal_methods_find_the_minimizer(compressor):
 
 @pytest.mark.parametrize("engine", ["numpy", "compiled"])
 def test_nids_finds_the_minimizer_of_different_objectives(engine):
-    """By a step size that depends on the nodes alone, where the plain proximal method stops elsewhere."""
+    """By a step size that depends on the nodes alone, where the plain proximal algorithm stops elsewhere."""
     problem = simlab.LeastSquares.synthetic(6, 40, 5, heterogeneity=2.0, seed=2).with_l1(0.3)
     assert 0 < np.count_nonzero(problem.minimizer) < 5
     network = simlab.topologies.ring(6)

@@ -152,10 +152,10 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str, str, str]] = {
         lambda: simlab.simulate(RING, PROBLEM, DSGD, steps=1, batch_size=2),
         TypeError, "problem", "Network", r"simlab\.LeastSquares",
     ),
-    "class for a method": (simulate(algorithm=simlab.DSGD), TypeError, "algorithm", "DSGD", r"DSGD\(lr=0\.01\)"),
-    "name for a method": (simulate(algorithm="DSGD"), TypeError, "algorithm", "'DSGD'", r"simlab\.DecentLaM"),
-    "no method": (simulate(algorithm=[]), ValueError, "algorithm", r"\[\]", "at least one"),
-    "list with a wrong method": (simulate(algorithm=[DSGD, 3]), TypeError, "algorithm", "3", "method"),
+    "class for an algorithm": (simulate(algorithm=simlab.DSGD), TypeError, "algorithm", "DSGD", r"DSGD\(lr=0\.01\)"),
+    "name for an algorithm": (simulate(algorithm="DSGD"), TypeError, "algorithm", "'DSGD'", r"simlab\.DecentLaM"),
+    "no algorithm": (simulate(algorithm=[]), ValueError, "algorithm", r"\[\]", "at least one"),
+    "list with a wrong algorithm": (simulate(algorithm=[DSGD, 3]), TypeError, "algorithm", "3", "algorithm"),
     "NaN data": (
         lambda: simlab.LeastSquares(with_entry(FEATURES, (1, 2, 0), np.nan), TARGETS),
         ValueError, "features", r"nan.*\(1, 2, 0\)", "remove or impute",
@@ -263,7 +263,7 @@ class Parameters(NamedTuple):
 
 
 class Forgetful(NamedTuple):
-    """A user's method whose step or init returns the wrong thing."""
+    """A user's algorithm whose step or init returns the wrong thing."""
 
     starts: Any
     returns: Any
@@ -279,9 +279,9 @@ class Forgetful(NamedTuple):
 @pytest.mark.parametrize("returned, kind", [(lambda state: None, "NoneType"), (lambda state: (state.x,), "tuple")])
 def test_a_step_that_returns_no_state(engine, returned, kind):
     problem, network = simlab.LeastSquares.synthetic(n_nodes=4, n_samples=3, dim=2), simlab.topologies.ring(4)
-    method = Forgetful((Parameters,), (returned,))
+    algorithm = Forgetful((Parameters,), (returned,))
     with pytest.raises(TypeError, match=rf"Forgetful.step returned {kind}; it must return a Parameters, as init does"):
-        simlab.simulate(problem, network, method, steps=1, engine=engine)
+        simlab.simulate(problem, network, algorithm, steps=1, engine=engine)
 
 
 def test_an_init_that_returns_no_state():

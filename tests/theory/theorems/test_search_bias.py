@@ -12,7 +12,7 @@ from tests.helpers.adversary import Take, assert_tight, assert_unbroken, effort,
 from theory.theorems import b1, b2, leading_constant
 from theory.transfer import bias_transfer
 
-METHODS = {
+ALGORITHMS = {
     "DSGD-atc": simlab.DSGD(1.0),
     "DSGD-cta": simlab.DSGD(1.0, order="cta"),
     "DmSGD": simlab.DmSGD(1.0, 0.9),
@@ -38,11 +38,11 @@ def limit_size(n, d):
     return pairs(n) + 2 + n * d * d + n + n * d + 1
 
 
-def limits(cases, n, d, method, *, definite, convex, small_step):
+def limits(cases, n, d, algorithm, *, definite, convex, small_step):
     take = Take(cases)
-    w = mixing(take(pairs(n)), take(1)[:, 0], n, lazy=definite and "cta" not in method and method != "AWCDmSGD")
+    w = mixing(take(pairs(n)), take(1)[:, 0], n, lazy=definite and "cta" not in algorithm and algorithm != "AWCDmSGD")
     values, vectors = modes_of(w)
-    phi = bias_transfer(METHODS[method], values)
+    phi = bias_transfer(ALGORITHMS[algorithm], values)
     factors = take(n, d, d)
     hessians = factors @ factors.swapaxes(2, 3) * np.exp(2 * take(n))[:, :, None, None]
     if not convex:
@@ -94,23 +94,23 @@ def limits(cases, n, d, method, *, definite, convex, small_step):
 SIZES = [(2, 1), (3, 1), (4, 2)]
 
 
-def b1_consensus_ratio(cases, n, d, method):
-    found = limits(cases, n, d, method, definite=True, convex=True, small_step=False)
+def b1_consensus_ratio(cases, n, d, algorithm):
+    found = limits(cases, n, d, algorithm, definite=True, convex=True, small_step=False)
     return found.consensus / b1.consensus_bound(found.lr, found.transfer, found.heterogeneity)
 
 
-def b1_mse_ratio(cases, n, d, method, formula):
-    found = limits(cases, n, d, method, definite=True, convex=True, small_step=False)
+def b1_mse_ratio(cases, n, d, algorithm, formula):
+    found = limits(cases, n, d, algorithm, definite=True, convex=True, small_step=False)
     return found.mse / formula(found.lr, found.transfer, found.heterogeneity, found.condition_number)
 
 
-def b2_ratio(cases, n, d, method, convex):
-    found = limits(cases, n, d, method, definite=False, convex=convex, small_step=True)
+def b2_ratio(cases, n, d, algorithm, convex):
+    found = limits(cases, n, d, algorithm, definite=False, convex=convex, small_step=True)
     return found.mse / b2.bound(found.lr, found.transfer, found.smoothness, found.condition_number, found.heterogeneity)
 
 
-def leading_ratio(cases, n, d, method, convex, side):
-    found = limits(cases, n, d, method, definite=False, convex=convex, small_step=True)
+def leading_ratio(cases, n, d, algorithm, convex, side):
+    found = limits(cases, n, d, algorithm, definite=False, convex=convex, small_step=True)
     a = b2.feedback(found.lr, found.transfer, found.smoothness, found.condition_number)
     if side == "above":
         return found.mse / leading_constant.upper_bound(found.lr, found.constant, a)
@@ -118,12 +118,12 @@ def leading_ratio(cases, n, d, method, convex, side):
 
 
 @effort
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize(("n", "d"), SIZES)
-def test_b1(n, d, method, tries):
+def test_b1(n, d, algorithm, tries):
     size = limit_size(n, d)
-    assert_unbroken(lambda cases: b1_consensus_ratio(cases, n, d, method), size, tries)
-    assert_unbroken(lambda cases: b1_mse_ratio(cases, n, d, method, b1.sharper_mse_bound), size, tries)
+    assert_unbroken(lambda cases: b1_consensus_ratio(cases, n, d, algorithm), size, tries)
+    assert_unbroken(lambda cases: b1_mse_ratio(cases, n, d, algorithm, b1.sharper_mse_bound), size, tries)
 
 
 @pytest.mark.parametrize(("n", "d"), SIZES)
@@ -143,12 +143,12 @@ def test_the_sharper_b1_is_sharper():
 
 @effort
 @pytest.mark.parametrize("convex", [True, False], ids=["convex", "nonconvex"])
-@pytest.mark.parametrize(("n", "d", "method"), [(2, 1, "DSGD-atc"), (3, 1, "DmSGD"), (4, 2, "DADmSGD")])
-def test_b2_and_leading_constant(n, d, method, convex, tries):
+@pytest.mark.parametrize(("n", "d", "algorithm"), [(2, 1, "DSGD-atc"), (3, 1, "DmSGD"), (4, 2, "DADmSGD")])
+def test_b2_and_leading_constant(n, d, algorithm, convex, tries):
     size = limit_size(n, d)
-    assert_unbroken(lambda cases: b2_ratio(cases, n, d, method, convex), size, tries)
-    assert_unbroken(lambda cases: leading_ratio(cases, n, d, method, convex, "above"), size, tries)
-    assert_unbroken(lambda cases: leading_ratio(cases, n, d, method, convex, "below"), size, tries)
+    assert_unbroken(lambda cases: b2_ratio(cases, n, d, algorithm, convex), size, tries)
+    assert_unbroken(lambda cases: leading_ratio(cases, n, d, algorithm, convex, "above"), size, tries)
+    assert_unbroken(lambda cases: leading_ratio(cases, n, d, algorithm, convex, "below"), size, tries)
 
 
 @pytest.mark.parametrize("side", ["above", "below"])
@@ -161,7 +161,7 @@ def log_cosh_limit_ratio(cases, n):
     take = Take(cases)
     w = mixing(take(pairs(n)), take(1)[:, 0], n, lazy=True)
     values, vectors = modes_of(w)
-    phi = bias_transfer(METHODS["DSGD-atc"], values)
+    phi = bias_transfer(ALGORITHMS["DSGD-atc"], values)
     h, a = np.exp(2 * take(n) - 2), np.exp(2 * take(n))
     s, g = 3 * take(n), take(n)
     g = g - g.mean(axis=1, keepdims=True)

@@ -190,7 +190,7 @@ def test_dpsgd_constants_and_measurement():
         }
     )
     rows = trace.frame
-    expected = [rows[(rows.replicate == r) & (rows.step < 20)].gradient_norm.mean() for r in range(3)]
+    expected = [rows[(rows.replicate == r) & (rows.step < 20)].squared_gradient_norm.mean() for r in range(3)]
     np.testing.assert_allclose(dpsgd.mean_gradient_norm(trace), expected)
 
 

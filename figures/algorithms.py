@@ -1,4 +1,4 @@
-"""The methods that the first studies compare."""
+"""The algorithms that the first studies compare."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import simlab
 
 
 def compared(lr: float, momentum: float) -> dict[str, Any]:
-    """The momentum methods at one step size; DSGD at the same, and at the one that makes it as fast."""
+    """The momentum algorithms at one step size; DSGD at the same, and at the one that makes it as fast."""
     return {
         "DSGD": simlab.DSGD(lr),
         "DSGD, lr/(1-β)": simlab.DSGD(lr / (1 - momentum)),
