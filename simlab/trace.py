@@ -147,7 +147,8 @@ def frame(traces: Iterable[Trace] | Mapping[str, Trace], *, hyperparameters: boo
         The names of a mapping become a column `run`: traces that agree in algorithm and replicate, because problem or
         network differ, need it.
     hyperparameters : bool, default False
-        Add columns `algorithm_class`, and one for each hyperparameter that is a number in one of the traces (NaN where it is a schedule or there is none), as plots of a sweep want them.
+        Add columns `algorithm_class`, and one for each hyperparameter that is a number in one of the traces (NaN where
+        it is a schedule or there is none), as plots of a sweep want them.
 
     Returns
     -------
