@@ -1,4 +1,10 @@
 # The public names and where they live: read by lazy_loader at run time and by type checkers.
+from .codes.adaptive_code import (
+    count_adaptive_bits as count_adaptive_bits,
+    decode_adaptive as decode_adaptive,
+    encode_adaptive as encode_adaptive,
+    expected_adaptive_bits as expected_adaptive_bits,
+)
 from .codes.bitstream import CorruptStreamError as CorruptStreamError
 from .codes.code import (
     Code as Code,

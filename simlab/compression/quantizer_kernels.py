@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from simlab.compression.codes.adaptive_code import count_adaptive_row
 from simlab.compression.codes.elias_code import count_elias_row
 from simlab.compression.codes.level_count import ROW_TABLE_ROWS, count_row
 
@@ -58,31 +59,68 @@ def quantize_row(
 
 
 def level_coded_row(
-    i: int, v: np.ndarray, dither: np.ndarray, out: np.ndarray, levels: np.ndarray, table: np.ndarray, *scale: float
+    i: int,
+    v: np.ndarray,
+    dither: np.ndarray,
+    out: np.ndarray,
+    levels: np.ndarray,
+    table: np.ndarray,
+    s: float,
+    *scale: float,
 ) -> int:
     """Quantize; bits of the level-by-level code."""
-    quantize_row(v, dither, out, levels, *scale)
-    return count_row(levels, table)
+    quantize_row(v, dither, out, levels, s, *scale)
+    return count_row(levels, table, int(s))
+
+
+def adaptive_coded_row(
+    i: int,
+    v: np.ndarray,
+    dither: np.ndarray,
+    out: np.ndarray,
+    levels: np.ndarray,
+    table: np.ndarray,
+    s: float,
+    *scale: float,
+) -> int:
+    """Quantize; bits of the adaptive code."""
+    quantize_row(v, dither, out, levels, s, *scale)
+    return count_adaptive_row(levels, table, int(s))
 
 
 def elias_coded_row(
-    i: int, v: np.ndarray, dither: np.ndarray, out: np.ndarray, levels: np.ndarray, table: np.ndarray, *scale: float
+    i: int,
+    v: np.ndarray,
+    dither: np.ndarray,
+    out: np.ndarray,
+    levels: np.ndarray,
+    table: np.ndarray,
+    s: float,
+    *scale: float,
 ) -> int:
     """Quantize; bits of QSGD's own code."""
-    quantize_row(v, dither, out, levels, *scale)
-    return count_elias_row(levels, table)
+    quantize_row(v, dither, out, levels, s, *scale)
+    return count_elias_row(levels, table, int(s))
 
 
 def fixed_length_row(
-    i: int, v: np.ndarray, dither: np.ndarray, out: np.ndarray, levels: np.ndarray, bits: np.ndarray, *scale: float
+    i: int,
+    v: np.ndarray,
+    dither: np.ndarray,
+    out: np.ndarray,
+    levels: np.ndarray,
+    bits: np.ndarray,
+    s: float,
+    *scale: float,
 ) -> int:
     """Quantize; what the length alone decides."""
-    quantize_row(v, dither, out, levels, *scale)
+    quantize_row(v, dither, out, levels, s, *scale)
     return bits[0]
 
 
 ROWS = {
     "level": (wire_norm, quantize_row, level_coded_row),
+    "adaptive": (wire_norm, quantize_row, adaptive_coded_row),
     "elias": (wire_norm, quantize_row, elias_coded_row),
     "fixed": (wire_norm, quantize_row, fixed_length_row),
     "float32": (wire_norm, quantize_row, fixed_length_row),

@@ -9,14 +9,13 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from simlab import checks
-from simlab.compression.codes.code import source_code
+from simlab.compression.codes.code import CODES, source_code
 from simlab.compression.quantizer_kernels import ROW_TABLE_ROWS, ROWS
 from simlab.engine.array import to_host
 from simlab.kernel import Kernel
 
 Array = Any  #: an array of shape (..., d), of any namespace of the array API
 
-CODES = ("level", "elias", "fixed", "float32")
 MAX_LEVELS = 2**20
 
 
@@ -35,7 +34,7 @@ class QSGD(NamedTuple):
     levels : int
         s >= 1: the integers sent are in -s..s.
     scaled : bool, default False
-    code : {"fixed", "elias", "level", "float32"}, default "fixed"
+    code : {"fixed", "elias", "level", "adaptive", "float32"}, default "fixed"
         Source code of the integers, see `source_code`.
 
     References
@@ -104,7 +103,7 @@ class DitheredUniform(NamedTuple):
     norm : {"l2", "max"}, default "l2"
         r. With "l2" most integers of a long vector are zero, with "max" the error is smaller.
     scaled : bool, default False
-    code : {"level", "elias", "fixed", "float32"}, default "level"
+    code : {"level", "adaptive", "elias", "fixed", "float32"}, default "level"
         Source code of the integers, see `source_code`.
 
     References

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from simlab import checks
+from simlab.compression.codes.adaptive_code import (
+    COUNT_ADAPTIVE_ROW,
+    count_adaptive_bits,
+    decode_adaptive,
+    encode_adaptive,
+    expected_adaptive_bits,
+)
 from simlab.compression.codes.elias_code import (
     COUNT_ELIAS_ROW,
     count_elias_bits,
@@ -62,10 +70,12 @@ class Code(NamedTuple):
     expected_bits : function
         (probabilities, length) -> closed form of the mean for independent levels in -s..s.
     encode, decode : functions or None
-        The stream itself; None for a yardstick, which is only counted.
+        The stream itself; None for a yardstick, which is only counted. If the code was made with `n_levels`, `decode`
+        needs the length.
     count_row : tuple of functions
-        The count of one row, for a compiled simulator: helpers first, ``row(levels, table)`` last. Empty if
-        the bits depend on the length alone.
+        The count of one row, for a compiled simulator: helpers first, ``row(levels, table, agreed)`` last, where
+        `agreed` is the quantizer's s if the receiver knows it and the length, else 0. Empty if the bits depend on the
+        length alone.
     """
 
     name: str
@@ -76,15 +86,25 @@ class Code(NamedTuple):
     count_row: tuple[Callable[..., object], ...] = ()
 
 
+STREAMS: dict[str, tuple[Any, Any, Any, Any, tuple[Callable[..., object], ...]]] = {
+    "level": (count_bits, expected_bits, encode, decode, COUNT_ROW),
+    "adaptive": (count_adaptive_bits, expected_adaptive_bits, encode_adaptive, decode_adaptive, COUNT_ADAPTIVE_ROW),
+    "elias": (count_elias_bits, expected_elias_bits, encode_elias, decode_elias, COUNT_ELIAS_ROW),
+}
+CODES = (*STREAMS, "fixed", "float32")
+
+
 def source_code(name: str, n_levels: int | None = None) -> Code:
     """A code by its name.
 
     Parameters
     ----------
-    name : {"level", "elias", "fixed", "float32"}
-        Level by level (`encode`), QSGD's own (`encode_elias`), fixed length, uncompressed.
+    name : {"level", "adaptive", "elias", "fixed", "float32"}
+        Level by level (`encode`), adaptive (`encode_adaptive`), QSGD's own (`encode_elias`), fixed length,
+        uncompressed.
     n_levels : int, optional
-        s of the quantizer, whose levels are -s..s: needed by "fixed".
+        s of the quantizer, whose levels are -s..s: needed by "fixed". Messages are then for a receiver who knows it and
+        the length, as those in a compressor; without it, a stream says all that its decoder needs.
 
     Returns
     -------
@@ -95,11 +115,14 @@ def source_code(name: str, n_levels: int | None = None) -> Code:
     ValueError
         If the name is unknown, or n_levels is missing.
     """
-    checks.one_of("code", name, ("level", "elias", "fixed", "float32"))
-    if name == "level":
-        return Code(name, count_bits, expected_bits, encode, decode, COUNT_ROW)
-    if name == "elias":
-        return Code(name, count_elias_bits, expected_elias_bits, encode_elias, decode_elias, COUNT_ELIAS_ROW)
+    checks.one_of("code", name, CODES)
+    if name in STREAMS:
+        count, expected, encoder, decoder, row = STREAMS[name]
+        if n_levels is not None:
+            s = checks.integer("n_levels", n_levels, minimum=1)
+            count, expected = partial(count, n_levels=s), partial(expected, n_levels=s)
+            encoder, decoder = partial(encoder, n_levels=s), partial(decoder, n_levels=s)
+        return Code(name, count, expected, encoder, decoder, row)
     if name == "float32":
         return _constant(name, float32_bits, math.inf)
     if n_levels is None:

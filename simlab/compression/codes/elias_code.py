@@ -24,10 +24,12 @@ from simlab.compression.codes.bitstream import floor_log2, read_bits, to_bytes, 
 from simlab.compression.codes.elias import ELIAS, expected_omega_bits, omega_bits, read_omega, write_omega
 from simlab.compression.codes.message import (
     MAX_LENGTH,
+    check_agreed,
     check_distribution,
     check_levels,
     check_vector,
     decode_message,
+    front_bits,
     norm_to_bits,
     read_front,
     write_front,
@@ -35,9 +37,9 @@ from simlab.compression.codes.message import (
 from simlab.compression.codes.program import program
 
 
-def count_elias_row(levels: np.ndarray, table: np.ndarray) -> int:
+def count_elias_row(levels: np.ndarray, table: np.ndarray, agreed: int) -> int:
     """Exact bits of the stream of one (d,) vector; `table` is not used (see `level_count.count_row`)."""
-    bits = 32 + omega_bits(levels.size + 1)
+    bits = front_bits(levels.size, agreed)
     previous = -1
     for i in range(levels.size):
         if levels[i] != 0:
@@ -47,10 +49,10 @@ def count_elias_row(levels: np.ndarray, table: np.ndarray) -> int:
     return bits + omega_bits(levels.size - previous)
 
 
-def count_elias_rows(levels: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
+def count_elias_rows(levels: np.ndarray, table: np.ndarray, agreed: int, out: np.ndarray) -> None:
     """`count_elias_row` of each row."""
     for i in range(levels.shape[0]):
-        out[i] = count_elias_row(levels[i], table)
+        out[i] = count_elias_row(levels[i], table, agreed)
 
 
 def write_nonzeros(levels: np.ndarray, words: np.ndarray, position: int) -> None:
@@ -66,7 +68,7 @@ def write_nonzeros(levels: np.ndarray, words: np.ndarray, position: int) -> None
     write_omega(words, position, levels.size - previous)
 
 
-def read_nonzeros(words: np.ndarray, n_bits: int, position: int, out: np.ndarray) -> int:
+def read_nonzeros(words: np.ndarray, n_bits: int, position: int, out: np.ndarray, agreed: int) -> int:
     """Read what follows the length into `out`; the next position, or -1 if the stream cannot be one."""
     out[:] = 0
     i = -1
@@ -84,25 +86,27 @@ def read_nonzeros(words: np.ndarray, n_bits: int, position: int, out: np.ndarray
         out[i] = -magnitude if negative else magnitude
 
 
-COUNT_ELIAS_ROW = (floor_log2, omega_bits, count_elias_row)
+COUNT_ELIAS_ROW = (floor_log2, omega_bits, front_bits, count_elias_row)
 """`count_elias_row` after the functions it uses, for a compiled simulator's own program."""
 
 
 @cache
 def _compiled() -> ModuleType:
     return program(
-        helpers=ELIAS,
+        helpers=(*ELIAS, front_bits),
         entries=(count_elias_row, count_elias_rows, write_front, write_nonzeros, read_front, read_nonzeros),
     )
 
 
-def count_elias_bits(levels: ArrayLike) -> int | np.ndarray:
+def count_elias_bits(levels: ArrayLike, n_levels: int | None = None) -> int | np.ndarray:
     """Exact length of the stream that `encode_elias` would send.
 
     Parameters
     ----------
     levels : (d,) or (..., d) array of integers
         One vector, or one a row; within the range of int32.
+    n_levels : int, optional
+        s, where the receiver knows it and the length: no level exceeds it, and neither is sent.
 
     Returns
     -------
@@ -115,13 +119,14 @@ def count_elias_bits(levels: ArrayLike) -> int | np.ndarray:
         If `levels` are not integers within the range of int32.
     """
     array = check_levels(levels)
+    agreed = check_agreed(array, n_levels)
     rows = array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
     bits = np.empty(len(rows), np.int64)
-    _compiled().count_elias_rows(rows, np.empty((0, 0), np.int64), bits)
+    _compiled().count_elias_rows(rows, np.empty((0, 0), np.int64), agreed, bits)
     return int(bits[0]) if array.ndim == 1 else bits.reshape(array.shape[:-1])
 
 
-def encode_elias(levels: ArrayLike, norm: float) -> bytes:
+def encode_elias(levels: ArrayLike, norm: float, n_levels: int | None = None) -> bytes:
     """Code a vector of integers and its norm as QSGD does.
 
     Parameters
@@ -130,11 +135,13 @@ def encode_elias(levels: ArrayLike, norm: float) -> bytes:
         Within the range of int32.
     norm : float
         Sent as a float32.
+    n_levels : int, optional
+        s, where the receiver knows it and the length: no level exceeds it, and neither is sent.
 
     Returns
     -------
     bytes
-        A self-contained stream of ``count_elias_bits(levels)`` bits, filled up with zero bits to whole bytes.
+        A stream of ``count_elias_bits(levels, n_levels)`` bits, filled up with zero bits to whole bytes.
 
     Raises
     ------
@@ -142,15 +149,19 @@ def encode_elias(levels: ArrayLike, norm: float) -> bytes:
         If `levels` is not a vector of integers within the range of int32, or `norm` is not finite.
     """
     array, norm_bits = check_vector(levels), norm_to_bits(norm)
-    n_bits = int(count_elias_bits(array))
+    n_bits = int(count_elias_bits(array, n_levels))
     words = np.zeros(n_bits // 64 + 1, np.uint64)
-    position = _compiled().write_front(words, norm_bits, array.size)
+    position = _compiled().write_front(words, norm_bits, array.size, int(n_levels is not None))
     _compiled().write_nonzeros(array, words, position)
     return to_bytes(words, n_bits)
 
 
 def decode_elias(
-    data: bytes | bytearray | memoryview, *, length: int | None = None, max_length: int = MAX_LENGTH
+    data: bytes | bytearray | memoryview,
+    *,
+    length: int | None = None,
+    n_levels: int | None = None,
+    max_length: int = MAX_LENGTH,
 ) -> tuple[np.ndarray, float]:
     """Levels and norm of a stream of `encode_elias`.
 
@@ -160,6 +171,8 @@ def decode_elias(
         One whole stream.
     length : int, optional
         What the receiver knows the vector's length to be; a stream that says otherwise is refused.
+    n_levels : int, optional
+        As given to `encode_elias`; needs `length`.
     max_length : int, default 2**24
         Without `length`: the longest vector to make room for.
 
@@ -174,10 +187,12 @@ def decode_elias(
     CorruptStreamError
         (a ValueError) If no vector has this stream.
     """
-    return decode_message(data, length, max_length, _compiled().read_front, _compiled().read_nonzeros)
+    return decode_message(data, length, n_levels, max_length, _compiled().read_front, _compiled().read_nonzeros)
 
 
-def expected_elias_bits(probabilities: ArrayLike, length: int, levels: ArrayLike | None = None) -> float:
+def expected_elias_bits(
+    probabilities: ArrayLike, length: int, levels: ArrayLike | None = None, n_levels: int | None = None
+) -> float:
     """Closed form of the stream's length for independent levels.
 
     A fraction p of non-zero levels takes p length gaps of a geometric law with parameter p, a sign
@@ -191,6 +206,8 @@ def expected_elias_bits(probabilities: ArrayLike, length: int, levels: ArrayLike
         Symbols in the vector.
     levels : (D,) array_like of int, optional
         Ascending. Default: D consecutive ones with 0 in the middle.
+    n_levels : int, optional
+        s, where the receiver knows it and the length: no level exceeds it, and neither is sent.
 
     Returns
     -------
@@ -202,7 +219,7 @@ def expected_elias_bits(probabilities: ArrayLike, length: int, levels: ArrayLike
     nonzero = (values != 0) & (p > 0)
     magnitudes = np.array([1 + omega_bits(abs(int(v))) for v in values[nonzero]])
     density = min(float(p[nonzero].sum()), 1.0)
-    front = 32 + omega_bits(length + 1)
+    front = front_bits(length, check_agreed(values[p > 0], n_levels))
     if density == 0:
         return float(front + omega_bits(length + 1))
     gaps = (length * density + 1) * expected_omega_bits(density)

@@ -25,15 +25,19 @@ from numpy.typing import ArrayLike
 
 from simlab import checks
 from simlab.compression.codes import level_count as counter, level_decoder as decoder, level_kernels as kernels
+from simlab.compression.codes.adaptive_code import adaptive_estimate, likely_largest
+from simlab.compression.codes.adaptive_kernels import COUNT_ADAPTIVE, read_adaptive
 from simlab.compression.codes.bitstream import popcount, to_bytes
 from simlab.compression.codes.elias import ELIAS, omega_bits, zigzag
 from simlab.compression.codes.golomb import GOLOMB, golomb_expected_length
 from simlab.compression.codes.message import (
     MAX_LENGTH,
+    check_agreed,
     check_distribution,
     check_levels,
     check_vector,
     decode_message,
+    front_bits,
     norm_to_bits,
     read_front,
     write_front,
@@ -45,12 +49,20 @@ from simlab.compression.codes.program import program
 def _compiled() -> ModuleType:
     return program(
         helpers=(
-            *(*ELIAS, popcount, *GOLOMB, kernels.plan_levels, kernels.side_bits, kernels.fixed_bits, kernels.next_run),
+            *(*ELIAS, popcount, *GOLOMB, front_bits, *COUNT_ADAPTIVE, read_adaptive),
+            *(kernels.all_runs_bits, kernels.order_by_cost, kernels.plan_levels, kernels.side_bits),
+            *(kernels.fixed_bits, kernels.tries_sparse, kernels.next_run),
             *(counter.count_levels, counter.sort_positions, counter.count_level, counter.count_runs),
-            *(decoder.free_positions, decoder.take, decoder.read_fixed, decoder.read_levels),
+            *(decoder.free_positions, decoder.take, decoder.read_fixed, decoder.read_levels, decoder.read_sparse),
         ),
         entries=(
-            *(kernels.count_alphabet, kernels.count_symbols, counter.count_row, counter.count_rows),
+            *(
+                kernels.count_alphabet,
+                kernels.code_sparse,
+                kernels.count_symbols,
+                counter.count_row,
+                counter.count_rows,
+            ),
             *(write_front, kernels.write_levels, kernels.write_fixed, read_front, decoder.read_vector),
         ),
     )
@@ -80,25 +92,40 @@ def _alphabet(levels: np.ndarray) -> _Alphabet:
     return _Alphabet(symbols.astype(np.int32), 0, values.astype(np.int64), counts.astype(np.int64))
 
 
-def _plan(levels: np.ndarray) -> tuple[_Alphabet, np.ndarray, int, int]:
-    """Alphabet, planned table, and the bits of either form, for a vector that is not empty."""
+def _plan(levels: np.ndarray, agreed: int) -> tuple[_Alphabet, np.ndarray, tuple[int, int, float]]:
+    """Alphabet, planned table, and the bits of each form, for a vector that is not empty."""
     alphabet = _alphabet(levels)
     table = np.empty((kernels.TABLE_ROWS, len(alphabet.counts)), np.int64)
-    bits = _compiled().count_symbols(*alphabet, table)
-    return alphabet, table, bits, kernels.fixed_bits(*_range(alphabet.values), levels.size)
+    by_level = _compiled().count_symbols(*alphabet, table, agreed)
+    fixed = kernels.fixed_bits(*_range(alphabet.values), levels.size, agreed)
+    sparse = math.inf
+    if kernels.tries_sparse(levels.size, _zeros(alphabet)):
+        sparse = _sparse(levels, alphabet, np.empty(0, np.uint64), front_bits(levels.size, agreed), agreed)
+    return alphabet, table, (by_level, fixed, sparse)
+
+
+def _zeros(alphabet: _Alphabet) -> int:
+    return int(alphabet.counts[alphabet.values == 0].sum())
+
+
+def _sparse(levels: np.ndarray, alphabet: _Alphabet, words: np.ndarray, position: int, agreed: int) -> int:
+    largest = int(np.abs(alphabet.values).max())
+    return int(_compiled().code_sparse(levels, largest, _zeros(alphabet), words, position, agreed))
 
 
 def _range(values: np.ndarray) -> tuple[int, int]:
     return int(values[0]), int(values[-1])
 
 
-def count_bits(levels: ArrayLike) -> int | np.ndarray:
+def count_bits(levels: ArrayLike, n_levels: int | None = None) -> int | np.ndarray:
     """Exact length of the stream that `encode` would send, without building it.
 
     Parameters
     ----------
     levels : (d,) or (..., d) array of integers
         One vector, or one a row; within the range of int32.
+    n_levels : int, optional
+        s, where the receiver knows it and the length: no level exceeds it, and neither is sent.
 
     Returns
     -------
@@ -111,18 +138,19 @@ def count_bits(levels: ArrayLike) -> int | np.ndarray:
         If `levels` are not integers within the range of int32.
     """
     array = check_levels(levels)
+    agreed = check_agreed(array, n_levels)
     rows = array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
     bits = np.empty(len(rows), np.int64)
     span = int(rows.max()) - int(rows.min()) + 1 if rows.size else 1
     if _table_serves(span, rows.shape[1]):
-        _compiled().count_rows(rows, np.empty((counter.ROW_TABLE_ROWS, span), np.int64), bits)
+        _compiled().count_rows(rows, np.empty((counter.ROW_TABLE_ROWS, span), np.int64), agreed, bits)
     else:
         for i, row in enumerate(rows):
-            bits[i] = min(_plan(row)[2:])
+            bits[i] = min(_plan(row, agreed)[2])
     return int(bits[0]) if array.ndim == 1 else bits.reshape(array.shape[:-1])
 
 
-def encode(levels: ArrayLike, norm: float) -> bytes:
+def encode(levels: ArrayLike, norm: float, n_levels: int | None = None) -> bytes:
     """Code a vector of integers and its norm, level by level.
 
     Parameters
@@ -131,11 +159,14 @@ def encode(levels: ArrayLike, norm: float) -> bytes:
         Within the range of int32.
     norm : float
         Sent as a float32.
+    n_levels : int, optional
+        s, where the receiver knows it and the length: no level exceeds it, and neither is sent.
 
     Returns
     -------
     bytes
-        A self-contained stream of ``count_bits(levels)`` bits, filled up with zero bits to whole bytes.
+        A stream of ``count_bits(levels, n_levels)`` bits, filled up with zero bits to whole bytes; without `n_levels`
+        it says all that `decode` needs.
 
     Raises
     ------
@@ -143,23 +174,30 @@ def encode(levels: ArrayLike, norm: float) -> bytes:
         If `levels` is not a vector of integers within the range of int32, or `norm` is not finite.
     """
     array, norm_bits = check_vector(levels), norm_to_bits(norm)
-    front = 32 + omega_bits(array.size + 1)
+    agreed = check_agreed(array, n_levels)
+    bits: float = front_bits(array.size, agreed)
+    if array.size:
+        alphabet, table, forms = _plan(array, agreed)
+        bits = min(forms)
+    words = np.zeros(int(bits) // 64 + 3, np.uint64)
+    position = _compiled().write_front(words, norm_bits, array.size, agreed)
     if array.size == 0:
-        words = np.zeros(front // 64 + 1, np.uint64)
-        _compiled().write_front(words, norm_bits, 0)
-        return to_bytes(words, front)
-    alphabet, table, bits, fixed = _plan(array)
-    words = np.zeros(min(bits, fixed) // 64 + 1, np.uint64)
-    position = _compiled().write_front(words, norm_bits, array.size)
-    if fixed < bits:
-        _compiled().write_fixed(array, *_range(alphabet.values), words, position)
-    else:
+        pass
+    elif bits == forms[0]:
         _compiled().write_levels(*alphabet, table, words, position)
-    return to_bytes(words, min(bits, fixed))
+    elif bits == forms[1]:
+        _compiled().write_fixed(array, *_range(alphabet.values), words, position, agreed)
+    else:
+        _sparse(array, alphabet, words, position, agreed)
+    return to_bytes(words, int(bits))
 
 
 def decode(
-    data: bytes | bytearray | memoryview, *, length: int | None = None, max_length: int = MAX_LENGTH
+    data: bytes | bytearray | memoryview,
+    *,
+    length: int | None = None,
+    n_levels: int | None = None,
+    max_length: int = MAX_LENGTH,
 ) -> tuple[np.ndarray, float]:
     """Levels and norm of a stream of `encode`.
 
@@ -169,6 +207,8 @@ def decode(
         One whole stream.
     length : int, optional
         What the receiver knows the vector's length to be; a stream that says otherwise is refused.
+    n_levels : int, optional
+        As given to `encode`; needs `length`.
     max_length : int, default 2**24
         Without `length`: the longest vector to make room for (a constant vector of any length is a few bytes).
 
@@ -184,10 +224,12 @@ def decode(
         (a ValueError) If no vector has this stream. Altered bytes that happen to be the stream of
         another vector cannot be told; with `length` given that vector has the right length.
     """
-    return decode_message(data, length, max_length, _compiled().read_front, _compiled().read_vector)
+    return decode_message(data, length, n_levels, max_length, _compiled().read_front, _compiled().read_vector)
 
 
-def expected_bits(probabilities: ArrayLike, length: int, levels: ArrayLike | None = None) -> float:
+def expected_bits(
+    probabilities: ArrayLike, length: int, levels: ArrayLike | None = None, n_levels: int | None = None
+) -> float:
     r"""Closed form of the stream's length for independent levels.
 
     Ranked from the rarest, level k takes p_k length run lengths of a geometric law with parameter
@@ -204,6 +246,8 @@ def expected_bits(probabilities: ArrayLike, length: int, levels: ArrayLike | Non
         Symbols in the vector.
     levels : (D,) array_like of int, optional
         Ascending. Default: D consecutive ones with 0 in the middle, -s..s for D = 2s + 1.
+    n_levels : int, optional
+        s, where the receiver knows it and the length: no level exceeds it, and neither is sent.
 
     Returns
     -------
@@ -212,17 +256,40 @@ def expected_bits(probabilities: ArrayLike, length: int, levels: ArrayLike | Non
     """
     p, values = check_distribution(probabilities, levels)
     length = checks.integer("length", length, minimum=0, maximum=2**31 - 1)
-    front = 32.0 + omega_bits(length + 1)
+    agreed = check_agreed(values[p > 0], n_levels)
+    front = float(front_bits(length, agreed))
     if length == 0:
         return front
     values, p = values[p > 0], p[p > 0]
-    ranked = np.sort(p)
-    remaining = np.cumsum(ranked[::-1])[::-1]
-    runs = length * np.sum(ranked[:-1] * golomb_expected_length(np.minimum(ranked / remaining, 1.0)[:-1]))
+    runs = length * min(_runs_per_symbol(ranked) for ranked in _orders(np.sort(p)))
     occurs = -np.expm1(length * np.log1p(-np.minimum(p, 1 - 1e-16)))
     counts = np.maximum(np.rint(length * p), 1).astype(np.int64)
     gap_bits = np.array([omega_bits(int(gap)) for gap in np.diff(values)])
     count_bits = np.array([omega_bits(int(count)) for count in counts[:-1]])
     side = 1 + omega_bits(max(1, round(occurs.sum()))) + omega_bits(zigzag(int(values[0])))
     side += np.sum(occurs[1:] * gap_bits) + np.sum(occurs[:-1] * count_bits)
-    return float(min(front + side + runs, kernels.fixed_bits(*_range(values), length)))
+    forms = [front + side + runs, kernels.fixed_bits(*_range(values), length, agreed)]
+    zeros = float(p[values == 0].sum())
+    if kernels.tries_sparse(length, round(length * zeros)):
+        largest = agreed or likely_largest(p, values, length)
+        sparse = front + 2 + (0 if agreed else omega_bits(largest + 1))
+        skipped = int(length > 128)
+        if skipped:
+            sparse += omega_bits(round(length * (1 - zeros)) + 1)
+            if zeros < 1:
+                sparse += length * (1 - zeros) * golomb_expected_length(1 - zeros)
+        forms.append(sparse + adaptive_estimate(p, values, length, largest, skipped))
+    return float(min(forms))
+
+
+def _orders(ranked: np.ndarray) -> list[np.ndarray]:
+    """The orders of the last three levels among which `order_by_cost` chooses."""
+    if ranked.size < 3:
+        return [ranked]
+    return [np.append(ranked[:-3], ranked[-3:][order]) for order in ([0, 1, 2], [1, 0, 2], [2, 0, 1])]
+
+
+def _runs_per_symbol(ordered: np.ndarray) -> float:
+    """Bits of the runs, in the order given, for each symbol of the vector."""
+    remaining = np.cumsum(ordered[::-1])[::-1]
+    return float(np.sum(ordered[:-1] * golomb_expected_length(np.minimum(ordered / remaining, 1.0)[:-1])))

@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from simlab.compression.codes.bitstream import floor_log2, popcount
-from simlab.compression.codes.elias import omega_bits, zigzag
-from simlab.compression.codes.golomb import golomb_parameter, log_ratio
-from simlab.compression.codes.level_kernels import count_symbols, fixed_bits, next_run, plan_levels, side_bits
+from simlab.compression.codes.adaptive_kernels import COUNT_ADAPTIVE
+from simlab.compression.codes.bitstream import floor_log2, popcount, write_bits
+from simlab.compression.codes.elias import omega_bits, write_omega, zigzag
+from simlab.compression.codes.golomb import golomb_bits, golomb_parameter, log_ratio, write_golomb
+from simlab.compression.codes.level_kernels import (
+    all_runs_bits,
+    code_sparse,
+    count_symbols,
+    fixed_bits,
+    next_run,
+    order_by_cost,
+    plan_levels,
+    side_bits,
+    tries_sparse,
+)
+from simlab.compression.codes.message import front_bits
 
 ROW_TABLE_ROWS = 9
 """Rows of the table of `count_row`: those of `level_kernels`, then the alphabet's values and counts."""
 
 
-def count_row(levels: np.ndarray, table: np.ndarray) -> int:
+def count_row(levels: np.ndarray, table: np.ndarray, agreed: int) -> int:
     """Exact bits of the stream of one vector.
 
     Parameters
@@ -26,6 +38,8 @@ def count_row(levels: np.ndarray, table: np.ndarray) -> int:
         Within the range of int32.
     table : (9, width) array of int64
         Working memory; ``width = 2 * s + 1`` serves levels in [-s, s].
+    agreed : int
+        s if the receiver knows it and the length, else 0.
 
     Returns
     -------
@@ -34,7 +48,7 @@ def count_row(levels: np.ndarray, table: np.ndarray) -> int:
     """
     length = levels.size
     if length == 0:
-        return 32 + omega_bits(1)
+        return front_bits(0, agreed)
     low = levels[0]
     high = levels[0]
     for i in range(length):
@@ -50,10 +64,15 @@ def count_row(levels: np.ndarray, table: np.ndarray) -> int:
         values[a] = offset + a
     present = plan_levels(counts, table)
     if present <= 256:
-        bits = side_bits(values, counts, length, present) + count_runs(levels, offset, counts, present, table)
+        bits = side_bits(values, counts, length, present, agreed) + count_runs(levels, offset, counts, present, table)
     else:
-        bits = count_symbols(levels, offset, values, counts, table)
-    return min(bits, fixed_bits(offset, int(high), length))
+        bits = count_symbols(levels, offset, values, counts, table, agreed)
+    bits = min(bits, fixed_bits(offset, int(high), length, agreed))
+    zeros = counts[-offset] if offset <= 0 <= high else 0
+    if tries_sparse(length, zeros):
+        front = front_bits(length, agreed)
+        bits = min(bits, code_sparse(levels, max(int(high), -offset), zeros, np.empty(0, np.uint64), front, agreed))
+    return bits
 
 
 def count_levels(levels: np.ndarray, offset: int, lanes: np.ndarray, counts: np.ndarray) -> None:
@@ -129,15 +148,17 @@ def count_level(places: np.ndarray, free: np.ndarray, before: np.ndarray, parame
     return bits
 
 
-def count_rows(levels: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
+def count_rows(levels: np.ndarray, table: np.ndarray, agreed: int, out: np.ndarray) -> None:
     """`count_row` of each row."""
     for i in range(levels.shape[0]):
-        out[i] = count_row(levels[i], table)
+        out[i] = count_row(levels[i], table, agreed)
 
 
 COUNT_ROW = (
-    *(floor_log2, popcount, omega_bits, zigzag, log_ratio, golomb_parameter),
-    *(plan_levels, side_bits, fixed_bits, next_run, count_symbols),
+    *(floor_log2, popcount, omega_bits, zigzag, front_bits, log_ratio, golomb_parameter, golomb_bits),
+    *(write_bits, write_omega, write_golomb, *COUNT_ADAPTIVE),
+    *(all_runs_bits, order_by_cost, plan_levels, side_bits, fixed_bits, tries_sparse, code_sparse, next_run),
+    *(count_symbols,),
     *(count_levels, sort_positions, count_level, count_runs, count_row),
 )
 """`count_row` after the functions it uses: what a compiled simulator prints into its own program, without fast math."""

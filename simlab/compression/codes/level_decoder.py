@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from simlab.compression.codes.bitstream import popcount, read_bits
-from simlab.compression.codes.elias import read_omega, unzigzag
-from simlab.compression.codes.golomb import read_golomb
+from simlab.compression.codes.adaptive_kernels import read_adaptive
+from simlab.compression.codes.bitstream import floor_log2, popcount, read_bits
+from simlab.compression.codes.elias import read_omega, unzigzag, zigzag
+from simlab.compression.codes.golomb import golomb_parameter, read_golomb
 from simlab.compression.codes.level_kernels import plan_levels
 
 
@@ -106,11 +107,14 @@ def read_levels(words: np.ndarray, n_bits: int, position: int, out: np.ndarray) 
     return position
 
 
-def read_fixed(words: np.ndarray, n_bits: int, position: int, out: np.ndarray) -> int:
-    """Read form 1 into `out`."""
-    code, position = read_omega(words, position)
-    width, position = read_omega(words, position)
-    width -= 1
+def read_fixed(words: np.ndarray, n_bits: int, position: int, out: np.ndarray, agreed: int) -> int:
+    """Read form 10 into `out`."""
+    if agreed > 0:
+        code, width = zigzag(-agreed), floor_log2(agreed) + 2
+    else:
+        code, position = read_omega(words, position)
+        width, position = read_omega(words, position)
+        width -= 1
     if code < 1 or width < 0 or width > 32 or out.size * width > n_bits - position:
         return -1
     low = unzigzag(code)
@@ -124,15 +128,57 @@ def read_fixed(words: np.ndarray, n_bits: int, position: int, out: np.ndarray) -
         most = max(most, excess)
         out[i] = low + excess
         position += width
+    if agreed > 0:
+        return position if most <= 2 * agreed else -1
     # the encoder takes the least level and the least width
     if least > 0 or most >> max(width - 1, 0) != min(width, 1) or low + most > 2147483647:
         return -1
     return position
 
 
-def read_vector(words: np.ndarray, n_bits: int, position: int, out: np.ndarray) -> int:
+def read_sparse(words: np.ndarray, n_bits: int, position: int, out: np.ndarray, agreed: int) -> int:
+    """Read form 11 into `out`."""
+    largest = agreed
+    if agreed == 0:
+        code, position = read_omega(words, position)
+        largest = code - 1
+        if code < 1 or largest > 2147483648:
+            return -1
+    out[:] = 0
+    skipped = 0 if out.size <= 128 else 1
+    others = out.size
+    if skipped:
+        code, position = read_omega(words, position)
+        others = code - 1
+        # a run takes one bit at least
+        if code < 1 or others > min(out.size, n_bits - position) or (others > 0 and largest == 0):
+            return -1
+    places = np.arange(others)
+    if skipped and others > 0:
+        parameter = golomb_parameter(others, out.size)
+        floor = floor_log2(parameter)
+        i = -1
+        for k in range(others):
+            run, position = read_golomb(words, position, parameter, floor)
+            i += run + 1
+            if position > n_bits or run < 0 or i >= out.size:
+                return -1
+            places[k] = i
+    if others > 0:
+        position = read_adaptive(words, n_bits, position, largest, skipped, places, out)
+    if agreed == 0:  # the encoder sends the largest magnitude that occurs
+        most = 0
+        for i in places:
+            most = max(most, abs(np.int64(out[i])))
+        if most != largest:
+            return -1
+    return position
+
+
+def read_vector(words: np.ndarray, n_bits: int, position: int, out: np.ndarray, agreed: int) -> int:
     """Read whichever form follows the length into `out`."""
-    form = read_bits(words, position, 1)
-    if form == 1:
-        return read_fixed(words, n_bits, position + 1, out)
-    return read_levels(words, n_bits, position + 1, out)
+    if read_bits(words, position, 1) == 0:
+        return read_levels(words, n_bits, position + 1, out)
+    if read_bits(words, position + 1, 1) == 0:
+        return read_fixed(words, n_bits, position + 2, out, agreed)
+    return read_sparse(words, n_bits, position + 2, out, agreed)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from simlab import checks
 from simlab.compression.codes.bitstream import CorruptStreamError, check_end, from_bytes, read_bits, write_bits
-from simlab.compression.codes.elias import read_omega, write_omega
+from simlab.compression.codes.elias import omega_bits, read_omega, write_omega
 
 MAX_LENGTH = 2**24
 INT32 = np.iinfo(np.int32)
@@ -31,6 +31,16 @@ def check_levels(levels: ArrayLike) -> np.ndarray:
     return np.ascontiguousarray(array, dtype=np.int32)
 
 
+def check_agreed(levels: np.ndarray, n_levels: int | None) -> int:
+    """0 if the receiver knows nothing, else `n_levels`, which no level may exceed (ValueError)."""
+    if n_levels is None:
+        return 0
+    agreed = checks.integer("n_levels", n_levels, minimum=1, maximum=2**31 - 1)
+    if levels.size and max(int(levels.max()), -int(levels.min())) > agreed:
+        raise ValueError(f"levels reach beyond n_levels = {agreed}; pass the quantizer's own number of levels")
+    return agreed
+
+
 def check_vector(levels: ArrayLike) -> np.ndarray:
     """`check_levels` for one vector."""
     array = check_levels(levels)
@@ -50,9 +60,15 @@ def check_distribution(probabilities: ArrayLike, levels: ArrayLike | None) -> tu
     return p, values
 
 
-def write_front(words: np.ndarray, norm: int, length: int) -> int:
-    """Write the norm's 32 bits and the length; return the next position."""
-    return write_omega(words, write_bits(words, 0, norm, 32), length + 1)
+def front_bits(length: int, agreed: int) -> int:
+    """Bits of the norm and, unless the receiver knows it (`agreed` > 0), the length."""
+    return 32 if agreed > 0 else 32 + omega_bits(length + 1)
+
+
+def write_front(words: np.ndarray, norm: int, length: int, agreed: int) -> int:
+    """Write the norm's 32 bits and, unless the receiver knows it, the length; return the next position."""
+    position = write_bits(words, 0, norm, 32)
+    return position if agreed > 0 else write_omega(words, position, length + 1)
 
 
 def read_front(words: np.ndarray) -> tuple[int, int, int]:
@@ -73,17 +89,23 @@ def norm_to_bits(norm: float) -> int:
 def decode_message(
     data: bytes | bytearray | memoryview,
     length: int | None,
+    n_levels: int | None,
     max_length: int,
     front: Callable[..., tuple[int, int, int]],
     body: Callable[..., int],
 ) -> tuple[np.ndarray, float]:
-    """Decode one message with the compiled `read_front` and the code's own `body(words, n_bits, position, out)`."""
+    """Decode one message with the compiled `read_front` and the code's `body(words, n_bits, position, out, agreed)`."""
+    agreed = check_agreed(np.empty(0), n_levels)
+    if agreed and length is None:
+        raise ValueError("length = None, but a stream for a receiver who knows n_levels does not hold it; pass length")
     if length is not None:
         length = checks.integer("length", length, minimum=0, maximum=2**31 - 1)
     checks.integer("max_length", max_length, minimum=0, maximum=2**31 - 1)
     words = from_bytes(data)
     n_bytes = memoryview(data).nbytes
     norm_bits, found, position = front(words)
+    if agreed and length is not None:
+        found, position = length, 32
     norm = float(np.uint32(norm_bits).view(np.float32))
     if found < 0 or position > 8 * n_bytes or not np.isfinite(norm):
         raise CorruptStreamError(f"{n_bytes} bytes hold no norm and length; pass what encode returned, unaltered")
@@ -95,8 +117,8 @@ def decode_message(
         )
     out = np.empty(found, np.int32)
     if found:
-        position = body(words, 8 * n_bytes, position, out)
-        if position < 0:
+        position = body(words, 8 * n_bytes, position, out, agreed)
+        if position < 0 or (agreed and np.abs(out.astype(np.int64)).max() > agreed):
             raise CorruptStreamError(f"the stream of {n_bytes} bytes is cut short or altered; send it again")
     check_end(data, position)
     return out, norm

@@ -1,0 +1,160 @@
+r"""The adaptive code as loops: plain functions that Numba compiles.
+
+Symbol a has weight 2 c_a + 1 after c_a occurrences: Krichevsky and Trofimov's estimate
+(c_a + 1/2)/(n + A/2) of its probability. An arithmetic coder keeps an interval of the numbers between 0 and 1; the
+stream is the binary fraction in the last interval that has the fewest digits, so that its length follows from the
+interval's length alone. `frequencies` holds the weights, and their sum as its last entry.
+
+Level l has the number 0, 1, 2, 3, 4, ... for 0, -1, 1, -2, 2, ...; the first 65 numbers are symbols. The
+others follow in groups of 1, 2, 4, ... numbers: a group is a symbol, the place in it has equal probabilities.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simlab.compression.codes.bitstream import floor_log2, read_bits
+from simlab.compression.codes.elias import unzigzag, zigzag
+
+
+def start_frequencies(largest: int, skipped: int, frequencies: np.ndarray) -> None:
+    """Weights of one each for levels in -largest..largest, or for all but the first `skipped` = 1, zero."""
+    beyond = 2 * largest + 1 - 65
+    n_symbols = 2 * largest + 1 if beyond <= 0 else 66 + floor_log2(beyond)
+    for a in range(frequencies.size):
+        frequencies[a] = skipped <= a < n_symbols
+    frequencies[-1] = n_symbols - skipped
+
+
+def symbol_of(number: int) -> tuple[int, int]:
+    """The symbol of a level's number, and how many bits its place in a group has."""
+    if number < 65:
+        return number, 0
+    width = floor_log2(number - 64)
+    return 65 + width, width
+
+
+def update(frequencies: np.ndarray, symbol: int) -> None:
+    """Count one more; halve all weights when they pass 2^24, so that the intervals stay divisible."""
+    frequencies[symbol] += 2
+    frequencies[-1] += 2
+    if frequencies[-1] > 16777216:
+        frequencies[-1] = 0
+        for a in range(frequencies.size - 1):
+            frequencies[a] = (frequencies[a] + 1) >> 1
+            frequencies[-1] += frequencies[a]
+
+
+def add_bits(words: np.ndarray, position: int, value: int) -> None:
+    """Add a number of 62 bits to the binary fraction in `words`, its first bit at `position`."""
+    index, offset = position >> 6, position & 63
+    if offset <= 2:
+        high = np.uint64(value) << np.uint64(2 - offset)
+    else:
+        low = np.uint64(value) << np.uint64(66 - offset)
+        high = np.uint64(value) >> np.uint64(offset - 2)
+        words[index + 1] += low
+        if words[index + 1] < low:
+            high += np.uint64(1)
+    words[index] += high
+    carry = words[index] < high
+    while carry:
+        index -= 1
+        words[index] += np.uint64(1)
+        carry = words[index] == 0
+
+
+def code_adaptive(levels: np.ndarray, largest: int, skipped: int, words: np.ndarray, position: int) -> int:
+    """Write the levels, or all but the zeros if `skipped` = 1; return the next position.
+
+    With no `words` (of size 0) the bits are only counted.
+    """
+    frequencies = np.empty(100, np.int64)  # 65 + 33 symbols, and the sum
+    start_frequencies(largest, skipped, frequencies)
+    size = 1 << 62  # of the interval, in units of the last bit of the 62 at `position`
+    for level in levels:
+        number = zigzag(np.int64(level)) - 1  # type: ignore[arg-type]
+        if number < skipped:
+            continue
+        symbol, width = symbol_of(number)
+        size //= frequencies[-1]
+        if words.size > 0:
+            below = 0
+            for a in range(symbol):
+                below += frequencies[a]
+            add_bits(words, position, size * below)
+        size *= frequencies[symbol]
+        update(frequencies, symbol)
+        while size < 4294967296:
+            size <<= 30
+            position += 30
+        while width > 0:
+            step = min(width, 16)
+            width -= step
+            size >>= step
+            if words.size > 0:
+                add_bits(words, position, size * (((number - 64) >> width) & ((1 << step) - 1)))
+            while size < 4294967296:
+                size <<= 30
+                position += 30
+    digits = floor_log2(size)
+    end = position + 62 - digits
+    if words.size > 0:
+        add_bits(words, position, (1 << digits) - 1)
+        for w in range(end >> 6, min(words.size, (position + 62 >> 6) + 1)):
+            keep = max(end - 64 * w, 0)
+            words[w] &= ~(np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(keep))
+    return end
+
+
+def read_adaptive(
+    words: np.ndarray, n_bits: int, position: int, largest: int, skipped: int, places: np.ndarray, out: np.ndarray
+) -> int:
+    """Read as many levels as there are `places` into these entries of `out`; the next position, or -1."""
+    frequencies = np.empty(100, np.int64)  # 65 + 33 symbols, and the sum
+    start_frequencies(largest, skipped, frequencies)
+    size = 1 << 62
+    rest = read_bits(words, position, 62)
+    for i in places:
+        size //= frequencies[-1]
+        target = rest // size
+        if target >= frequencies[-1] or position > n_bits:
+            return -1
+        symbol, below = 0, 0
+        while below + frequencies[symbol] <= target:
+            below += frequencies[symbol]
+            symbol += 1
+        rest -= size * below
+        size *= frequencies[symbol]
+        update(frequencies, symbol)
+        while size < 4294967296:
+            size <<= 30
+            rest = (rest << 30) | read_bits(words, position + 62, 30)
+            position += 30
+        width = max(symbol - 65, 0)
+        number = symbol if symbol < 65 else 1
+        while width > 0:
+            step = min(width, 16)
+            width -= step
+            size >>= step
+            digit = rest // size
+            if digit >> step:
+                return -1
+            rest -= size * digit
+            number = (number << step) | digit
+            while size < 4294967296:
+                size <<= 30
+                rest = (rest << 30) | read_bits(words, position + 62, 30)
+                position += 30
+        number += 64 if symbol >= 65 else 0
+        if number > min(2 * largest, 4294967295):
+            return -1
+        out[i] = unzigzag(number + 1)
+    digits = floor_log2(size)
+    if rest >> digits:  # the encoder takes the first such fraction
+        return -1
+    return position + 62 - digits
+
+
+COUNT_ADAPTIVE = (start_frequencies, symbol_of, update, add_bits, code_adaptive)
+"""What a count needs, beside `floor_log2` and `zigzag`."""
