@@ -20,7 +20,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from simlab import checks
-from simlab.compression.codes.adaptive_kernels import COUNT_ADAPTIVE, code_adaptive, read_adaptive, start_frequencies
+from simlab.compression.codes.adaptive_kernels import (
+    COUNT_ADAPTIVE,
+    READ_ADAPTIVE,
+    code_adaptive,
+    read_adaptive,
+    start_frequencies,
+    symbol_of,
+)
 from simlab.compression.codes.bitstream import floor_log2, to_bytes
 from simlab.compression.codes.elias import ELIAS, omega_bits, read_omega, write_omega, zigzag
 from simlab.compression.codes.message import (
@@ -88,7 +95,7 @@ COUNT_ADAPTIVE_ROW = (floor_log2, zigzag, omega_bits, front_bits, *COUNT_ADAPTIV
 @cache
 def _compiled() -> ModuleType:
     return program(
-        helpers=(*ELIAS, front_bits, *COUNT_ADAPTIVE, read_adaptive),
+        helpers=(*ELIAS, front_bits, *COUNT_ADAPTIVE, *READ_ADAPTIVE),
         entries=(count_adaptive_row, count_adaptive_rows, write_front, write_adaptive, read_front, read_all_adaptive),
     )
 
@@ -236,19 +243,18 @@ def likely_largest(p: np.ndarray, values: np.ndarray, length: int) -> int:
     return int(max(beyond))
 
 
-def adaptive_estimate(p: np.ndarray, values: np.ndarray, length: int, largest: int, skipped: int) -> float:
+def adaptive_estimate(p: np.ndarray, values: np.ndarray, length: int, largest: int, alphabet: int) -> float:
     """Mean bits that `code_adaptive` writes."""
     frequencies = np.empty(100, np.int64)
-    start_frequencies(largest, skipped, frequencies)
-    numbers = np.array([zigzag(int(v)) - 1 for v in values])
-    beyond = np.maximum(numbers - 64, 1)
-    widths = np.array([floor_log2(int(n)) for n in beyond])
-    symbols = np.where(numbers < 65, numbers, 65 + widths)
-    chance = np.bincount(symbols, p, minlength=99)[skipped:]
-    half = frequencies[-1] / 2
-    bits = mean_log_gamma(length, min(float(chance.sum()), 1.0), half)
-    bits -= sum(mean_log_gamma(length, min(float(c), 1.0), 0.5) for c in chance if c > 0)
-    return float(bits / math.log(2) + length * np.sum(p * widths * (numbers >= skipped)) + 0.5)
+    start_frequencies(largest, alphabet, frequencies)
+    sent = (p > 0) & ((values != 0) | (alphabet == 0))
+    if not sent.any():
+        return 0.0
+    symbols, _, widths = np.array([symbol_of(int(v), alphabet) for v in values[sent]]).T
+    chance = np.minimum(np.bincount(symbols, p[sent]), 1)
+    bits = mean_log_gamma(length, min(float(chance.sum()), 1.0), frequencies[-1] / 2)
+    bits -= sum(mean_log_gamma(length, float(c), frequencies[0] / 2) for c in chance if c > 0)
+    return float(bits / math.log(2) + length * np.sum(p[sent] * widths) + 0.5)
 
 
 def mean_log_gamma(n: int, p: float, a: float) -> float:

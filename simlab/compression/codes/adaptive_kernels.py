@@ -5,8 +5,10 @@ Symbol a has weight 2 c_a + 1 after c_a occurrences: Krichevsky and Trofimov's e
 stream is the binary fraction in the last interval that has the fewest digits, so that its length follows from the
 interval's length alone. `frequencies` holds the weights, and their sum as its last entry.
 
-Level l has the number 0, 1, 2, 3, 4, ... for 0, -1, 1, -2, 2, ...; the first 65 numbers are symbols. The
-others follow in groups of 1, 2, 4, ... numbers: a group is a symbol, the place in it has equal probabilities.
+There are three alphabets: SIGNED = 0 numbers the levels 0, -1, 1, -2, 2, ... as 0, 1, 2, ...; NONZERO = 1 the same
+without 0, less one; SIZES = 2 the magnitudes 1, 2, ... as 0, 1, ..., and sends each sign as one bit. The first 65
+numbers are symbols. The others follow in groups of 1, 2, 4, ...: a group is a symbol, the place in it has equal
+probabilities. In the last alphabet weights begin with 4 instead of 1, as few large levels are of much the same number.
 """
 
 from __future__ import annotations
@@ -17,21 +19,43 @@ from simlab.compression.codes.bitstream import floor_log2, read_bits
 from simlab.compression.codes.elias import unzigzag, zigzag
 
 
-def start_frequencies(largest: int, skipped: int, frequencies: np.ndarray) -> None:
-    """Weights of one each for levels in -largest..largest, or for all but the first `skipped` = 1, zero."""
-    beyond = 2 * largest + 1 - 65
-    n_symbols = 2 * largest + 1 if beyond <= 0 else 66 + floor_log2(beyond)
+def start_frequencies(largest: int, alphabet: int, frequencies: np.ndarray) -> int:
+    """Equal weights for levels in -largest..largest; return how many numbers the alphabet has."""
+    size = largest if alphabet == 2 else 2 * largest + 1 - alphabet
+    n_symbols = size if size <= 65 else 66 + floor_log2(size - 65)
+    weight = 4 if alphabet == 2 else 1
     for a in range(frequencies.size):
-        frequencies[a] = skipped <= a < n_symbols
-    frequencies[-1] = n_symbols - skipped
+        frequencies[a] = weight if a < n_symbols else 0
+    frequencies[-1] = weight * n_symbols
+    return size
 
 
-def symbol_of(number: int) -> tuple[int, int]:
-    """The symbol of a level's number, and how many bits its place in a group has."""
-    if number < 65:
-        return number, 0
-    width = floor_log2(number - 64)
-    return 65 + width, width
+def symbol_of(level: int, alphabet: int) -> tuple[int, int, int]:
+    """The symbol of a level, its place in the symbol's group and how many bits that has, a sign as the last one."""
+    number = zigzag(level) - 1 - (alphabet > 0)
+    sign = number & 1
+    if alphabet == 2:
+        number >>= 1
+    symbol, place, width = number, 0, 0
+    if number >= 65:
+        width = floor_log2(number - 64)
+        symbol, place = 65 + width, number - 64 - (1 << width)
+    if alphabet == 2:
+        return symbol, 2 * place + sign, width + 1
+    return symbol, place, width
+
+
+def level_of(symbol: int, place: int, alphabet: int, size: int) -> int:
+    """Inverse of `symbol_of`, or 2^31 for what no level has."""
+    sign = place & 1
+    if alphabet == 2:
+        place >>= 1
+    number = symbol if symbol < 65 else 64 + (1 << (symbol - 65)) + place
+    if number >= size:
+        return 2147483648
+    if alphabet == 2:
+        number = 2 * number + sign
+    return unzigzag(number + 1 + (alphabet > 0))
 
 
 def update(frequencies: np.ndarray, symbol: int) -> None:
@@ -64,19 +88,18 @@ def add_bits(words: np.ndarray, position: int, value: int) -> None:
         carry = words[index] == 0
 
 
-def code_adaptive(levels: np.ndarray, largest: int, skipped: int, words: np.ndarray, position: int) -> int:
-    """Write the levels, or all but the zeros if `skipped` = 1; return the next position.
+def code_adaptive(levels: np.ndarray, largest: int, alphabet: int, words: np.ndarray, position: int) -> int:
+    """Write the levels that the alphabet has; return the next position.
 
     With no `words` (of size 0) the bits are only counted.
     """
     frequencies = np.empty(100, np.int64)  # 65 + 33 symbols, and the sum
-    start_frequencies(largest, skipped, frequencies)
+    start_frequencies(largest, alphabet, frequencies)
     size = 1 << 62  # of the interval, in units of the last bit of the 62 at `position`
     for level in levels:
-        number = zigzag(np.int64(level)) - 1  # type: ignore[arg-type]
-        if number < skipped:
+        if level == 0 and alphabet > 0:
             continue
-        symbol, width = symbol_of(number)
+        symbol, place, width = symbol_of(np.int64(level), alphabet)  # type: ignore[arg-type]
         size //= frequencies[-1]
         if words.size > 0:
             below = 0
@@ -93,7 +116,7 @@ def code_adaptive(levels: np.ndarray, largest: int, skipped: int, words: np.ndar
             width -= step
             size >>= step
             if words.size > 0:
-                add_bits(words, position, size * (((number - 64) >> width) & ((1 << step) - 1)))
+                add_bits(words, position, size * ((place >> width) & ((1 << step) - 1)))
             while size < 4294967296:
                 size <<= 30
                 position += 30
@@ -108,11 +131,11 @@ def code_adaptive(levels: np.ndarray, largest: int, skipped: int, words: np.ndar
 
 
 def read_adaptive(
-    words: np.ndarray, n_bits: int, position: int, largest: int, skipped: int, places: np.ndarray, out: np.ndarray
+    words: np.ndarray, n_bits: int, position: int, largest: int, alphabet: int, places: np.ndarray, out: np.ndarray
 ) -> int:
     """Read as many levels as there are `places` into these entries of `out`; the next position, or -1."""
     frequencies = np.empty(100, np.int64)  # 65 + 33 symbols, and the sum
-    start_frequencies(largest, skipped, frequencies)
+    n_numbers = start_frequencies(largest, alphabet, frequencies)
     size = 1 << 62
     rest = read_bits(words, position, 62)
     for i in places:
@@ -131,8 +154,8 @@ def read_adaptive(
             size <<= 30
             rest = (rest << 30) | read_bits(words, position + 62, 30)
             position += 30
-        width = max(symbol - 65, 0)
-        number = symbol if symbol < 65 else 1
+        width = max(symbol - 65, 0) + (alphabet == 2)
+        place = 0
         while width > 0:
             step = min(width, 16)
             width -= step
@@ -141,15 +164,15 @@ def read_adaptive(
             if digit >> step:
                 return -1
             rest -= size * digit
-            number = (number << step) | digit
+            place = (place << step) | digit
             while size < 4294967296:
                 size <<= 30
                 rest = (rest << 30) | read_bits(words, position + 62, 30)
                 position += 30
-        number += 64 if symbol >= 65 else 0
-        if number > min(2 * largest, 4294967295):
+        level = level_of(symbol, place, alphabet, n_numbers)
+        if level > 2147483647:
             return -1
-        out[i] = unzigzag(number + 1)
+        out[i] = level
     digits = floor_log2(size)
     if rest >> digits:  # the encoder takes the first such fraction
         return -1
@@ -158,3 +181,6 @@ def read_adaptive(
 
 COUNT_ADAPTIVE = (start_frequencies, symbol_of, update, add_bits, code_adaptive)
 """What a count needs, beside `floor_log2` and `zigzag`."""
+
+READ_ADAPTIVE = (level_of, read_adaptive)
+"""What a decoder needs in addition."""

@@ -40,6 +40,8 @@ from simlab.compression.codes.program import program
 def count_elias_row(levels: np.ndarray, table: np.ndarray, agreed: int) -> int:
     """Exact bits of the stream of one (d,) vector; `table` is not used (see `level_count.count_row`)."""
     bits = front_bits(levels.size, agreed)
+    if levels.size == 0:
+        return bits
     previous = -1
     for i in range(levels.size):
         if levels[i] != 0:
@@ -220,6 +222,8 @@ def expected_elias_bits(
     magnitudes = np.array([1 + omega_bits(abs(int(v))) for v in values[nonzero]])
     density = min(float(p[nonzero].sum()), 1.0)
     front = front_bits(length, check_agreed(values[p > 0], n_levels))
+    if length == 0:
+        return float(front)
     if density == 0:
         return float(front + omega_bits(length + 1))
     gaps = (length * density + 1) * expected_omega_bits(density)

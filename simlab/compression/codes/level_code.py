@@ -26,9 +26,9 @@ from numpy.typing import ArrayLike
 from simlab import checks
 from simlab.compression.codes import level_count as counter, level_decoder as decoder, level_kernels as kernels
 from simlab.compression.codes.adaptive_code import adaptive_estimate, likely_largest
-from simlab.compression.codes.adaptive_kernels import COUNT_ADAPTIVE, read_adaptive
+from simlab.compression.codes.adaptive_kernels import COUNT_ADAPTIVE, READ_ADAPTIVE
 from simlab.compression.codes.bitstream import popcount, to_bytes
-from simlab.compression.codes.elias import ELIAS, omega_bits, zigzag
+from simlab.compression.codes.elias import ELIAS, gamma_bits, omega_bits, zigzag
 from simlab.compression.codes.golomb import GOLOMB, golomb_expected_length
 from simlab.compression.codes.message import (
     MAX_LENGTH,
@@ -49,7 +49,7 @@ from simlab.compression.codes.program import program
 def _compiled() -> ModuleType:
     return program(
         helpers=(
-            *(*ELIAS, popcount, *GOLOMB, front_bits, *COUNT_ADAPTIVE, read_adaptive),
+            *(*ELIAS, popcount, *GOLOMB, front_bits, *COUNT_ADAPTIVE, *READ_ADAPTIVE),
             *(kernels.all_runs_bits, kernels.order_by_cost, kernels.plan_levels, kernels.side_bits),
             *(kernels.fixed_bits, kernels.tries_sparse, kernels.next_run),
             *(counter.count_levels, counter.sort_positions, counter.count_level, counter.count_runs),
@@ -275,10 +275,14 @@ def expected_bits(
         sparse = front + 2 + (0 if agreed else omega_bits(largest + 1))
         skipped = int(length > 128)
         if skipped:
-            sparse += omega_bits(round(length * (1 - zeros)) + 1)
+            others = length * (1 - zeros)
+            sparse += gamma_bits(round(others) + 1)
             if zeros < 1:
-                sparse += length * (1 - zeros) * golomb_expected_length(1 - zeros)
-        forms.append(sparse + adaptive_estimate(p, values, length, largest, skipped))
+                # half a bit less for each doubling, from parameters that follow what is left
+                runs = others * golomb_expected_length(1 - zeros) - 0.36 * math.log2(max(others, 1))
+                sparse += 1 + runs
+        alphabets = (1, 2) if skipped else (0,)
+        forms.append(sparse + min(adaptive_estimate(p, values, length, largest, a) for a in alphabets))
     return float(min(forms))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from simlab.compression.codes.adaptive_kernels import read_adaptive
 from simlab.compression.codes.bitstream import floor_log2, popcount, read_bits
-from simlab.compression.codes.elias import read_omega, unzigzag, zigzag
+from simlab.compression.codes.elias import read_gamma, read_omega, unzigzag, zigzag
 from simlab.compression.codes.golomb import golomb_parameter, read_golomb
 from simlab.compression.codes.level_kernels import plan_levels
 
@@ -145,27 +145,32 @@ def read_sparse(words: np.ndarray, n_bits: int, position: int, out: np.ndarray, 
         if code < 1 or largest > 2147483648:
             return -1
     out[:] = 0
-    skipped = 0 if out.size <= 128 else 1
+    skipped = out.size > 128
+    alphabet = 0
     others = out.size
     if skipped:
-        code, position = read_omega(words, position)
+        code, position = read_gamma(words, position)
         others = code - 1
         # a run takes one bit at least
         if code < 1 or others > min(out.size, n_bits - position) or (others > 0 and largest == 0):
             return -1
     places = np.arange(others)
     if skipped and others > 0:
-        parameter = golomb_parameter(others, out.size)
-        floor = floor_log2(parameter)
-        i = -1
+        parameter, floor, i = 0, 0, -1
         for k in range(others):
+            left = others - k
+            if i < 0 or left & (left - 1) == 0:
+                parameter = golomb_parameter(left, out.size - i - 1)
+                floor = floor_log2(parameter)
             run, position = read_golomb(words, position, parameter, floor)
             i += run + 1
-            if position > n_bits or run < 0 or i >= out.size:
+            if position > n_bits or run < 0 or i + left > out.size:
                 return -1
             places[k] = i
     if others > 0:
-        position = read_adaptive(words, n_bits, position, largest, skipped, places, out)
+        if skipped:
+            alphabet = 1 + read_bits(words, position, 1)
+        position = read_adaptive(words, n_bits, position + skipped, largest, alphabet, places, out)
     if agreed == 0:  # the encoder sends the largest magnitude that occurs
         most = 0
         for i in places:

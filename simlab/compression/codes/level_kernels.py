@@ -22,8 +22,11 @@ Stream: norm (float32), omega(length + 1), and if length > 0 one or two bits for
   the last level followed by omega(count); then the runs of each level, rarest first, the most frequent left out.
   Levels of equal count go in ascending order. Of the last three another goes first where that takes fewer bits.
 * 10, fixed width: omega(zigzag(least level)), omega(width + 1), then each level less the least in `width` bits.
-* 11, sparse or short: omega(largest magnitude + 1); in vectors of more than 128 symbols omega(non-zeros + 1) and the
-  runs of zeros before each; then the non-zeros, of 128 symbols or fewer all, by the adaptive code.
+* 11, sparse or short: omega(largest magnitude + 1), then up to 128 symbols by the adaptive code. Of more, gamma(
+  non-zeros + 1), the runs of zeros before each, and, unless there are none, a bit for the alphabet of the non-zeros,
+  NONZERO or SIZES, by the adaptive code. The Golomb parameter of the runs is renewed with what is left at the first
+  run and where 1, 2, 4, 8, ... are left: so the runs take no more than the logarithm of the number of such vectors
+  and some 2 bits, where a constant parameter takes half of log2(2 pi non-zeros) bits more.
 
 To a receiver who knows the length and the number of levels, `agreed` = s > 0, the length and, in forms 10 and 11,
 least level, width and largest magnitude are not sent: they are -s, that of 2s, and s.
@@ -35,7 +38,7 @@ import numpy as np
 
 from simlab.compression.codes.adaptive_kernels import code_adaptive
 from simlab.compression.codes.bitstream import floor_log2, write_bits
-from simlab.compression.codes.elias import omega_bits, write_omega, zigzag
+from simlab.compression.codes.elias import gamma_bits, omega_bits, write_gamma, write_omega, zigzag
 from simlab.compression.codes.golomb import golomb_bits, golomb_parameter, write_golomb
 from simlab.compression.codes.message import front_bits
 
@@ -150,20 +153,28 @@ def code_sparse(levels: np.ndarray, largest: int, zeros: int, words: np.ndarray,
         return code_adaptive(levels, largest, 0, words, position)
     others = levels.size - zeros
     if writes:
-        write_omega(words, position, others + 1)
-    position += omega_bits(others + 1)
+        write_gamma(words, position, others + 1)
+    position += gamma_bits(others + 1)
     if others == 0:
         return position
-    parameter = golomb_parameter(others, levels.size)
-    floor = floor_log2(parameter)
-    begin = 0
+    parameter, floor, begin, left = 0, 0, 0, others
     for i in range(levels.size):
         if levels[i] != 0:
+            if begin == 0 or left & (left - 1) == 0:
+                parameter = golomb_parameter(left, levels.size - begin)
+                floor = floor_log2(parameter)
+            left -= 1
             if writes:
                 write_golomb(words, position, i - begin, parameter, floor)
             position += golomb_bits(i - begin, parameter, floor)
             begin = i + 1
-    return code_adaptive(levels, largest, 1, words, position)
+    nothing = np.empty(0, np.uint64)
+    bits = code_adaptive(levels, largest, 1, nothing, 0)
+    of_sizes = code_adaptive(levels, largest, 2, nothing, 0)
+    if not writes:
+        return position + 1 + min(bits, of_sizes)
+    position = write_bits(words, position, of_sizes < bits, 1)
+    return code_adaptive(levels, largest, 2 if of_sizes < bits else 1, words, position)
 
 
 def next_run(i: int, k: int, last: int, start: np.ndarray, tree: np.ndarray) -> int:
