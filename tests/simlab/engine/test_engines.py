@@ -12,10 +12,11 @@ from hypothesis import given, settings, strategies as st
 
 import simlab
 from simlab import simulation
-from simlab.engine import compiled, graph
+from simlab.engine import compiled
 from simlab.engine.array import ArrayEngine
 from simlab.operations import Batch, gradient, maximum, minimum, mix, norm, sqrt, where, zeros_like
 from simlab.run.settings import ENGINES, hyperparameters
+from simlab.step import graph
 from simlab.step.streams import Draws
 from tests.helpers import strategies
 from tests.helpers.agreement import SETTING, assert_same
