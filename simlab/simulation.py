@@ -152,7 +152,15 @@ def simulate(
     labels = label_each(algorithms)
     about = _provenance(problem, network, settings, start)
     groups = batches(algorithms, start, settings.engine)
-    new_engine = backend(problem, network, settings, threads=max(1, THREADS // len(groups)))
+    new_engine = backend(
+        problem,
+        network,
+        settings.engine,
+        dtype=settings.dtype,
+        sampled=settings.batch_size is not None,
+        noisy=settings.noise_std > 0,
+        threads=max(1, THREADS // len(groups)),
+    )
     runs = []
     for group in groups:
         mine = [(algorithms[k], labels[k], tables[k]) for k in group]

@@ -274,6 +274,6 @@ def traced(problem: Any, network: Any, algorithm: Any, state: Any, engine: str) 
     except TypeError:
         if engine == "compiled":
             raise
-    from simlab.step.dry_run import dry_run
+    from simlab.run.dry_run import dry_run
 
     return dry_run(algorithm, state, problem, network)
