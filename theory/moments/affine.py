@@ -11,7 +11,7 @@ import numpy as np
 
 import simlab
 from simlab.operations import Batch
-from simlab.step.graph import check_new
+from simlab.step.graph import ForeignNounError, check_new, step_graph, take_step
 
 BLOCK = 1 << 22  # numbers of states held at once while a matrix is read off
 UNFELT = 1e-12  # relative: what rounding may leave of an effect that there is not
@@ -123,6 +123,7 @@ class AffineStep:
         state = algorithm.init(np.array(x0))
         self._state = type(state)
         self.fields: tuple[str, ...] = state._fields
+        self._check_nouns(state)
         bad = [f for f, value in zip(state._fields, state, strict=True) if np.shape(value) != x0.shape]
         if bad:
             raise ValueError(
@@ -139,6 +140,15 @@ class AffineStep:
         self._gradient_origin = np.array(self._homogeneous.point)
         self._check_affine()
         self._forget_what_x_never_feels()
+
+    def _check_nouns(self, state: Any) -> None:
+        """ForeignNounError where the step uses a problem or batch of its own, as `simlab.simulate` refuses it."""
+        try:
+            step_graph(self.algorithm, state)
+        except ForeignNounError:
+            raise
+        except TypeError:
+            pass  # what cannot be traced may yet be affine
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
         """Tz + u."""
@@ -193,7 +203,7 @@ class AffineStep:
     def of(self, problem: Any, z: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
         """The step of a problem that may be another: (..., k, n, d) -> (..., k, n, d)."""
         old = self._state(*np.moveaxis(_combine(self.up, z), -3, 0))
-        state = self.algorithm.step(old, problem, self.network, Batch(None, noise))
+        state = take_step(self.algorithm, old, problem, self.network, Batch(None, noise))
         check_new(self.algorithm, old, state)
         shape = (*z.shape[:-3], *z.shape[-2:])
         new = np.stack([np.broadcast_to(np.asarray(value, dtype=float), shape) for value in state], axis=-3)

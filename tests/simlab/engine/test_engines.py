@@ -123,7 +123,7 @@ def test_array_engine_on_the_array_api(name: str, sampled: bool, single: bool) -
     algorithm, steps, runs = strategies.algorithm(name, 0.1, 0.9), 11, 3
     dtype = np.dtype(np.float32 if single else np.float64)
     state = algorithm.init(random.standard_normal((runs, 6, 4)).astype(dtype))
-    compressions = len(graph.trace(algorithm, state).compressors)
+    compressions = len(graph.step_graph(algorithm, state).compressors)
     draws = [
         Draws(
             random.integers(0, 9, (steps, 6, 2), dtype=np.int32) if sampled else None,
