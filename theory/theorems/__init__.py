@@ -1,8 +1,8 @@
 """Theorems, one file each: statement, reference, assumptions that are checked, constants, bound.
 
-`THEOREMS` are those about runs of algorithms of this package, which `theory.verify` goes through. `choco_gossip`,
-`qsgd`, `dual_averaging` and `local_sgd` are about arrays and parameters: they have `assumptions(...)` and bounds of
-their own.
+`THEOREMS` are those about runs of algorithms of this package, which `theory.verify` goes through. `qsgd`,
+`dual_averaging` and `local_sgd` are about arrays and parameters alone: they have `assumptions(...)` and bounds of their
+own. `choco_gossip` and `spectral_gaps` have both. All statements side by side: docs/theory.md, "Theorems".
 """
 
 from theory.theorems import (

@@ -1,0 +1,233 @@
+"""docs/theory.md against the code: its tables, what it names, and what cites it."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import simlab
+import simlab.algorithms
+import theory.theorems
+from simlab.operations import Batch
+from tests.helpers import strategies
+from theory.moments.affine import mode_matrices
+from theory.transfer import bias_transfer
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "theory.md").read_text()
+README = (ROOT / "README.md").read_text()
+PAGES = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+SOURCES = [
+    file
+    for room in ("simlab", "theory", "figures", "benchmarks", "tests")
+    for file in sorted((ROOT / room).rglob("*.py"))
+    if file != Path(__file__)
+]
+THEOREM_FILES = sorted(info.name for info in pkgutil.iter_modules(theory.theorems.__path__) if info.name != "theorem")
+
+
+# A reader of formulas such as λ/((1−β)(1−λ)): symbols are letters, a product needs no sign.
+
+TOKENS = re.compile(r"[λβγhz]|\d+|[²³]|[-+/()]")
+
+
+def evaluate(formula, **values):
+    """The value of a formula of λ, β, γ, h and z."""
+    text = formula.replace("−", "-").replace(" ", "")
+    tokens = TOKENS.findall(text)
+    assert "".join(tokens) == text, f"{formula} has a sign that is not read"
+    code, ends = [], False  # ends: whether the last token may end a factor
+    for token in tokens:
+        power = token in "²³"
+        if ends and (token not in "-+/)" and not power):
+            code.append("*")
+        code.append(f"**{'²³'.index(token) + 2}" if power else token)
+        ends = token not in "-+/("
+    return eval("".join(code), {"__builtins__": {}}, values)
+
+
+def table(text, heading):
+    """Rows of the table with this heading in a column: first cell, its first piece of code -> that column's cell."""
+    lines = text.splitlines()
+    (first,) = (k for k, below in enumerate(lines[1:]) if below.startswith("|---") and heading in cells(lines[k]))
+    column = cells(lines[first]).index(heading)
+    rows = {}
+    for line in lines[first + 2 :]:
+        if not line.startswith("|"):
+            return rows
+        rows[re.search(r"`([^`]+)`", line)[1]] = cells(line)[column]
+    return rows
+
+
+def cells(line):
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def named(label):
+    """The key of a table for an algorithm of `strategies.NAMES`."""
+    return f'DSGD(order="{label[5:]}")' if label.startswith("DSGD") else label
+
+
+@pytest.mark.parametrize(
+    ("formula", "value"),
+    [("λ/((1−β)(1−λ))", 0.5 / (0.75 * 0.5)), ("z² − 2λz(1 + β)/2", 9 - 3 * 1.25 / 2), ("βλ² − 3", 0.25**2 - 3)],
+)
+def test_formulas_are_read_as_they_are_meant(formula, value):
+    assert evaluate(formula, λ=0.5, β=0.25, z=3.0) == value
+
+
+@pytest.mark.parametrize("label", strategies.NAMES)
+def test_transfer_functions_are_those_of_theory(label):
+    random = np.random.default_rng(0)
+    formula = table(TEXT, "φ(λ)")[named(label)]
+    for eigenvalue, momentum in zip(random.uniform(-0.99, 0.99, 20), random.uniform(0, 0.99, 20), strict=True):
+        known = bias_transfer(strategies.algorithm(label, 0.1, momentum), np.array([eigenvalue]))
+        assert evaluate(formula, λ=eigenvalue, β=momentum) == pytest.approx(known[0], rel=1e-12)
+
+
+def test_transfer_functions_of_the_readme_are_the_same():
+    short, long = table(README, "φ(λ)"), table(TEXT, "φ(λ)")
+    assert set(short) == set(simlab.algorithms.__all__)
+    for name, formula in short.items():
+        if name == "DSGD":
+            assert formula == " or ".join(long[f'DSGD(order="{order}")'] for order in ("atc", "cta"))
+        else:
+            assert formula == long.get(name, "")
+
+
+@pytest.mark.parametrize("label", strategies.NAMES)
+def test_characteristic_polynomials_are_those_of_the_step(label):
+    """det(zI − T) is the polynomial times a power of z, by the buffers that x never feels."""
+    random = np.random.default_rng(1)
+    formula = table(TEXT, "characteristic polynomial of the mode (λ, h)")[named(label)]
+    for _ in range(10):
+        (eigenvalue, momentum), (lr, h) = random.uniform(-0.9, 0.9, 2), random.uniform(0.1, 1.5, 2)
+        eigenvalue, momentum = (1.0 if label == "PmSGD" else eigenvalue), abs(momentum)
+        one = strategies.algorithm(label, lr, momentum)
+        t, _ = mode_matrices(one, np.array(eigenvalue), np.array(h), np.array(label == "PmSGD"))
+        z = np.array([2.0, 1.3, -1.7])
+        written = np.array([evaluate(formula, λ=eigenvalue, β=momentum, γ=lr, h=h, z=x) for x in z])
+        of_step = np.array([np.linalg.det(x * np.eye(len(t)) - t) for x in z])
+        unfelt = round(np.log2(of_step[0] / written[0]))
+        assert 0 <= unfelt < len(t)
+        np.testing.assert_allclose(of_step, z**unfelt * written, rtol=1e-9)
+
+
+CONSERVED = {
+    "D2": lambda state: state.x - state.x_previous + state.update,
+    "D2DmSGD": lambda state: state.x - state.x_previous + state.update,
+    "NIDS": lambda state: state.z - state.x_previous + state.update,
+    "EXTRA": lambda state: state.y,
+    "GradientTracking": lambda state: state.y - state.g,
+    "PmSGD": lambda state: state.x - state.x.mean(axis=0),
+}
+
+
+@pytest.mark.parametrize("label", CONSERVED)
+def test_what_is_conserved(label):
+    random = np.random.default_rng(2)
+    problem = strategies.objective("least_squares", 5, 3, 6, random).problem
+    network = strategies.network(5, "metropolis", True, random)
+    one = simlab.NIDS(0.1, l1=0.2) if label == "NIDS" else strategies.algorithm(label, 0.1, 0.6)
+    state = one.init(random.standard_normal((5, 3)))
+    at_first = CONSERVED[label](state)
+    for _ in range(6):
+        state = one.step(state, problem, network, Batch())
+    kept = CONSERVED[label](state)
+    if label == "PmSGD":
+        np.testing.assert_allclose(kept, at_first, atol=1e-14)
+    else:
+        assert not at_first.any()
+        np.testing.assert_allclose(kept.mean(axis=0), 0, atol=1e-14)
+    assert np.abs(kept).max() > 1e-3
+
+
+# What the document names, and what names the document.
+
+
+def slug(heading):
+    """The anchor that GitHub makes of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+HEADINGS = re.findall(r"^#+ (.+)$", TEXT, re.MULTILINE)
+
+
+def test_every_algorithm_and_every_theorem_is_in_it():
+    described = table(TEXT, "one step")
+    assert set(described) == set(simlab.algorithms.__all__)
+    for name in THEOREM_FILES:
+        assert f"`{name}.py`" in TEXT or f"theory.theorems.{name}" in TEXT
+    for theorem in theory.theorems.THEOREMS:
+        assert f"| {theorem.name} |" in TEXT
+
+
+def test_what_it_names_exists():
+    spans = set(re.findall(r"`([^`\n]+)`", TEXT))
+    paths = {span.split("::")[0] for span in spans if re.match(r"(simlab|theory|figures|tests)/", span)}
+    assert len(paths) > 15
+    for path in paths:
+        assert list(ROOT.glob(path)), path
+    for dotted in (span.split("(")[0] for span in spans if re.match(r"(simlab|theory)\.[\w.]+($|\()", span)):
+        module, found = dotted.split(".")[0], None
+        for part in dotted.split(".")[1:]:
+            found = importlib.import_module(module) if found is None else found
+            found = getattr(found, part, None) or importlib.import_module(f"{found.__name__}.{part}")
+    studies = set(importlib.import_module("figures").STUDIES)
+    assert {study for span in spans for study in re.findall(r"python -m figures (\w+)$", span)} <= studies
+    for sentence in re.findall(r"stud(?:y|ies) ((?:`\w+`(?:, and |, | and )?\s*)+)", TEXT):
+        assert set(re.findall(r"`(\w+)`", sentence)) <= studies, sentence
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{page.name} points to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            assert anchor in {slug(heading) for heading in headings}, f"{page.name} points to {target}"
+
+
+def test_citations_of_it_name_a_heading_of_it():
+    """Written docs/theory.md, "Heading"; no document outside the repository is cited."""
+    cited = []
+    for file in SOURCES:
+        text = re.sub(r"\s+(?:# )?", " ", file.read_text())
+        for headings in re.findall(r'docs/theory\.md,((?: (?:and )?"[^"]+"(?= |\.|,|\)))+)', text):
+            cited += re.findall(r'"([^"]+)"', headings)
+        stray = re.search(r"(?<!docs/)theory\.md|docs/theory\.md(?!, \")|(?:design|methods)\.md|\bsections? \d", text)
+        assert not stray, f"{file.relative_to(ROOT)}: {text[stray.start() - 40 : stray.end() + 40]}"
+    assert len(cited) >= 4
+    assert set(cited) <= set(HEADINGS)
+
+
+def test_every_room_is_in_the_architecture():
+    """Its tree names every package, every file at the top of one, and nothing that does not exist."""
+    tree = re.search(r"```\n(simlab/.*?)```", (ROOT / "docs" / "architecture.md").read_text(), re.DOTALL)[1]
+    listed, rooms = set(), []
+    for line in tree.splitlines():
+        rooms = rooms[: (len(line) - len(line.lstrip())) // 2]
+        for name in re.split("  +", line.strip())[0].split(", "):
+            listed.add(ROOT.joinpath(*rooms, name))
+            rooms += [name] if name.endswith("/") else []
+    assert not [path for path in listed if not path.exists()]
+    for room in ("simlab", "theory"):
+        packages = {file.parent for file in (ROOT / room).rglob("__init__.py")}
+        files = {file for file in (ROOT / room).glob("*.py") if file.name != "__init__.py"}
+        assert packages | files <= listed
+
+
+def test_theory_runs_no_engine():
+    """As docs/architecture.md says: a prediction is independent of the code that it judges."""
+    for file in (ROOT / "theory").rglob("*.py"):
+        code = re.sub(r'"""[\s\S]*?"""', "", file.read_text())
+        assert not re.search(r"simlab\.engine|simulate\(", code), file.relative_to(ROOT)
