@@ -16,6 +16,18 @@ import theory.theorems
 from simlab.operations import Batch
 from tests.helpers import strategies
 from theory.moments.affine import mode_matrices
+from theory.theorems import (
+    b1,
+    b2,
+    choco_gossip,
+    dgd,
+    dpsgd,
+    dual_averaging,
+    heavy_ball,
+    leading_constant,
+    local_sgd,
+    spectral_gaps,
+)
 from theory.transfer import bias_transfer
 
 ROOT = Path(__file__).parents[2]
@@ -33,22 +45,29 @@ THEOREM_FILES = sorted(info.name for info in pkgutil.iter_modules(theory.theorem
 
 # A reader of formulas such as λ/((1−β)(1−λ)): symbols are letters, a product needs no sign.
 
-TOKENS = re.compile(r"[λβγhz]|\d+|[²³]|[-+/()]")
+TOKENS = re.compile(r"log|cos|[A-Za-zα-ως][₀₁₂]?|\d+(?:\.\d+)?|[²³ᵏᵀ√]|[-+/()]")
+POWERS = {"²": "**2", "³": "**3", "ᵏ": "**k", "ᵀ": "**T"}
+FUNCTIONS = {"log": np.log, "cos": np.cos, "sqrt": np.sqrt, "π": np.pi, "__builtins__": {}}
 
 
 def evaluate(formula, **values):
-    """The value of a formula of λ, β, γ, h and z."""
-    text = formula.replace("−", "-").replace(" ", "")
+    """The value of a formula; its symbols are names, a subscript ₁ is written 1."""
+    text = formula.replace("−", "-").replace(" ", "").replace("[", "(").replace("]", ")")
     tokens = TOKENS.findall(text)
     assert "".join(tokens) == text, f"{formula} has a sign that is not read"
-    code, ends = [], False  # ends: whether the last token may end a factor
+    code, ends, root = "", False, False  # ends: whether the last token may end a factor
     for token in tokens:
-        power = token in "²³"
-        if ends and (token not in "-+/)" and not power):
-            code.append("*")
-        code.append(f"**{'²³'.index(token) + 2}" if power else token)
-        ends = token not in "-+/("
-    return eval("".join(code), {"__builtins__": {}}, values)
+        if ends and token not in {*"-+/)", *POWERS}:
+            code += "*"
+        if token == "√":
+            code += "sqrt"
+        elif token in POWERS:
+            code += POWERS[token]
+        else:
+            name = token.translate(str.maketrans("₀₁₂", "012"))
+            code += f"({name})" if root and token != "(" else name
+        ends, root = token not in {*"-+/(√", "log", "cos"}, token == "√"
+    return eval(code, FUNCTIONS, values)
 
 
 def table(text, heading):
@@ -116,6 +135,90 @@ def test_characteristic_polynomials_are_those_of_the_step(label):
         unfelt = round(np.log2(of_step[0] / written[0]))
         assert 0 <= unfelt < len(t)
         np.testing.assert_allclose(of_step, z**unfelt * written, rtol=1e-9)
+
+
+# Bounds: the statement in the table's second column, after its relation, against the function of the theorem's file.
+
+BOUNDS = {
+    "B1, consensus": (b1.consensus_bound, "lr=γ transfer=r heterogeneity=b"),
+    "B1, bias": (b1.mse_bound, "lr=γ transfer=r heterogeneity=b condition_number=κ"),
+    "B1, bias, sharper": (b1.sharper_mse_bound, "lr=γ transfer=r heterogeneity=b condition_number=κ"),
+    "B2, bias": (b2.bound, "lr=γ transfer=r heterogeneity=b condition_number=κ smoothness=L"),
+    "leading constant, above": (leading_constant.upper_bound, "lr=γ constant=C feedback=a"),
+    "leading constant, below": (leading_constant.lower_bound, "lr=γ constant=C feedback=a"),
+    "DGD, consensus": (dgd.consensus_bound, "lr=γ smoothness=L initial_gap=F n_nodes=n rho=ρ"),
+    "D-PSGD": (dpsgd.bound, "lr=γ steps=K smoothness=L n_nodes=n rho=ρ initial_gap=F variance=σ² dissimilarity=ς²"),
+    "D-PSGD, sharper": (
+        dpsgd.sharper_bound,
+        "lr=γ steps=K smoothness=L n_nodes=n rho=ρ initial_gap=F variance=σ² dissimilarity=ς²",
+    ),
+    "CHOCO-Gossip": (choco_gossip.run_bound, "gap=δ compression=ω steps=T initial_error=e₀/n"),
+    "heavy ball": (lambda k, beta, start: heavy_ball.envelope(k, beta) ** 2 * start, "k=k beta=β start=F"),
+    "ring gap": (spectral_gaps.ring_gap, "n_nodes=n"),
+    "distributed dual averaging": (
+        dual_averaging.bound,
+        "steps=T n_nodes=n second_singular_value=σ₂ radius=R lipschitz=G",
+    ),
+    "local SGD": (
+        local_sgd.bound,
+        "steps=T n_nodes=n shift=a local_steps=H smoothness=L strong_convexity=μ initial_distance=F variance=σ² "
+        "second_moment=G²",
+    ),
+}
+WORDS = {"(f(x⁰) − f_inf)": "F", "‖x⁰ − x*‖²": "F"}  # what is no formula of symbols
+
+
+def defined(symbol):
+    """What the section on theorems says a symbol is equal to."""
+    text = re.sub(r"\s+", " ", TEXT[TEXT.index("### Of runs") :])
+    return re.search(rf"(?<!\w){symbol} = (.+?)(?:[,;.] | \|| and )", text)[1]
+
+
+def bound_in_text(name):
+    statement = next(cells(line)[1] for line in TEXT.splitlines() if line.startswith(f"| {name} |"))
+    for words, symbol in WORDS.items():
+        statement = statement.replace(words, symbol)
+    formula = re.split(r"[≤≥=] ", statement.partition(": ")[2] or statement, maxsplit=1)[1]
+    return re.split(r" at the limit|, every| where ", formula)[0]
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_bounds_are_those_of_the_theorems(name):
+    bound, arguments = BOUNDS[name]
+    random = np.random.default_rng(3)
+    for _ in range(5):
+        values = dict(zip("γrbκCLFσςωδβμGR", random.uniform(0.1, 0.9, 15), strict=True))
+        values |= {"n": 7.0, "K": 40.0, "T": 30.0, "k": 5.0, "a": 0.3, "H": 4.0, "ρ": 0.4, "σ2": 0.8, "e0": 3.0}
+        values["γ"] /= 40  # so that what must be positive is
+        if name == "B2, bias":
+            values["a"] = evaluate(defined("a"), **values)
+        if name == "local SGD":
+            values["a"], values["S"] = 30.0, sum((30.0 + t) ** 2 for t in range(30))
+        if name == "DGD, consensus":
+            values["D"] = np.sqrt(2 * values["L"] * values["F"])
+        if name.startswith("D-PSGD"):
+            for symbol in ("D₂", "D₁", "D"):
+                values[symbol.translate(str.maketrans("₁₂", "12"))] = evaluate(defined(symbol), **values)
+        given = (pair.split("=") for pair in arguments.split())
+        expected = bound(**{argument: evaluate(formula, **values) for argument, formula in given})
+        assert evaluate(bound_in_text(name), **values) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_consensus_step_is_that_of_the_theorem():
+    values = {"δ": 0.3, "ω": 0.2, "q": 1.4}
+    expected = choco_gossip.consensus_step(values["δ"], values["q"], values["ω"])
+    assert evaluate(defined("ζ"), **values) == pytest.approx(expected, rel=1e-14)
+
+
+def test_exponents_are_those_that_the_studies_claim():
+    for line in TEXT.splitlines():
+        found = re.search(r"`python -m figures (\w+)` \|$|`(tests/theory/\w+\.py)` \|$", line)
+        if not found or not line.startswith("|"):
+            continue
+        text = (ROOT / (found[2] or f"figures/{found[1]}.py")).read_text()
+        known = {float(number) for number in re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?", text)}
+        for number in re.findall(r"−?\d+(?:\.\d+)?", cells(line)[1]):
+            assert float(number.replace("−", "-")) in known, f"{number} in: {line}"
 
 
 CONSERVED = {
