@@ -159,6 +159,10 @@ BOUNDS = {
         dual_averaging.bound,
         "steps=T n_nodes=n second_singular_value=σ₂ radius=R lipschitz=G",
     ),
+    "the same, sharper": (
+        dual_averaging.sharper_bound,
+        "steps=T n_nodes=n second_singular_value=σ₂ radius=R lipschitz=G",
+    ),
     "local SGD": (
         local_sgd.bound,
         "steps=T n_nodes=n shift=a local_steps=H smoothness=L strong_convexity=μ initial_distance=F variance=σ² "
@@ -219,6 +223,33 @@ def test_exponents_are_those_that_the_studies_claim():
         known = {float(number) for number in re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?", text)}
         for number in re.findall(r"−?\d+(?:\.\d+)?", cells(line)[1]):
             assert float(number.replace("−", "-")) in known, f"{number} in: {line}"
+
+
+def formula_after(words):
+    """The formula that follows these words, up to a colon, a comma or a period."""
+    return re.search(rf"{re.escape(words)} ([^:,.]+)", re.sub(r"\s+", " ", TEXT))[1]
+
+
+@pytest.mark.parametrize(("eigenvalue", "momentum", "lr"), [(0.9, 0.5, 0.2), (0.3, 0.8, 0.05), (-0.4, 0.7, 0.1)])
+def test_variances_of_modes_are_those_of_predictions(eigenvalue, momentum, lr):
+    h, std = 0.7, 0.3
+    network = simlab.Network.from_matrix((1 + eigenvalue * np.array([[1, -1], [-1, 1]])) / 2)
+    values = {"λ": eigenvalue, "β": momentum, "γ": lr, "h": h, "s": std, "n": 2.0}
+
+    def spreads(one, curvature):
+        problem = simlab.Quadratic([[curvature]] * 2, [[0.0]] * 2)
+        found = theory.predict(problem, network, one, noise_std=std)
+        return found.variance - found.consensus, found.consensus
+
+    for one, m in ((simlab.DmSGD(lr, momentum), eigenvalue), (simlab.DecentLaM(lr, momentum), 1.0)):
+        mode = {"p1": eigenvalue * (1 - lr * h) + momentum, "p2": -momentum * m}
+        of_mean, disagreement = spreads(one, h)
+        written = evaluate(formula_after("each coordinate of variance s²:"), **values, **mode)
+        assert written / 2 == pytest.approx(disagreement, rel=1e-9)
+        assert evaluate(formula_after("Of the mean x̄ (λ = 1, over n):"), **values) == pytest.approx(of_mean, rel=1e-9)
+    ratio = evaluate(formula_after("that of DecentLaM over that of DmSGD is"), **values)
+    flat = [spreads(cls(lr, momentum), 1e-9)[1] for cls in (simlab.DecentLaM, simlab.DmSGD)]
+    assert ratio == pytest.approx(flat[0] / flat[1], rel=1e-7)
 
 
 CONSERVED = {
