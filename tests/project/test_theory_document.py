@@ -137,6 +137,15 @@ def test_characteristic_polynomials_are_those_of_the_step(label):
         np.testing.assert_allclose(of_step, z**unfelt * written, rtol=1e-9)
 
 
+@pytest.mark.parametrize("label", ["PmSGD", "DmSGD", "AWCDmSGD", "DADmSGD", "QGDmSGD", "DecentLaM"])
+def test_the_slow_root_of_the_mean_is_that_of_a_larger_step(label):
+    """1 − γh/(1 − β), to first order in γh."""
+    formula = table(TEXT, "characteristic polynomial of the mode (λ, h)")[label]
+    for tiny in (1e-4, 1e-5):
+        left = evaluate(formula, λ=1.0, β=0.6, γ=tiny, h=1.0, z=1 - tiny / 0.4)
+        assert abs(left) < 20 * tiny**2
+
+
 # Bounds: the statement in the table's second column, after its relation, against the function of the theorem's file.
 
 BOUNDS = {
