@@ -340,6 +340,14 @@ def test_links_lead_somewhere(page):
             assert anchor in {slug(heading) for heading in headings}, f"{page.name} points to {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_rows_of_tables_have_the_cells_of_their_heading(page):
+    lines = page.read_text().splitlines()
+    for heading, row in zip(lines, lines[1:], strict=False):
+        if heading.startswith("|") and row.startswith("|"):
+            assert len(cells(row)) == len(cells(heading)), f"{page.name}: {row}"
+
+
 def test_citations_of_it_name_a_heading_of_it():
     """Written docs/theory.md, "Heading"; no document outside the repository is cited."""
     cited = []
@@ -367,10 +375,12 @@ def test_every_room_is_in_the_architecture():
         packages = {file.parent for file in (ROOT / room).rglob("__init__.py")}
         files = {file for file in (ROOT / room).glob("*.py") if file.name != "__init__.py"}
         assert packages | files <= listed
+    for path in re.findall(r"`(\w+/[\w/]+\.py)`", (ROOT / "docs" / "architecture.md").read_text()):
+        assert (ROOT / "simlab" / path).exists(), path
 
 
 def test_theory_runs_no_engine():
-    """As docs/architecture.md says: a prediction is independent of the code that it judges."""
+    """As docs/architecture.md says: a prediction does not depend on the engine whose run it judges."""
     for file in (ROOT / "theory").rglob("*.py"):
         code = re.sub(r'"""[\s\S]*?"""', "", file.read_text())
         assert not re.search(r"simlab\.engine|simulate\(", code), file.relative_to(ROOT)
