@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import pkgutil
 import re
 from pathlib import Path
@@ -343,7 +344,7 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_rows_of_tables_have_the_cells_of_their_heading(page):
     lines = page.read_text().splitlines()
-    for heading, row in zip(lines, lines[1:], strict=False):
+    for heading, row in itertools.pairwise(lines):
         if heading.startswith("|") and row.startswith("|"):
             assert len(cells(row)) == len(cells(heading)), f"{page.name}: {row}"
 
