@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from simlab.engine.chunk import Chunk, Plan
 from simlab.operations import Batch
+from simlab.step.chunk import Chunk, Plan
 from simlab.step.graph import numeric_fields
 from simlab.step.streams import Draws
 
