@@ -17,6 +17,7 @@ from .problems import (
     Problem as Problem,
     Quadratic as Quadratic,
 )
+from .run.metrics import worst_node_error as worst_node_error
 from .simulation import (
     SimulationInterrupted as SimulationInterrupted,
     generated_source as generated_source,

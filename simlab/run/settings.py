@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,9 @@ from simlab.step.graph import numeric_fields
 
 ENGINES = ("compiled", "numpy", "cupy")
 LARGEST = {"float64": 1e100, "float32": 1e18}  # beyond it a state counts as diverged; its square is still finite
+
+
+Recorder = Callable[[np.ndarray], Any]  #: of node states (..., n, d), returns (...)
 
 
 class Settings(NamedTuple):
@@ -27,6 +30,7 @@ class Settings(NamedTuple):
     record_every: int
     engine: str
     dtype: np.dtype
+    record: Mapping[str, Recorder]
 
 
 def check_nouns(problem: Any, network: Any, algorithms: Sequence[Any]) -> None:
@@ -102,6 +106,26 @@ def check_batch_size(problem: Any, batch_size: Any) -> int | None:
             "or batch_size=None for the full batch"
         )
     return int(batch_size)
+
+
+def check_record(record: Any) -> Mapping[str, Recorder]:
+    """`record` as a mapping of names of columns to functions, empty for None."""
+    if record is None:
+        return {}
+    if not isinstance(record, Mapping):
+        raise TypeError(
+            f"record = {record!r} is not a mapping; pass names and functions of the node states, such as "
+            "{'worst': simlab.worst_node_error(problem)}"
+        )
+    for name, function in record.items():
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"record has the key {name!r}, which is no name of a column; pass a text")
+        if not callable(function):
+            raise TypeError(
+                f"record[{name!r}] = {function!r} is not a function; pass one of node states (..., n, d) that returns "
+                "an array (...)"
+            )
+    return dict(record)
 
 
 def dtype_name(dtype: Any) -> str:
