@@ -1,4 +1,7 @@
-"""Exact moments where all Hessians are equal: modes of the network and of the Hessian, each a small recursion."""
+"""Exact moments where all Hessians are equal: modes of the network and of the Hessian, each a small recursion.
+
+What the modes of this package's algorithms obey: docs/theory.md, "Equal Hessians".
+"""
 
 from __future__ import annotations
 
