@@ -146,6 +146,7 @@ class Trace:
         return cls(states.reshape(about["shape"]), frame, about["provenance"], x0)
 
 
+@checks.keywords
 def frame(traces: Iterable[Trace] | Mapping[str, Trace], *, hyperparameters: bool = False) -> pd.DataFrame:
     """The frames of several traces, one below the other.
 

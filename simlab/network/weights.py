@@ -64,8 +64,6 @@ def constant(values: np.ndarray) -> float | None:
 
 def compressed(name: str, matrix: Any) -> sparse.csr_array:
     """A square finite float64 CSR copy of `matrix`, rows sorted, without zeros."""
-    if np.iscomplexobj(matrix):
-        raise TypeError(f"{name} is complex; pass real numbers")
     is_sparse: bool = sparse.issparse(matrix)
     if is_sparse:
         checks.array(f"{name}.data", sparse.csr_array(matrix).data)

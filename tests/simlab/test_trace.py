@@ -161,7 +161,7 @@ def test_what_is_not_a_trace(tmp_path: Path, content: Any) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="none.parquet' does not exist; pass"):
+    with pytest.raises(FileNotFoundError, match=r"none\.parquet' does not exist; pass"):
         simlab.Trace.load(tmp_path / "none.parquet")
     with pytest.raises(ValueError, match="is a folder; pass"):
         simlab.Trace.load(tmp_path)
