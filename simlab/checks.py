@@ -74,7 +74,7 @@ def array(name: str, value: Any, *, shape: tuple[int | None, ...] | None = None)
         raise TypeError(f"{name} is complex; pass real numbers, for example {name}.real")
     if result.dtype.kind not in "biufO" or any(isinstance(entry, str | bytes) for entry in _objects(result)):
         shown = repr(result.flat[0].item()) if result.size else result.dtype
-        raise TypeError(f"{name} holds {shown}, which is not a number; it is not an array of numbers: convert it first")
+        raise TypeError(f"{name} is not an array of numbers: it holds {shown}; convert it first")
     if result.dtype != np.float32:
         try:
             result = result.astype(np.float64, copy=False)

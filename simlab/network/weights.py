@@ -66,6 +66,8 @@ def compressed(name: str, matrix: Any) -> sparse.csr_array:
     """A square finite float64 CSR copy of `matrix`, rows sorted, without zeros."""
     is_sparse: bool = sparse.issparse(matrix)
     if is_sparse:
+        if matrix.dtype.kind == "c":
+            raise TypeError(f"{name} is complex; pass real numbers")
         checks.array(f"{name}.data", sparse.csr_array(matrix).data)
     values = matrix if is_sparse else checks.array(name, matrix, shape=(None, None))
     result = sparse.csr_array(values).astype(np.float64, copy=True)

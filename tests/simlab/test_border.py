@@ -80,9 +80,9 @@ WRONG = {
     masked: "masked value.s.; impute",
     complex_numbers: "is complex; pass real numbers",
     complex_objects: "is complex; pass real numbers",
-    text: "is not a number",
-    digits_as_text: "is not a number",
-    dates: "is not a number",
+    text: "is not an array of numbers: it holds",
+    digits_as_text: "is not an array of numbers: it holds",
+    dates: "is not an array of numbers: it holds",
     too_large: "is not an array of numbers",
     an_object: "is not an array of numbers",
 }

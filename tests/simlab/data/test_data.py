@@ -189,7 +189,7 @@ def test_dirichlet_string_is_short_for_alpha():
         ({"features": np.full((6, 2), np.nan)}, ValueError, "features holds 12 .*NaN"),
         ({"features": np.zeros(6)}, ValueError, "features has shape"),
         ({"targets": [0, 1]}, ValueError, r"targets has shape \(2,\), not \(6\)"),
-        ({"targets": [["a"]] * 6}, TypeError, "targets holds 'a', which is not a number"),
+        ({"targets": [["a"]] * 6}, TypeError, "targets is not an array of numbers: it holds 'a'"),
     ],
 )
 def test_partition_names_what_is_wrong(change, error, message):
