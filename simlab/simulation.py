@@ -53,6 +53,7 @@ class SimulationInterrupted(KeyboardInterrupt):
         self.traces = traces
 
 
+@checks.keywords
 def simulate(
     problem: Any,
     network: Any,
@@ -240,7 +241,7 @@ def _lockstep(runs: list[Runs], problem: Any, settings: Settings) -> Iterator[in
             done += size
             for run in runs:
                 while run.messages:
-                    warnings.warn(run.messages.pop(0), RuntimeWarning, stacklevel=3)
+                    warnings.warn(run.messages.pop(0), RuntimeWarning, stacklevel=4)
             last, chunk = chunk, (size, time.perf_counter() - began)
             size = min(largest, next_size(chunk, last))
             yield done
