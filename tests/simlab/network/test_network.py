@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import sparse
 
-from simlab import Network, mixing, spectrum, topologies
+from simlab import Network, topologies
+from simlab.network import spectrum, weights as mixing
 
 RULES = ["metropolis", "max_degree", "laplacian"]
 NAMED = ["complete", "ring", "path", "star", "grid", "torus", "hypercube", "exponential"]
