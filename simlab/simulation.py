@@ -247,7 +247,7 @@ def _lockstep(runs: list[Runs], problem: Any, settings: Settings) -> Iterator[in
 
 
 def _each(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
-    """`function` of every item, in parts of several where there are many: what a part costs the pool, small jobs share."""
+    """`function` of every item; of many small ones several are one task, which alone would cost more than they do."""
     size = max(1, len(items) // (4 * THREADS))
     parts = [items[k : k + size] for k in range(0, len(items), size)]
     return [result for part in pool.map(lambda part: [function(item) for item in part], parts) for result in part]
