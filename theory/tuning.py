@@ -10,69 +10,15 @@ import numpy as np
 
 from simlab import checks
 from simlab.operations import Batch
-from theory.moments.affine import AffineStep, Surrogate, mode_matrices
+from theory.moments.affine import AffineStep, mode_matrices
 from theory.moments.modes import graph_modes
 from theory.moments.noise import Noise
 from theory.prediction import check_nouns, checked_noise, expected_path, mean_square, represent, settle
+from theory.stability import require_lr, surrogate_of, unit_of_lr
 
 MOMENTA = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
 STEP_SIZES = np.geomspace(1e-4, 5.0, 33)  # times 1/L
 TRIED = 4  # candidates whose transient is computed exactly
-
-
-def stability_limit(problem: Any, network: Any, algorithm: Any) -> float:
-    """Step size at which the noiseless algorithm ceases to converge: every smaller one is stable.
-
-    The first crossing of 1 by the spectral radius (without conserved quantities), bracketed by doubling the step size
-    from 0.01/L and found to 1e-10 relative.
-
-    Parameters
-    ----------
-    problem : Problem
-        Quadratics; of other convex problems the Hessians at the minimizer are taken (a first-order statement).
-    network : Network
-    algorithm : algorithm
-        Its `lr` is not used, its other parameters are.
-
-    Returns
-    -------
-    float
-        0 if no step size is stable, infinity if all are.
-
-    Raises
-    ------
-    ValueError
-        All Hessians are zero.
-
-    Examples
-    --------
-    >>> import simlab, theory
-    >>> problem = simlab.Quadratic([[[2.0]], [[2.0]]], [[1.0], [-1.0]])
-    >>> round(theory.stability_limit(problem, simlab.topologies.complete(2), simlab.PmSGD(lr=1.0, momentum=0.5)), 6)
-    1.5
-    """
-    from scipy.optimize import brentq
-
-    start = check_nouns(problem, network, algorithm)
-    _require_lr(algorithm)
-    surrogate = _surrogate(problem)
-
-    def excess(lr: float) -> float:
-        rate = represent(AffineStep(surrogate, network, algorithm._replace(lr=lr), start)).rate
-        return min(rate - 1.0, 1e6)
-
-    unit = _unit_of_lr(problem)
-    stable = 0.01 * unit
-    while excess(stable) >= 0:
-        stable /= 4
-        if stable < 1e-7 * unit:
-            return 0.0
-    unstable = 2 * stable
-    while excess(unstable) < 0:
-        stable, unstable = unstable, 2 * unstable
-        if unstable > 1e9 * unit:
-            return np.inf
-    return float(brentq(excess, stable, unstable, xtol=1e-300, rtol=1e-10))
 
 
 class Tuned(NamedTuple):
@@ -132,15 +78,15 @@ def tune(
         No candidate reaches the target, or all Hessians are zero.
     """
     start = check_nouns(problem, network, algorithm, x0)
-    _require_lr(algorithm)
+    require_lr(algorithm)
     target = checks.real("target", target, above=0.0)
     max_steps = checks.integer("max_steps", max_steps, minimum=1)
     noise = checked_noise(problem, batch_size, noise_std)
-    AffineStep(_surrogate(problem), network, algorithm, start)  # refuses what is not affine
+    AffineStep(surrogate_of(problem), network, algorithm, start)  # refuses what is not affine
     if mean_square(start - problem.known_minimizer) <= target:
         raise ValueError(f"target = {target:g} is not below the mse of the start; choose a smaller target")
     has_momentum = "momentum" in algorithm._fields
-    momenta, lrs = np.array(MOMENTA if has_momentum else (0.0,)), STEP_SIZES * _unit_of_lr(problem)
+    momenta, lrs = np.array(MOMENTA if has_momentum else (0.0,)), STEP_SIZES * unit_of_lr(problem)
     ranked: dict[tuple[float, float], int] = {}
     horizon = max_steps
     for shrink in (1.0, 0.3, 0.1):
@@ -231,7 +177,7 @@ def critical_batch_size(problem: Any, network: Any, algorithm: Any) -> float:
 def _expected_mse(problem: Any, network: Any, algorithm: Any, noise: Noise, start: np.ndarray) -> Iterator[float]:
     """Exact expected mse at steps 0, 1, 2, ..."""
     if problem.is_quadratic:
-        moments = represent(AffineStep(_surrogate(problem), network, algorithm, start), noise.batch_size is None)
+        moments = represent(AffineStep(surrogate_of(problem), network, algorithm, start), noise.batch_size is None)
     else:
         moments, _ = settle(problem, network, algorithm, start, noise.batch_size is None)
     minimizer = problem.known_minimizer
@@ -314,24 +260,3 @@ class _VarianceEstimate:
         self._covariance = moved + level[:, None, None, None, None] * self._forcing
         self._variance = self._weight * self._covariance[..., 0, 0].sum(axis=(1, 2)) / self._n
         return self._variance
-
-
-def _surrogate(problem: Any) -> Surrogate:
-    """The problem's quadratics, or those that touch it at the minimizer."""
-    if problem.is_quadratic:
-        return Surrogate.of(problem)
-    return Surrogate.at(problem, np.tile(problem.known_minimizer, (problem.n_nodes, 1)))
-
-
-def _unit_of_lr(problem: Any) -> float:
-    """1/L."""
-    if problem.smoothness == 0:
-        raise ValueError(
-            f"problem = {problem!r} has Hessians of zero, which limit no step size; pass one with curvature"
-        )
-    return 1.0 / float(problem.smoothness)
-
-
-def _require_lr(algorithm: Any) -> None:
-    if "lr" not in algorithm._fields:
-        raise ValueError(f"algorithm = {algorithm!r} has no field lr; name its step size so")

@@ -5,6 +5,7 @@ code.
 from __future__ import annotations
 
 import numbers
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -203,6 +204,14 @@ class AffineStep:
         """T and N on modes, see `mode_matrices`, for states as here: (..., k, k), (..., k)."""
         transition, noise = mode_matrices(self.algorithm, graph, curvature, consensus)
         return self.down @ transition @ self.up, noise @ self.down.T
+
+    def rescaled(self, algorithm: Any, units: np.ndarray) -> AffineStep:
+        """The step of an algorithm with other parameters, where fields are `units` times as large for the same state."""
+        other = copy(self)
+        other.algorithm = algorithm
+        other.up, other.down = units[:, None] * self.up, self.down / units
+        other._hold(self.start)
+        return other
 
     def typical_modes(self, mean: bool, count: int = 6) -> np.ndarray:
         """T on random modes of the mean over nodes, or of the disagreement: (count, k, k)."""
