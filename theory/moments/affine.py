@@ -276,6 +276,7 @@ class AffineStep:
                 a, b = scale * random.standard_normal((2, *self.shape))
                 left, right = self.linear(2.0 * a - 3.0 * b), 2.0 * self.linear(a) - 3.0 * self.linear(b)
                 size = np.max(np.abs(self.linear(a))) + np.max(np.abs(self.linear(b))) + np.max(np.abs(self._constant))
+                size += 1e-5 * np.max(np.abs([a, b]))  # T may be 0, but for rounding
                 if not np.max(np.abs(left - right)) <= 1e-9 * size:
                     raise self._refusal
                 e = scale * random.standard_normal(self.shape[1:])
