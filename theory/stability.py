@@ -323,9 +323,9 @@ def _proof(here: np.ndarray, slope: np.ndarray, lr: float) -> tuple[float, bool]
         widest = int(np.argmax(gaps))
         radii.insert(0, float(outside[widest] / np.sqrt(gaps[widest])))
     up = 0.0
-    for radius, floor in product(radii, (0.7, 0.0, 1.0)):
+    for radius, floor in product(radii, (0.9, 0.4, 1.0)):
         up = max(up, _reach(here, slope, radius, floor, eigen))
-        if up > 0.1 * lr:
+        if up > 0.02 * lr:
             break
     return up, not len(outside)
 

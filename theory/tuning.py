@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from theory.stability import require_lr, surrogate_of, unit_of_lr
 MOMENTA = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
 STEP_SIZES = np.geomspace(1e-4, 5.0, 33)  # times 1/L
 TRIED = 4  # candidates whose transient is computed exactly
+MANY = 1e8  # samples of a batch whose noise does not feed on itself
 
 
 class Tuned(NamedTuple):
@@ -144,6 +146,8 @@ def critical_batch_size(problem: Any, network: Any, algorithm: Any) -> float:
     ValueError
         The algorithm is not stable, or the problem cannot be sampled.
     """
+    from scipy.optimize import brentq
+
     start = check_nouns(problem, network, algorithm)
     if problem.n_samples is None:
         raise ValueError(f"problem = {problem!r} has no samples to draw batches from; pass one of data")
@@ -155,23 +159,29 @@ def critical_batch_size(problem: Any, network: Any, algorithm: Any) -> float:
     rounding = (1e-11 * float(np.linalg.norm(limit[0]) + np.linalg.norm(minimizer))) ** 2
     points = moments.step.gradient_points(limit)
 
+    @cache
     def variance(batch_size: float) -> float:
         return moments.stationary(Noise(problem, batch_size, 0.0), points).variance
 
-    many = 1e8
-    first_order = variance(many) * many
-    if first_order <= rounding:
+    # One sample's variance, were the noise that of the limit.
+    single = variance(MANY) * MANY
+    if single <= rounding:
         return 0.0
     if bias <= rounding:
         return np.inf
-    # 1/variance(B) is (B − s)/c but for a small remainder, so that steps with the slope 1/c converge in a few.
-    batch_size = first_order / bias
-    for _ in range(60):
-        move = first_order * (1.0 / bias - 1.0 / variance(batch_size))
-        batch_size += move
-        if abs(move) <= 1e-10 * batch_size:
-            break
-    return float(batch_size)
+    if not np.isfinite(single):
+        raise ValueError(
+            f"algorithm = {algorithm!r} has no critical batch size: its variance is infinite at every batch size, "
+            "because the noise drives a direction that nothing pulls back; choose another algorithm"
+        )
+    # variance(B) falls, from infinity (where the second moment is not stable) towards single/B: 1/variance(B) rises
+    # from 0, nearly as a straight line.
+    low = high = single / bias
+    while variance(low) <= bias:
+        low /= 2
+    while variance(high) >= bias:
+        high *= 2
+    return float(brentq(lambda b: 1 / variance(b) - 1 / bias, low, high, xtol=1e-300, rtol=1e-13))
 
 
 def _expected_mse(problem: Any, network: Any, algorithm: Any, noise: Noise, start: np.ndarray) -> Iterator[float]:
