@@ -15,11 +15,10 @@ from theory.moments.affine import AffineStep, Surrogate
 from theory.moments.krylov import Krylov
 from theory.moments.linear import Stein, without_conserved, spectral_radius
 from theory.moments.modes import Modes
-from theory.prediction import check_nouns, represent
+from theory.prediction import UNDECIDED, check_nouns, represent
 
 LEAST, MOST = 1e-6, 1e9  # times 1/L: where the search begins, and where it ends if instability is not proved before
 WINDOW = 1e-10  # relative: intervals of step sizes that are narrower may be missed
-UNDECIDED = 1e-11  # a spectral radius as near to 1 may be 1
 RATIO = 1.02  # of a grid of step sizes, where nothing better is known
 
 Intervals = list[tuple[float, float]]

@@ -14,7 +14,7 @@ from simlab.operations import Batch
 from theory.moments.affine import AffineStep, mode_matrices
 from theory.moments.modes import graph_modes
 from theory.moments.noise import Noise
-from theory.prediction import check_nouns, checked_noise, expected_path, mean_square, represent, settle
+from theory.prediction import check_nouns, checked_noise, expected_path, mean_square, represent, rounding, settle
 from theory.stability import require_lr, surrogate_of, unit_of_lr
 
 MOMENTA = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
@@ -139,12 +139,12 @@ def critical_batch_size(problem: Any, network: Any, algorithm: Any) -> float:
     -------
     float
         Not rounded, and possibly above the number of samples. Infinity where there is no bias (D2, PmSGD, equal
-        minimizers), 0 where there is no variance.
+        minimizers), or none that exceeds rounding (`Prediction.error`); 0 where there is no variance.
 
     Raises
     ------
     ValueError
-        The algorithm is not stable, or the problem cannot be sampled.
+        The algorithm is not stable, its variance is infinite at every batch size, or the problem cannot be sampled.
     """
     from scipy.optimize import brentq
 
@@ -156,7 +156,7 @@ def critical_batch_size(problem: Any, network: Any, algorithm: Any) -> float:
         raise ValueError(f"algorithm = {algorithm!r} does not converge (rate {moments.rate:.6g}); choose a smaller lr")
     minimizer = problem.known_minimizer
     bias = mean_square(limit[0] - minimizer)
-    rounding = (1e-11 * float(np.linalg.norm(limit[0]) + np.linalg.norm(minimizer))) ** 2
+    error, size = rounding(moments, limit)
     points = moments.step.gradient_points(limit)
 
     @cache
@@ -165,9 +165,9 @@ def critical_batch_size(problem: Any, network: Any, algorithm: Any) -> float:
 
     # One sample's variance, were the noise that of the limit.
     single = variance(MANY) * MANY
-    if single <= rounding:
+    if single <= problem.dim * (1e-11 * size) ** 2:
         return 0.0
-    if bias <= rounding:
+    if bias <= problem.dim * (error * size) ** 2:
         return np.inf
     if not np.isfinite(single):
         raise ValueError(

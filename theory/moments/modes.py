@@ -152,10 +152,17 @@ class Modes:
         pairs = (self._backward(by_mode), self.step.linear(z)), (self._backward(driven), self.step.drive(noise))
         return all(size_of(one - two) <= 1e-9 * (size_of(two) + size_of(z)) for one, two in pairs)
 
+    @property
+    def amplification(self) -> float:
+        """See `theory.moments.dense.Dense`."""
+        return float(np.max(np.linalg.norm(self._inverse(), 2, axis=(-2, -1))))
+
+    def _inverse(self) -> np.ndarray:
+        return np.linalg.inv(np.eye(self.step.shape[0]) - self._kept)
+
     def fixed_point(self) -> np.ndarray:
         """z_∞ reached from the start, (k, n, d)."""
-        k = self.step.shape[0]
-        inverse = np.linalg.inv(np.eye(k) - self._kept)
+        inverse = self._inverse()
         projector = inverse - inverse @ self._conserved @ self._conserved.swapaxes(-1, -2)
         z = self.step.start
         for _ in range(3):
