@@ -13,13 +13,13 @@ import numpy as np
 
 from theory.moments.affine import AffineStep, Surrogate
 from theory.moments.krylov import Krylov
-from theory.moments.linear import Stein, without_conserved, spectral_radius
+from theory.moments.linear import Stein, spectral_radius, without_conserved
 from theory.moments.modes import Modes
 from theory.prediction import UNDECIDED, check_nouns, represent
 
 LEAST, MOST = 1e-6, 1e9  # times 1/L: where the search begins, and where it ends if instability is not proved before
 WINDOW = 1e-10  # relative: intervals of step sizes that are narrower may be missed
-RATIO = 1.02  # of a grid of step sizes, where nothing better is known
+RATIO = 1.05  # of a grid of step sizes, where nothing better is known
 
 Intervals = list[tuple[float, float]]
 
@@ -35,7 +35,7 @@ def stable_intervals(problem: Any, network: Any, algorithm: Any) -> Intervals:
     up to infinity. What may be missed are intervals narrower than 1e-10 of their step size, or below 1e-6/L.
 
     Two cases are not covered: steps that are not affine in lr, in whatever units of buffers (none of this package), and
-    more than 2000 states with unequal Hessians. There the rate is computed on a grid of ratio 1.02 from 0.001/L to
+    more than 2000 states with unequal Hessians. There the rate is computed on a grid of ratio 1.05 from 0.001/L to
     100/L and its crossings refined: narrower intervals are missed.
 
     Parameters
@@ -283,11 +283,7 @@ def _symmetric_square(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def _of_matrix(pencil: Pencil) -> Intervals:
     """Intervals in which one matrix (s, s) is stable."""
     walk = list(_walk(pencil))
-    ends = [
-        _crossing(pencil.rate, before, lr)
-        for (before, was), (lr, stable) in pairwise(walk)
-        if was != stable
-    ]
+    ends = [_crossing(pencil.rate, before, lr) for (before, was), (lr, stable) in pairwise(walk) if was != stable]
     return _paired(ends, walk[0][1])
 
 

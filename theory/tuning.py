@@ -17,8 +17,10 @@ from theory.moments.noise import Noise
 from theory.prediction import check_nouns, checked_noise, expected_path, mean_square, represent, rounding, settle
 from theory.stability import require_lr, surrogate_of, unit_of_lr
 
-MOMENTA = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
-STEP_SIZES = np.geomspace(1e-4, 5.0, 33)  # times 1/L
+MOMENTA = (0.0, 0.2, 0.35, 0.5, 0.6, 0.68, 0.75, 0.8, 0.85, 0.89, 0.92, 0.94, 0.96, 0.975, 0.985, 0.99)
+STEP_SIZES = np.geomspace(1e-4, 20.0, 86)  # times 1/L
+BASINS = 16  # local minima of the error on that grid, from which the search descends
+ROUNDS = 7  # of descent, each halving its grids
 TRIED = 4  # candidates whose transient is computed exactly
 MANY = 1e8  # samples of a batch whose noise does not feed on itself
 
@@ -54,9 +56,13 @@ def tune(
 ) -> Tuned:
     """Step size (and momentum, if the algorithm has one) with the fewest steps to an expected mse of `target`.
 
-    Candidates on a grid, refined twice around the best, are ranked by the exact path of the mean and, with noise, by
-    the variance that modes of the mean Hessian would have under it; the few best are then judged by their exact
-    transient (exact as in `predict`), which is what is returned. Without noise the ranking is exact.
+    A search without a guarantee: the fewest steps that were found, not a proved minimum. All candidates of a grid (lr
+    in ratio 1.15 from 1e-4/L to 20/L, by 16 momenta from 0 to 0.99) run until one reaches the target, at step K. From
+    the 16 least local minima on that grid of min_{k<K} mse_k (low errors come and go as momentum oscillates) finer and
+    finer grids then descend, together; whenever one reaches the target sooner, K falls, until none does. Candidates are
+    judged by the exact path of the mean and, with noise, by the variance that modes of the mean Hessian would have
+    under it; the few best are then judged by their exact transient (exact as in `predict`), which is what is returned.
+    Without noise the steps of every candidate are exact.
 
     Parameters
     ----------
@@ -87,26 +93,16 @@ def tune(
     AffineStep(surrogate_of(problem), network, algorithm, start)  # refuses what is not affine
     if mean_square(start - problem.known_minimizer) <= target:
         raise ValueError(f"target = {target:g} is not below the mse of the start; choose a smaller target")
-    has_momentum = "momentum" in algorithm._fields
-    momenta, lrs = np.array(MOMENTA if has_momentum else (0.0,)), STEP_SIZES * unit_of_lr(problem)
-    ranked: dict[tuple[float, float], int] = {}
-    horizon = max_steps
-    for shrink in (1.0, 0.3, 0.1):
-        found, lowest = _rank(problem, network, algorithm, noise, start, target, horizon, momenta, lrs)
-        ranked.update(found)
-        if not ranked:
-            raise ValueError(
-                f"target = {target:g} is not reached within {max_steps} steps; the least expected mse seen is about "
-                f"{lowest:.3g}: choose a larger target, a larger batch or more steps"
-            )
-        momentum, lr = min(ranked, key=lambda c: ranked[c])
-        horizon = min(max_steps, 2 * ranked[momentum, lr])
-        lrs = lr * np.geomspace(1.4 ** -(3 * shrink), 1.4 ** (3 * shrink), 9)
-        if has_momentum:
-            momenta = np.unique(np.clip(1 - (1 - momentum) * np.geomspace(2.0**-shrink, 2.0**shrink, 5), 0.0, 0.999))
+    search = _Search(problem, network, algorithm, noise, start, target)
+    ranked, lowest = search.fastest(max_steps)
+    if not ranked:
+        raise ValueError(
+            f"target = {target:g} is not reached within {max_steps} steps; the least expected mse seen is about "
+            f"{lowest:.3g}: choose a larger target, a larger batch or more steps"
+        )
     best: Tuned | None = None
     for momentum, lr in sorted(ranked, key=lambda c: ranked[c])[: 1 if noise.is_zero else TRIED]:
-        candidate = algorithm._replace(lr=lr, **({"momentum": momentum} if has_momentum else {}))
+        candidate = search.candidate(momentum, lr)
         limit = max_steps if best is None else best.steps - 1
         for k, mse in enumerate(islice(_expected_mse(problem, network, candidate, noise, start), limit + 1)):
             if mse <= target:
@@ -194,43 +190,94 @@ def _expected_mse(problem: Any, network: Any, algorithm: Any, noise: Noise, star
     return (mean_square(x - minimizer) + spread.variance for x, spread in expected_path(problem, moments, noise))
 
 
-def _rank(
-    problem: Any,
-    network: Any,
-    algorithm: Any,
-    noise: Noise,
-    start: np.ndarray,
-    target: float,
-    horizon: int,
-    momenta: np.ndarray,
-    lrs: np.ndarray,
-) -> tuple[dict[tuple[float, float], int], float]:
-    """Estimated steps to the target of the fastest (momentum, lr), all candidates run at once; and the least mse."""
-    grid = [(float(b), float(g)) for b in momenta for g in lrs]
-    table = np.array(grid)[:, :, None, None]
-    fields = {"lr": table[:, 1]}
-    if "momentum" in algorithm._fields:
-        fields["momentum"] = table[:, 0]
-    candidates = algorithm._replace(**fields)
-    state = candidates.init(np.broadcast_to(start, (len(grid), *start.shape)))
-    estimate = None if noise.is_zero else _VarianceEstimate(problem, network, algorithm, fields, noise)
-    reached: dict[tuple[float, float], int] = {}
-    lowest, best = np.inf, None
-    with np.errstate(all="ignore"):
-        for k in range(1, horizon + 1):
-            state = candidates.step(state, problem, network, Batch())
-            error = np.asarray(state[0]) - problem.known_minimizer
-            mse = np.einsum("cnd,cnd->c", error, error) / len(start)
-            if estimate is not None:
-                mse = mse + estimate.advance(mse)
-            lowest = min(lowest, float(np.nanmin(mse)))
-            for c in np.flatnonzero(mse <= target):
-                reached.setdefault(grid[c], k)
-            if reached and best is None:
-                best = k
-            if best is not None and k >= 1.1 * best:
+class _Search:
+    """Candidates (momentum, lr), all of a kind run at once."""
+
+    def __init__(
+        self, problem: Any, network: Any, algorithm: Any, noise: Noise, start: np.ndarray, target: float
+    ) -> None:
+        self.problem, self.network, self.algorithm, self.noise = problem, network, algorithm, noise
+        self.start, self.target = start, target
+        self.momenta = np.array(MOMENTA if "momentum" in algorithm._fields else (0.0,))
+        self.lrs = STEP_SIZES * unit_of_lr(problem)
+
+    def candidate(self, momentum: Any, lr: Any) -> Any:
+        """The algorithm with these values."""
+        return self.algorithm._replace(lr=lr, **({"momentum": momentum} if len(self.momenta) > 1 else {}))
+
+    def fastest(self, horizon: int) -> tuple[dict[tuple[float, float], int], float]:
+        """Steps to the target of the fastest candidates found, none if more than `horizon`; and the least mse seen."""
+        grid = np.stack(np.meshgrid(self.momenta, self.lrs, indexing="ij"), axis=-1)
+        ranked: dict[tuple[float, float], int] = {}
+        lowest = np.inf
+        while horizon > 0:
+            found, errors = self._run(grid.reshape(-1, 2), horizon)
+            lowest = min(lowest, float(np.min(errors)))
+            before, horizon = horizon, min([horizon, *(steps - 1 for steps in found.values())])
+            ranked.update(found)
+            if not ranked:
                 break
-    return reached, lowest
+            found = self._descend(grid, errors.reshape(grid.shape[:2]), horizon)
+            ranked.update(found)
+            horizon = min([horizon, *(steps - 1 for steps in found.values())])
+            if not found and horizon <= before:
+                break
+        return ranked, lowest
+
+    def _descend(self, grid: np.ndarray, errors: np.ndarray, horizon: int) -> dict[tuple[float, float], int]:
+        """Candidates around the minima of a grid that reach the target within `horizon` steps, or ever fewer."""
+        from scipy.ndimage import minimum_filter
+
+        minima = np.argwhere((errors == minimum_filter(errors, 3, mode="nearest")) & np.isfinite(errors))
+        minima = minima[np.argsort(errors[tuple(minima.T)])][:BASINS]
+        centres = _coordinates(grid[tuple(minima.T)])
+        axes = _coordinates(np.stack([np.resize(self.momenta, len(self.lrs)), self.lrs], axis=-1))
+        width = np.array([0.35 if len(self.momenta) > 1 else 0.0, axes[1, 1] - axes[0, 1]])
+        points = np.array(
+            [(i, j) for i in ((-1, -0.5, 0, 0.5, 1) if width[0] else (0,)) for j in (-1, -0.5, 0, 0.5, 1)]
+        )
+        found: dict[tuple[float, float], int] = {}
+        for _ in range(ROUNDS):
+            if horizon == 0:
+                break
+            around = _values(centres[:, None] + width * points)
+            reached, errors = self._run(around.reshape(-1, 2), horizon)
+            found.update(reached)
+            horizon = min([horizon, *(steps - 1 for steps in reached.values())])
+            best = np.argmin(errors.reshape(len(centres), -1), axis=1)
+            centres, width = _coordinates(around[np.arange(len(centres)), best]), width / 2
+        return found
+
+    def _run(self, candidates: np.ndarray, horizon: int) -> tuple[dict[tuple[float, float], int], np.ndarray]:
+        """Steps to the target of the fastest of the candidates (c, 2), and the least mse of each before that."""
+        table = candidates[:, :, None, None]
+        running = self.candidate(table[:, 0], table[:, 1])
+        state = running.init(np.broadcast_to(self.start, (len(candidates), *self.start.shape)))
+        estimate = None if self.noise.is_zero else _VarianceEstimate(self, candidates)
+        lowest = np.full(len(candidates), np.inf)
+        with np.errstate(all="ignore"):
+            for k in range(1, horizon + 1):
+                state = running.step(state, self.problem, self.network, Batch())
+                error = np.asarray(state[0]) - self.problem.known_minimizer
+                mse = np.einsum("cnd,cnd->c", error, error) / len(self.start)
+                if estimate is not None:
+                    mse = mse + estimate.advance(mse)
+                reached = np.flatnonzero(mse <= self.target)
+                if reached.size:
+                    order = reached[np.argsort(mse[reached])]
+                    return {(float(candidates[c, 0]), float(candidates[c, 1])): k for c in order}, lowest
+                lowest = np.fmin(lowest, mse)
+        return {}, lowest
+
+
+def _coordinates(candidates: np.ndarray) -> np.ndarray:
+    """Logarithms of 1/(1 − β) and γ, of (momentum, lr)."""
+    return np.stack([-np.log1p(-candidates[..., 0]), np.log(candidates[..., 1])], axis=-1)
+
+
+def _values(coordinates: np.ndarray) -> np.ndarray:
+    """(momentum, lr), the inverse of `_coordinates`; momenta from 0 to 0.999."""
+    return np.stack([np.clip(-np.expm1(-coordinates[..., 0]), 0.0, 0.999), np.exp(coordinates[..., 1])], axis=-1)
 
 
 class _VarianceEstimate:
@@ -239,15 +286,17 @@ class _VarianceEstimate:
     One sample's noise has variance σ² + c mse: σ² at the minimizer, c from the spread of the samples' Hessians.
     """
 
-    def __init__(self, problem: Any, network: Any, algorithm: Any, fields: dict[str, Any], noise: Noise) -> None:
+    def __init__(self, search: _Search, candidates: np.ndarray) -> None:
+        problem, network, noise = search.problem, search.network, search.noise
         n, d = problem.n_nodes, problem.dim
         graph = graph_modes(network)
         eigenvalues = network.eigenvalues if graph is None else graph.eigenvalues
         self._weight = n / len(eigenvalues)  # where only the extreme eigenvalues are known, they stand for all
         curvature = np.linalg.eigvalsh(problem.hessian(problem.known_minimizer).mean(axis=0))
-        many = algorithm._replace(**{name: value[..., None, None] for name, value in fields.items()})
+        table = candidates[:, :, None, None, None, None]
+        many = search.candidate(table[:, 0], table[:, 1])
         consensus = np.arange(len(eigenvalues)) == 0
-        shape = (len(fields["lr"]), len(eigenvalues), d)
+        shape = (len(candidates), len(eigenvalues), d)
         self._transition, drive = mode_matrices(
             many,
             *np.broadcast_arrays(eigenvalues[:, None], curvature[None, :], consensus[:, None], np.empty(shape))[:3],

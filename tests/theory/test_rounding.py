@@ -5,6 +5,7 @@ import pytest
 
 import simlab
 import theory
+from tests.helpers.matrices import matrices
 
 LONG = np.longdouble
 
@@ -21,44 +22,23 @@ def joined(n, gap):
     return w
 
 
-def own_matrices(name, w, h, lr, momentum):
-    """T, N and the conserved quantity, without rounding of W's row sums: states (x, buffer in units of x), γ = lr."""
-    n, d = len(w), h.shape[1]
+def expected(name, w, hessians, lr, momentum):
+    """1 − rate and stationary variance under noise of standard deviation 1, by doubling in extended precision."""
+    n, d = len(w), hessians.shape[1]
     w = w.astype(LONG)
     w[np.arange(n), np.arange(n)] += 1 - w.sum(axis=1)
-    w = np.kron(w, np.eye(d, dtype=LONG))
-    hessian = np.zeros((n * d, n * d), dtype=LONG)
-    for i in range(n):
-        hessian[i * d : (i + 1) * d, i * d : (i + 1) * d] = h[i]
-    one, zero, g = np.eye(n * d, dtype=LONG), np.zeros((n * d, n * d), dtype=LONG), LONG(lr) * hessian
-    mean = np.kron(np.ones((n, 1), dtype=LONG), np.eye(d, dtype=LONG)) / np.sqrt(LONG(n))
-    nothing = 0 * mean
-    if name == "GradientTracking":  # buffer γ(Y − G)
-        return [[w - w @ w @ g, -w @ w], [(w - one) @ g, w]], [-w @ w, w - one], [nothing, mean]
-    if name == "D2":  # buffer X⁻ − γG⁻
-        return [[w @ (2 * one - g), -w], [one - g, zero]], [-w, -one], [mean / np.sqrt(LONG(2)), -mean / np.sqrt(LONG(2))]
-    if name == "EXTRA":  # buffer γY
-        return [[w - g, -one], [(one - w) / 2, one]], [-one, zero], [nothing, mean]
-    return [[w @ (one - g), -momentum * w], [g, momentum * one]], [-w, one], [nothing, nothing]  # DmSGD, buffer γM
-
-
-def expected(name, w, h, lr, momentum):
-    """1 − rate and stationary variance under noise of standard deviation 1, by doubling in extended precision."""
-    t, drive, conserved = (np.vstack([np.hstack(np.atleast_1d(row)) if isinstance(row, list) else row for row in part])
-                           for part in own_matrices(name, w, h, lr, momentum))  # fmt: skip
+    base, slope, drive, conserved = matrices(name, w, hessians, momentum, LONG)
+    t = base + LONG(lr) * slope
     t = t - t @ conserved @ conserved.T
     s, power = LONG(lr) ** 2 * drive @ drive.T, t
     logarithm, unit, steps = LONG(0), t, LONG(1)  # T^steps = exp(logarithm) unit
-    before = None
     for _ in range(75):
         s, power = s + power @ s @ power.T, power @ power
         size = np.max(np.abs(unit))
-        unit, logarithm = unit / size, logarithm + np.log(size)
-        before, unit, logarithm, steps = logarithm, unit @ unit, 2 * logarithm, 2 * steps
-    half, whole = before, logarithm + np.log(np.max(np.abs(unit)))
-    rate = -np.expm1((whole - half) / (steps / 2))
-    n, d = len(w), h.shape[1]
-    return rate, np.trace(s[: n * d, : n * d]) / n
+        unit, before = unit / size, logarithm + np.log(size)
+        unit, logarithm, steps = unit @ unit, 2 * before, 2 * steps
+    gap = -np.expm1((logarithm + np.log(np.max(np.abs(unit))) - before) / (steps / 2))
+    return gap, np.trace(s[: n * d, : n * d]) / n
 
 
 def setting(random):

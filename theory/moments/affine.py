@@ -206,7 +206,7 @@ class AffineStep:
         return self.down @ transition @ self.up, noise @ self.down.T
 
     def rescaled(self, algorithm: Any, units: np.ndarray) -> AffineStep:
-        """The step of an algorithm with other parameters, where fields are `units` times as large for the same state."""
+        """The step of an algorithm with other parameters, fields `units` times as large."""
         other = copy(self)
         other.algorithm = algorithm
         other.up, other.down = units[:, None] * self.up, self.down / units
