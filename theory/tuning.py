@@ -19,6 +19,8 @@ from theory.stability import require_lr, surrogate_of, unit_of_lr
 
 MOMENTA = (0.0, 0.2, 0.35, 0.5, 0.6, 0.68, 0.75, 0.8, 0.85, 0.89, 0.92, 0.94, 0.96, 0.975, 0.985, 0.99)
 STEP_SIZES = np.geomspace(1e-4, 20.0, 86)  # times 1/L
+DENSEST = 4  # times as many of each are tried where that is ...
+AFFORDABLE = 2e8  # ... no more than so many numbers of states to follow
 BASINS = 16  # local minima of the error on that grid, from which the search descends
 ROUNDS = 7  # of descent, each halving its grids
 TRIED = 4  # candidates whose transient is computed exactly
@@ -59,10 +61,12 @@ def tune(
     A search without a guarantee: the fewest steps that were found, not a proved minimum. All candidates of a grid (lr
     in ratio 1.15 from 1e-4/L to 20/L, by 16 momenta from 0 to 0.99) run until one reaches the target, at step K. From
     the 16 least local minima on that grid of min_{k<K} mse_k (low errors come and go as momentum oscillates) finer and
-    finer grids then descend, together; whenever one reaches the target sooner, K falls, until none does. Candidates are
-    judged by the exact path of the mean and, with noise, by the variance that modes of the mean Hessian would have
-    under it; the few best are then judged by their exact transient (exact as in `predict`), which is what is returned.
-    Without noise the steps of every candidate are exact.
+    finer grids then descend, together; whenever one reaches the target sooner, K falls, until none does. Where it is
+    affordable, the same is tried from grids twice and four times as dense.
+
+    Candidates are judged by the exact path of the mean and, with noise, by the variance that modes of the mean Hessian
+    would have under it; the few best are then judged by their exact transient (exact as in `predict`), which is what is
+    returned. Without noise the steps of every candidate are exact.
 
     Parameters
     ----------
@@ -207,22 +211,28 @@ class _Search:
 
     def fastest(self, horizon: int) -> tuple[dict[tuple[float, float], int], float]:
         """Steps to the target of the fastest candidates found, none if more than `horizon`; and the least mse seen."""
-        grid = np.stack(np.meshgrid(self.momenta, self.lrs, indexing="ij"), axis=-1)
         ranked: dict[tuple[float, float], int] = {}
-        lowest = np.inf
+        lowest, density = np.inf, 1
         while horizon > 0:
+            grid = self._grid(density)
             found, errors = self._run(grid.reshape(-1, 2), horizon)
             lowest = min(lowest, float(np.min(errors)))
-            before, horizon = horizon, min([horizon, *(steps - 1 for steps in found.values())])
-            ranked.update(found)
-            if not ranked:
+            if not (found or ranked):
                 break
-            found = self._descend(grid, errors.reshape(grid.shape[:2]), horizon)
+            found |= self._descend(grid, errors.reshape(grid.shape[:2]), _sooner(horizon, found))
             ranked.update(found)
-            horizon = min([horizon, *(steps - 1 for steps in found.values())])
-            if not found and horizon <= before:
-                break
+            horizon = _sooner(horizon, found)
+            if not found:
+                density *= 2
+                if density > DENSEST or density**2 * self._grid(1).size * horizon * self.start.size > AFFORDABLE:
+                    break
         return ranked, lowest
+
+    def _grid(self, density: int) -> np.ndarray:
+        """Candidates (momenta, lrs, 2), `density` times as many each way."""
+        coordinates = (-np.log1p(-self.momenta), np.log(self.lrs))
+        finer = [np.interp(np.arange(0, len(c) - 1 + 1e-9, 1 / density), np.arange(len(c)), c) for c in coordinates]
+        return _values(np.stack(np.meshgrid(*finer, indexing="ij"), axis=-1))
 
     def _descend(self, grid: np.ndarray, errors: np.ndarray, horizon: int) -> dict[tuple[float, float], int]:
         """Candidates around the minima of a grid that reach the target within `horizon` steps, or ever fewer."""
@@ -231,10 +241,12 @@ class _Search:
         minima = np.argwhere((errors == minimum_filter(errors, 3, mode="nearest")) & np.isfinite(errors))
         minima = minima[np.argsort(errors[tuple(minima.T)])][:BASINS]
         centres = _coordinates(grid[tuple(minima.T)])
-        axes = _coordinates(np.stack([np.resize(self.momenta, len(self.lrs)), self.lrs], axis=-1))
-        width = np.array([0.35 if len(self.momenta) > 1 else 0.0, axes[1, 1] - axes[0, 1]])
+        spacing = np.abs(_coordinates(grid[-1, -1]) - _coordinates(grid[0, 0])) / np.maximum(
+            np.array(grid.shape[:2]) - 1, 1
+        )
+        width = 1.2 * spacing
         points = np.array(
-            [(i, j) for i in ((-1, -0.5, 0, 0.5, 1) if width[0] else (0,)) for j in (-1, -0.5, 0, 0.5, 1)]
+            [(i, j) for i in ((-1, -0.5, 0, 0.5, 1) if width[0] > 0 else (0,)) for j in (-1, -0.5, 0, 0.5, 1)]
         )
         found: dict[tuple[float, float], int] = {}
         for _ in range(ROUNDS):
@@ -243,7 +255,7 @@ class _Search:
             around = _values(centres[:, None] + width * points)
             reached, errors = self._run(around.reshape(-1, 2), horizon)
             found.update(reached)
-            horizon = min([horizon, *(steps - 1 for steps in reached.values())])
+            horizon = _sooner(horizon, reached)
             best = np.argmin(errors.reshape(len(centres), -1), axis=1)
             centres, width = _coordinates(around[np.arange(len(centres)), best]), width / 2
         return found
@@ -268,6 +280,11 @@ class _Search:
                     return {(float(candidates[c, 0]), float(candidates[c, 1])): k for c in order}, lowest
                 lowest = np.fmin(lowest, mse)
         return {}, lowest
+
+
+def _sooner(horizon: int, found: dict[tuple[float, float], int]) -> int:
+    """The most steps that are fewer than any found."""
+    return min([horizon, *(steps - 1 for steps in found.values())])
 
 
 def _coordinates(candidates: np.ndarray) -> np.ndarray:
