@@ -57,7 +57,7 @@ def without_conserved(base: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray, 
         if not np.any(null):
             break
         projector = null @ null.swapaxes(-1, -2)
-        base, slope, count = base - base @ projector, slope - slope @ projector, count + np.count_nonzero(null.any(-2))
+        base, slope, count = base - base @ projector, slope - slope @ projector, count + int(null.any(-2).sum())
     return base, slope, count
 
 
