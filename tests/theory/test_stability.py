@@ -165,7 +165,7 @@ def test_modes_and_certificates_agree():
     algorithm = simlab.QGDmSGD(1.0, 0.8)
     found = theory.stable_intervals(problem, network, algorithm)
     base, slope, *_ = matrices("QGDmSGD", network.mix(np.eye(5)), problem.hessians, 0.8)
-    walked = stability._of_matrix(stability.Pencil(base, slope))
+    walked = list(stability._of_matrix(stability.Pencil(base, slope)))
     np.testing.assert_allclose(found, walked, rtol=1e-9)
 
 
