@@ -6,7 +6,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +17,7 @@ import numpy as np
 
 from simlab import checks
 from simlab.engine.backends import backend
-from simlab.run.provenance import environment, fingerprint
+from simlab.run.provenance import describe, environment, fingerprint
 from simlab.run.runs import Runs, batches
 from simlab.run.settings import (
     ENGINES,
@@ -25,6 +25,7 @@ from simlab.run.settings import (
     Settings,
     check_batch_size,
     check_nouns,
+    check_record,
     dtype_name,
     hyperparameters,
     initial_state,
@@ -63,6 +64,7 @@ def simulate(
     replicates: int = 1,
     seed: int = 0,
     record_every: int = 1,
+    record: Mapping[str, Callable[[np.ndarray], Any]] | None = None,
     x0: Any = None,
     engine: str = "compiled",
     progress: bool | None = None,
@@ -92,6 +94,9 @@ def simulate(
         Same seed, same sample path: on any engine, thread count and number of replicates.
     record_every : int, default 1
         Metrics are recorded at steps 0, `record_every`, 2 `record_every`, ... and at the last one.
+    record : mapping of str to function, optional
+        Columns of your own: functions of all node states, an array (..., n, d), that return (...), such as
+        ``{"worst": simlab.worst_node_error(problem)}``.
     x0 : array (n, d) or (d,), optional
         Initial states; zeros if None.
     engine : {"compiled", "numpy", "cupy"}, default "compiled"
@@ -140,13 +145,22 @@ def simulate(
         record_every=checks.integer("record_every", record_every, minimum=1),
         engine=checks.one_of("engine", engine, ENGINES),
         dtype=np.dtype(checks.one_of("dtype", dtype_name(dtype), LARGEST)),
+        record=check_record(record),
     )
     start = initial_state(problem, x0, settings.dtype)
     tables = [hyperparameters(a, settings.steps) for a in algorithms]
     labels = label_each(algorithms)
     about = _provenance(problem, network, settings, start)
     groups = batches(algorithms, start, settings.engine)
-    new_engine = backend(problem, network, settings, threads=max(1, THREADS // len(groups)))
+    new_engine = backend(
+        problem,
+        network,
+        settings.engine,
+        dtype=settings.dtype,
+        sampled=settings.batch_size is not None,
+        noisy=settings.noise_std > 0,
+        threads=max(1, THREADS // len(groups)),
+    )
     runs = []
     for group in groups:
         mine = [(algorithms[k], labels[k], tables[k]) for k in group]
@@ -261,6 +275,7 @@ def _provenance(problem: Any, network: Any, settings: Settings, start: np.ndarra
         "x0": fingerprint(start),
         **settings._asdict(),
         "dtype": settings.dtype.name,
+        "record": {name: describe(function) for name, function in settings.record.items()},
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         **environment(),
     }

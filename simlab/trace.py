@@ -30,10 +30,10 @@ class Trace:
         later than the last record.
     frame : pandas.DataFrame
         Columns algorithm, replicate, step, mse, consensus, loss, squared_gradient_norm, stationarity, those of the
-        problem's own metrics (such as accuracy), payload_bits, bits; one row for each recorded step of each replicate.
-        With x̄ the mean over nodes, x* the problem's minimizer: mse (1/n) Σ ||x_i − x*||², consensus (1/n) Σ ||x_i −
-        x̄||², loss f(x̄), squared_gradient_norm ||∇f(x̄)||²; bits since the start, each message counted once
-        or once a receiver.
+        problem's own metrics (such as accuracy), payload_bits, bits, those of `record`; one row for each recorded step
+        of each replicate. With x̄ the mean over nodes, x* the problem's minimizer: mse (1/n) Σ ||x_i − x*||², consensus
+        (1/n) Σ ||x_i − x̄||², loss f(x̄), squared_gradient_norm ||∇f(x̄)||²; bits since the start, each message counted
+        once or once a receiver.
     provenance : dict
         Parameters, seed, versions, host, git commit: all that the numbers depend on.
     x0 : array (n, d)

@@ -5,50 +5,25 @@ With exact gradients and a constant step size γ, the limit X of a single-buffer
     X̃ = −γ φ(W) F'(X)   and   Σᵢ ∇f_i(x_i) = 0,   X̃ = X − 1x̄ᵀ,
 
 where φ acts on the eigenvalues λ != 1 of W. At a fixed point the gradients no longer change, so φ is found by solving
-the algorithm's recursion for a fixed point under constant gradients; the closed forms below were derived so, and the
-tests compare them with `read_bias_transfer`, which solves the recursion of the code itself.
+the algorithm's recursion for a fixed point under constant gradients; the closed forms that the classes give were
+derived so, and the tests compare them with `read_bias_transfer`, which solves the recursion of the code itself.
 """
 
 from __future__ import annotations
 
-from functools import singledispatch
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import simlab
-from simlab.algorithms import (
-    D2,
-    DSGD,
-    EXTRA,
-    NIDS,
-    AWCDmSGD,
-    D2DmSGD,
-    DADmSGD,
-    DecentLaM,
-    DmSGD,
-    GradientTracking,
-    PmSGD,
-    QGDmSGD,
-)
 from simlab.operations import Batch
 from theory.caching import remembered
 
 LARGEST = 3000  # nodes of a network whose modes are computed
 
 
-@singledispatch
 def bias_transfer(algorithm: Any, eigenvalues: Any) -> np.ndarray:
-    """Bias transfer function φ(λ) of an algorithm, in closed form.
-
-    ================  ==========================  ==============  ============================
-    DSGD (ATC)        λ/(1−λ)                     DmSGD           λ/((1−β)(1−λ))
-    DSGD (CTA)        1/(1−λ)                     AWC-DmSGD       1/((1−β)(1−λ))
-    DecentLaM         λ/(1−λ)                     DA-DmSGD        λ/((1−λ)(1−βλ))
-    QG-DmSGD          λ/(1−λ)                     D², D²-DmSGD    0
-    PmSGD             0                           EXTRA, NIDS     0
-    GradientTracking  0
-    ================  ==========================  ==============  ============================
+    """Bias transfer function φ(λ) of an algorithm, in closed form: what its class gives as `bias_transfer`.
 
     Parameters
     ----------
@@ -69,55 +44,22 @@ def bias_transfer(algorithm: Any, eigenvalues: Any) -> np.ndarray:
     ValueError
         The algorithm has l1 > 0: with its threshold there is no such function.
     """
-    raise TypeError(
-        f"algorithm = {algorithm!r} has no known bias transfer function; read_bias_transfer(network, algorithm) "
-        "solves for it"
-    )
-
-
-@bias_transfer.register(DecentLaM)
-@bias_transfer.register(QGDmSGD)
-def _(algorithm: Any, eigenvalues: Any) -> np.ndarray:
-    return _odds(eigenvalues)
-
-
-@bias_transfer.register(DSGD)
-def _(algorithm: DSGD, eigenvalues: Any) -> np.ndarray:
-    return _odds(eigenvalues) if algorithm.order == "atc" else 1 / (1 - np.asarray(eigenvalues))
-
-
-@bias_transfer.register(DmSGD)
-def _(algorithm: DmSGD, eigenvalues: Any) -> np.ndarray:
-    return _odds(eigenvalues) / (1 - _number(algorithm, "momentum"))
-
-
-@bias_transfer.register(AWCDmSGD)
-def _(algorithm: AWCDmSGD, eigenvalues: Any) -> np.ndarray:
-    return 1 / ((1 - _number(algorithm, "momentum")) * (1 - np.asarray(eigenvalues)))
-
-
-@bias_transfer.register(DADmSGD)
-def _(algorithm: DADmSGD, eigenvalues: Any) -> np.ndarray:
-    return _odds(eigenvalues) / (1 - _number(algorithm, "momentum") * np.asarray(eigenvalues))
-
-
-@bias_transfer.register(D2)
-@bias_transfer.register(D2DmSGD)
-@bias_transfer.register(EXTRA)
-@bias_transfer.register(GradientTracking)
-@bias_transfer.register(PmSGD)
-def _(algorithm: Any, eigenvalues: Any) -> np.ndarray:
-    return np.zeros(np.shape(eigenvalues))
-
-
-@bias_transfer.register(NIDS)
-def _(algorithm: NIDS, eigenvalues: Any) -> np.ndarray:
+    if not has_closed_form(algorithm):
+        raise TypeError(
+            f"algorithm = {algorithm!r} has no known bias transfer function; read_bias_transfer(network, algorithm) "
+            "solves for it"
+        )
     _check_no_threshold(algorithm)
-    return np.zeros(np.shape(eigenvalues))
+    for name in algorithm._fields:
+        if name != "lr" and callable(getattr(algorithm, name)):  # φ does not depend on lr, only the limit does
+            _number(algorithm, name)
+    values = np.asarray(eigenvalues, dtype=float)
+    return np.asarray(algorithm.bias_transfer(values), dtype=float)
 
 
-def _odds(eigenvalues: Any) -> np.ndarray:
-    return np.asarray(eigenvalues) / (1 - np.asarray(eigenvalues))
+def has_closed_form(algorithm: Any) -> bool:
+    """Whether the class of an algorithm gives its bias transfer function."""
+    return hasattr(type(algorithm), "bias_transfer")
 
 
 def _number(algorithm: Any, name: str) -> float:
@@ -274,9 +216,9 @@ def transfer_on(network: Any, algorithm: Any) -> np.ndarray:
     TypeError, ValueError
         See `bias_transfer`, `read_bias_transfer` and `modes`.
     """
-    if bias_transfer.dispatch(type(algorithm)) is bias_transfer.dispatch(object):
-        return read_bias_transfer(network, algorithm)
-    return bias_transfer(algorithm, modes(network).values)
+    if has_closed_form(algorithm):
+        return bias_transfer(algorithm, modes(network).values)
+    return read_bias_transfer(network, algorithm)
 
 
 def apply_transfer(network: Any, algorithm: Any, x: np.ndarray) -> np.ndarray:

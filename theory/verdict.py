@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,18 +16,20 @@ REFUTED = 0.999  # an equality counts as violated outside this interval only: it
 TOLERANCE = {"float64": 1e-8, "float32": 1e-3}  # relative error of computed numbers
 
 
-def verify(trace: Any) -> Report:
+def verify(trace: Any, theorems: Iterable[Theorem] | None = None) -> Report:
     """Hold a run against every theorem, and against the exact prediction of its errors.
 
     Parameters
     ----------
     trace : Trace
         What `simlab.simulate` returned.
+    theorems : iterable of Theorem, optional
+        Which ones, such as ``(*theory.theorems.THEOREMS, my_theorem)``; None is `theory.theorems.THEOREMS`.
 
     Returns
     -------
     Report
-        A row for each theorem of `theory.theorems.THEOREMS`, and one each for the predicted mse and consensus at the
+        A row for each theorem, and one each for the predicted mse and consensus at the
         last step. An inequality holds if the whole 95 % interval is within the bound and is violated if the whole
         interval is beyond it. A prediction holds if it lies in the 95 % interval, and is violated if it lies outside
         the 99.9 % one. A run without randomness has intervals of zero width. A prediction that would take far longer
@@ -35,7 +38,7 @@ def verify(trace: Any) -> Report:
     Raises
     ------
     TypeError
-        It is no trace.
+        It is no trace, or `theorems` holds what is no Theorem.
     ValueError
         The trace was loaded from disk, without its problem, network and algorithm.
 
@@ -49,7 +52,14 @@ def verify(trace: Any) -> Report:
     'holds'
     """
     setting = Setting.of(trace)
-    rows = [judge(theorem, trace, setting) for theorem in THEOREMS]
+    chosen = THEOREMS if theorems is None else tuple(theorems)
+    for theorem in chosen:
+        if not isinstance(theorem, Theorem):
+            raise TypeError(
+                f"theorems holds {theorem!r}, which is not a theory.theorems.Theorem; pass such as those of "
+                "theory.theorems.THEOREMS"
+            )
+    rows = [judge(theorem, trace, setting) for theorem in chosen]
     rows += _prediction_rows(trace, setting)
     return Report(
         f"{trace.provenance.get('label', 'run')}, {setting.steps} steps, {len(trace.x)} replicate(s)", tuple(rows)

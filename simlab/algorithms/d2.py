@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from simlab.operations import Array, Batch, gradient, mix, zeros_like
+from simlab.protocols import Mixing, Objective
 from simlab.schedules import StepSize
 
 
@@ -36,7 +37,7 @@ class D2(NamedTuple):
 
     references = ("tang2018d2",)
 
-    def check(self, problem: Any, network: Any) -> None:
+    def check(self, problem: Objective, network: Mixing) -> None:
         """ValueError unless the smallest eigenvalue of W is above -1/3."""
         require_smallest_eigenvalue("D2", network)
 
@@ -44,14 +45,18 @@ class D2(NamedTuple):
         """Start from `x`; X⁻ = X⁰ and G⁻ = 0 make the general step the first one."""
         return State(x, x, zeros_like(x))
 
-    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+    def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         update = self.lr * gradient(problem, state.x, batch)
         x = mix(network, 2 * state.x - state.x_previous - update + state.update)
         return State(x, state.x, update)
 
+    def bias_transfer(self, eigenvalues: Array) -> Array:
+        """φ(λ) = 0."""
+        return zeros_like(eigenvalues)
 
-def require_smallest_eigenvalue(algorithm: str, network: Any) -> None:
+
+def require_smallest_eigenvalue(algorithm: str, network: Mixing) -> None:
     """ValueError unless λₙ(W) > −1/3, without which `algorithm` diverges."""
     # An even ring has exactly -1/3, where an undamped oscillation stays; rounding may put it on either side.
     if not network.smallest_eigenvalue > -1 / 3 + 1e-9:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from simlab.operations import Array, Batch, gradient, mix, zeros_like
+from simlab.protocols import Mixing, Objective
 from simlab.schedules import StepSize
 
 
@@ -40,8 +41,12 @@ class EXTRA(NamedTuple):
         """Start from `x`."""
         return State(x, zeros_like(x))
 
-    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+    def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         combined = mix(network, state.x)
         x = combined - self.lr * (gradient(problem, state.x, batch) + state.y)
         return State(x, state.y + (state.x - combined) / (2 * self.lr))
+
+    def bias_transfer(self, eigenvalues: Array) -> Array:
+        """φ(λ) = 0."""
+        return zeros_like(eigenvalues)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from simlab.operations import Array, Batch, gradient, mix, zeros_like
+from simlab.protocols import Mixing, Objective
 from simlab.schedules import StepSize
 
 
@@ -43,8 +44,12 @@ class GradientTracking(NamedTuple):
         """Start from `x`."""
         return State(x, zeros_like(x), zeros_like(x))
 
-    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+    def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         g = gradient(problem, state.x, batch)
         y = mix(network, state.y + g - state.g)
         return State(mix(network, state.x - self.lr * y), y, g)
+
+    def bias_transfer(self, eigenvalues: Array) -> Array:
+        """φ(λ) = 0."""
+        return zeros_like(eigenvalues)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from simlab.operations import Array, Batch, gradient, mix, soft_threshold, zeros_like
-from simlab.schedules import StepSize
+from simlab.protocols import Mixing, Objective
+from simlab.schedules import StepSize, Weight
 
 
 class State(NamedTuple):
@@ -41,7 +42,7 @@ class NIDS(NamedTuple):
     """
 
     lr: StepSize
-    l1: StepSize = 0.0
+    l1: Weight = 0.0
 
     references = ("li2019decentralized",)
 
@@ -49,9 +50,13 @@ class NIDS(NamedTuple):
         """Start from `x`; X⁻ = Z⁰ = X⁰ and G⁻ = 0 make the general step the first one."""
         return State(x, x, x, zeros_like(x))
 
-    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+    def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         update = self.lr * gradient(problem, state.x, batch)
         half = 2 * state.x - state.x_previous - update + state.update
         z = state.z - state.x + (half + mix(network, half)) / 2
         return State(soft_threshold(z, self.lr * self.l1), state.x, z, update)
+
+    def bias_transfer(self, eigenvalues: Array) -> Array:
+        """φ(λ) = 0, without an l1 term."""
+        return zeros_like(eigenvalues)

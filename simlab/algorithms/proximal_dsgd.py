@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from simlab.operations import Array, Batch, gradient, mix, soft_threshold
-from simlab.schedules import StepSize
+from simlab.protocols import Mixing, Objective
+from simlab.schedules import StepSize, Weight
 
 
 class State(NamedTuple):
@@ -35,7 +36,7 @@ class ProximalDSGD(NamedTuple):
     """
 
     lr: StepSize
-    l1: StepSize
+    l1: Weight
 
     references = ("zeng2018nonconvex",)
 
@@ -43,7 +44,7 @@ class ProximalDSGD(NamedTuple):
         """Start from `x`."""
         return State(x)
 
-    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+    def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         half = state.x - self.lr * gradient(problem, state.x, batch)
         return State(soft_threshold(mix(network, half), self.lr * self.l1))

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from simlab.engine.chunk import Chunk, Plan
+from simlab.arrays import to_host
 from simlab.operations import Batch
+from simlab.step.chunk import Chunk, Plan
 from simlab.step.graph import numeric_fields
 from simlab.step.streams import Draws
 
@@ -181,12 +182,3 @@ class ArrayEngine:
     def _step(self, state: Any, setting: list[Any], batch: Batch) -> Any:
         algorithm = self.algorithm._replace(**dict(zip(self.names, setting, strict=True)))
         return algorithm.step(state, self.problem, self.network, batch)
-
-
-def to_host(x: Any) -> np.ndarray:
-    """`x` as a NumPy array."""
-    if isinstance(x, np.ndarray):
-        return x
-    if hasattr(x, "get"):  # CuPy
-        return x.get()
-    return np.from_dlpack(x)

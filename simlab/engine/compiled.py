@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from simlab.arrays import aligned, aligned_copy
-from simlab.engine.chunk import Chunk, Plan
 from simlab.engine.compiler.program import program
 from simlab.engine.tiles import cut
 from simlab.kernel import LANES
 from simlab.programs import load
+from simlab.step.chunk import Chunk, Plan
 from simlab.step.streams import Draws
 
 LARGE = 2**18  # numbers in one state array from which threads share the nodes

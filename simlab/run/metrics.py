@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,63 @@ def measure(problem: Any, x: np.ndarray) -> dict[str, np.ndarray]:
         "stationarity": np.square(proximal).sum(axis=-1),
         **problem.metrics(mean),
     }
+
+
+def recorded(record: Mapping[str, Callable[[np.ndarray], Any]], x: np.ndarray) -> dict[str, np.ndarray]:
+    """What the functions of `record` make of node states (..., n, d), each an array (...) of numbers.
+
+    Raises
+    ------
+    ValueError
+        A function returns another shape, or what are no real numbers.
+    """
+    states = x.view()
+    states.flags.writeable = False
+    found = {}
+    for name, function in record.items():
+        value = np.asarray(function(states))
+        if value.shape != x.shape[:-2] or value.dtype.kind not in "biuf":
+            raise ValueError(
+                f"record[{name!r}] returned {value.dtype} of shape {value.shape} for node states of shape {x.shape}; "
+                f"return a real number for each index but the last two, an array of shape {x.shape[:-2]}"
+            )
+        found[name] = value
+    return found
+
+
+def worst_node_error(problem: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """max_i ||x_i − x*||² as a function of node states, for `record` of `simlab.simulate`.
+
+    Parameters
+    ----------
+    problem : Problem
+        With a known minimizer x*.
+
+    Returns
+    -------
+    function
+        Of states (..., n, d), returns (...).
+
+    Raises
+    ------
+    ValueError
+        The minimizer is not known.
+
+    Examples
+    --------
+    >>> import simlab
+    >>> problem = simlab.LeastSquares.synthetic(n_nodes=8, n_samples=50, dim=3, seed=1)
+    >>> worst = {"worst": simlab.worst_node_error(problem)}
+    >>> trace = simlab.simulate(problem, simlab.topologies.ring(8), simlab.DSGD(lr=0.1), steps=10, record=worst)
+    >>> bool((trace.frame.worst >= trace.frame.mse).all())
+    True
+    """
+    minimizer = problem.known_minimizer
+
+    def worst(x: np.ndarray) -> np.ndarray:
+        return np.square(x - minimizer).sum(axis=-1).max(axis=-1)
+
+    return worst
 
 
 def sum_of_squares(x: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from simlab.citation import references
-from simlab.run.metrics import measure, traffic
+from simlab.run.metrics import measure, recorded, traffic
 from simlab.run.provenance import describe
 from simlab.run.settings import LARGEST, Settings, same
 from simlab.step.graph import Graph, numeric_fields, trace
@@ -181,6 +181,10 @@ class Runs:
         metrics = measure(self.problem, snapshots)
         metrics["payload_bits"] = steps * payload + sent.sum(axis=-1)
         metrics["bits"] = steps * received + sent @ np.asarray(self.network.degrees, np.int64)
+        taken = self.settings.record.keys() & {"algorithm", "replicate", "run", "step", *metrics}
+        if taken:
+            raise ValueError(f"record has the name {min(taken)!r}, which is a column already; choose another one")
+        metrics.update(recorded(self.settings.record, snapshots))
         self.records.append((who, steps, metrics))
 
     def traces(self, about: dict[str, Any]) -> list[Trace]:
@@ -270,6 +274,6 @@ def traced(problem: Any, network: Any, algorithm: Any, state: Any, engine: str) 
     except TypeError:
         if engine == "compiled":
             raise
-    from simlab.step.dry_run import dry_run
+    from simlab.run.dry_run import dry_run
 
     return dry_run(algorithm, state, problem, network)

@@ -122,3 +122,5 @@ SHARPER_MSE = Theorem(
     sharper_mse_bound,
     lambda trace: last(trace, "mse"),
 )
+
+THEOREMS = (CONSENSUS, MSE, SHARPER_MSE)

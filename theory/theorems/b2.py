@@ -89,3 +89,5 @@ MSE = Theorem(
     bound,
     lambda trace: last(trace, "mse"),
 )
+
+THEOREMS = (MSE,)

@@ -142,3 +142,5 @@ CONSENSUS = Theorem(
     run_bound,
     lambda trace: last(trace, "consensus"),
 )
+
+THEOREMS = (CONSENSUS,)

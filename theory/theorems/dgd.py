@@ -133,3 +133,5 @@ CONSENSUS = Theorem(
     consensus_bound,
     largest_consensus,
 )
+
+THEOREMS = (CONSENSUS, GRADIENTS)

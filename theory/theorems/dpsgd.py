@@ -219,3 +219,5 @@ SHARPER = Theorem(
     sharper_bound,
     mean_gradient_norm,
 )
+
+THEOREMS = (CITED, SHARPER)

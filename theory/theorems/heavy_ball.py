@@ -121,3 +121,5 @@ ENVELOPE = Theorem(
     bound,
     largest_relative_error,
 )
+
+THEOREMS = (ENVELOPE,)

@@ -103,3 +103,5 @@ LOWER = Theorem(
     lambda trace: last(trace, "mse"),
     ">=",
 )
+
+THEOREMS = (UPPER, LOWER)

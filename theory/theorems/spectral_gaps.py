@@ -77,3 +77,5 @@ RING = Theorem(
     "==",
     random=False,
 )
+
+THEOREMS = (RING,)

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import simlab
-from simlab import inputs, simulation
-from simlab.engine import compiled, graph
+from simlab import simulation
+from simlab.engine import compiled
 from simlab.engine.array import ArrayEngine
 from simlab.operations import Batch, gradient, maximum, minimum, mix, norm, sqrt, where, zeros_like
-from simlab.run.settings import hyperparameters
+from simlab.run.settings import ENGINES, hyperparameters
+from simlab.step import graph
 from simlab.step.streams import Draws
 from tests.helpers import strategies
 from tests.helpers.agreement import SETTING, assert_same
@@ -41,7 +42,7 @@ def simulated(setting: strategies.Setting, algorithm: Any, engine: str, **choice
 @settings(max_examples=50)
 def test_every_algorithm(name: str, setting: strategies.Setting, replicates: int) -> None:
     algorithm = strategies.algorithm(name, setting.lr, setting.momentum)
-    one, two = (simulated(setting, algorithm, engine, replicates=replicates) for engine in inputs.ENGINES[:2])
+    one, two = (simulated(setting, algorithm, engine, replicates=replicates) for engine in ENGINES[:2])
     assert_same(one, two)
 
 
@@ -58,7 +59,7 @@ def test_every_problem(number: int, combination: tuple[str, bool, bool], data: s
     choices["noise_std"] = setting.noise_std if noisy else 0.0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled, "SIDE_BY_SIDE", 2)
-        one, two = (simulated(setting, algorithm, engine, **choices) for engine in inputs.ENGINES[:2])
+        one, two = (simulated(setting, algorithm, engine, **choices) for engine in ENGINES[:2])
     assert_same(one, two)
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from simlab.engine import codegen, compiled
+from simlab.engine import compiled
 from simlab.engine.array import ArrayEngine
 from simlab.engine.compiled import CompiledEngine
+from simlab.engine.compiler import codegen
 from simlab.operations import absolute, average, gradient, mix, sign, soft_threshold, where
 from simlab.step.streams import Draws
 from tests.helpers import programs, strategies

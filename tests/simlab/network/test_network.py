@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import sparse
 
-from simlab import Network, mixing, spectrum, topologies
+from simlab import Network, topologies
+from simlab.network import spectrum, weights as weight_rules
 
 RULES = ["metropolis", "max_degree", "laplacian"]
 NAMED = ["complete", "ring", "path", "star", "grid", "torus", "hypercube", "exponential"]
@@ -627,4 +628,4 @@ def test_random_graphs_that_never_connect():
 
 
 def test_rules_are_those_documented():
-    assert set(mixing.WEIGHT_RULES) == {*RULES, "uniform"}
+    assert set(weight_rules.WEIGHT_RULES) == {*RULES, "uniform"}
