@@ -5,6 +5,7 @@ code.
 from __future__ import annotations
 
 import numbers
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -214,6 +215,14 @@ class AffineStep:
         transition, noise = mode_matrices(self.algorithm, graph, curvature, consensus)
         return self.down @ transition @ self.up, noise @ self.down.T
 
+    def rescaled(self, algorithm: Any, units: np.ndarray) -> AffineStep:
+        """The step of an algorithm with other parameters, fields `units` times as large."""
+        other = copy(self)
+        other.algorithm = algorithm
+        other.up, other.down = units[:, None] * self.up, self.down / units
+        other._hold(self.start)
+        return other
+
     def typical_modes(self, mean: bool, count: int = 6) -> np.ndarray:
         """T on random modes of the mean over nodes, or of the disagreement: (count, k, k)."""
         random = np.random.default_rng(1 + mean)
@@ -277,6 +286,7 @@ class AffineStep:
                 a, b = scale * random.standard_normal((2, *self.shape))
                 left, right = self.linear(2.0 * a - 3.0 * b), 2.0 * self.linear(a) - 3.0 * self.linear(b)
                 size = np.max(np.abs(self.linear(a))) + np.max(np.abs(self.linear(b))) + np.max(np.abs(self._constant))
+                size += 1e-5 * np.max(np.abs([a, b]))  # T may be 0, but for rounding
                 if not np.max(np.abs(left - right)) <= 1e-9 * size:
                     raise self._refusal
                 e = scale * random.standard_normal(self.shape[1:])
