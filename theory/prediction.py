@@ -243,7 +243,7 @@ def expected_errors(
         else:
             found = _late_spread(problem, moments, noise, steps, budget)
             if found is None:
-                budget.spend(every_step, transient)
+                raise budget.refusal(every_step, transient)
             x, spread = next(islice(_mean_path(problem, moments), steps, None))[0], found
     except CostError as error:
         raise ValueError(f"{error}; if you can wait, ask theory.predict(...).transient({steps})") from None

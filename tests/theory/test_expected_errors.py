@@ -196,7 +196,7 @@ def test_doubling_in_place_of_bad_eigenvectors_is_paid_for(monkeypatch):
     problem, network, _, noise = sampled_case(simlab.DSGD(0.1))
     dense = Dense(AffineStep(Surrogate.of(problem), network, Chain(0.02), np.zeros((3, 2))), True)
     dense.eigenbasis = None
-    products, budget = Products(monkeypatch), Budget(2 * settling_work(6, dense.step.size))
+    products, budget = Products(monkeypatch), Budget(settling_work(6, dense.step.size))
     at_limit = noise.covariance(dense.step.gradient_points(dense.fixed_point()))
     with pytest.raises(CostError, match="the stationary covariance takes some"):
         second_moment(dense, noise, at_limit, budget)

@@ -45,10 +45,14 @@ class Budget:
     def check(self, work: float, what: str) -> None:
         """As `spend`, of work that will be noted piece by piece."""
         if not self.allows(work):
-            raise CostError(
-                f"cost: {what} takes some {self.spent + work:.2g} multiplications, more than the {self.limit:.2g} that "
-                "are spent here"
-            )
+            raise self.refusal(work, what)
+
+    def refusal(self, work: float, what: str) -> CostError:
+        """The error that says what `what` would take."""
+        return CostError(
+            f"cost: {what} takes some {self.spent + work:.2g} multiplications, more than the {self.limit:.2g} that are "
+            "spent here"
+        )
 
 
 FREE = Budget()

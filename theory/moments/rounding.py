@@ -9,7 +9,7 @@ import numpy as np
 from theory.moments.affine import AffineStep
 
 SIGNS = 8  # patterns of signs that are followed side by side, the constant one first
-STEADY = 1e-3  # relative change of the increment at which a response has become a straight line
+STEADY = 1e-5  # relative change of the increment at which a response has become a straight line
 
 
 class Drift(NamedTuple):
@@ -53,7 +53,7 @@ def drift(step: AffineStep, steps: int, eps: float) -> Drift:
             rounded = rounded + step.drive(eps * np.max(in_gradient) * signs[:, k])
         move = step.linear(e) + rounded - e
         e = e + move
-        if before is not None and done > 50 and np.max(np.abs(move - before)) <= STEADY * np.max(np.abs(move)) / 100:
+        if before is not None and done > 50 and np.max(np.abs(move - before)) <= STEADY * np.max(np.abs(move)):
             e = e + (steps - 1 - done) * move
             break
         before = move
