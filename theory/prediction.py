@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +13,10 @@ import numpy as np
 from simlab import checks
 from simlab.run import settings
 from theory.moments.affine import AffineStep, Surrogate
+from theory.moments.budget import Budget, CostError
 from theory.moments.dense import INFINITE, NONE, Dense, Spread
 from theory.moments.krylov import Krylov
+from theory.moments.minibatches import residual_work
 from theory.moments.modes import Modes, graph_modes
 from theory.moments.noise import Noise
 
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 
 DENSE_STATES = 2000  # up to here matrices are formed
 AFFORDABLE = 2.5e11  # multiplications spent on the expectation at one step: some ten seconds of one core
-STREAMED = 200  # multiplications in whose time a step of the algorithm reads and writes one number of its states
+CALLED = 2.5e6  # multiplications in whose time a step of few states is called: some 100 µs
+STREAMED = 200  # the same for a step of the algorithm to read and write one number of its states
+SAMPLED = 40  # the same for each of the n m d² products of samples' gradients
 NEWTON_STEPS = 50
 UNDECIDED = 1e-11  # a spectral radius as near to 1 may be 1
 ROUNDINGS = 64  # of one step, in units of the machine precision
@@ -249,43 +253,65 @@ def expected_errors(
         )
     moments = represent(AffineStep(Surrogate.of(problem), network, algorithm, start), batch_size is None)
     _check_one_gradient(moments.step, batch_size)
-    work = steps * _work(moments, noise)
-    if work <= AFFORDABLE:
-        x, spread = next(islice(expected_path(problem, moments, noise), steps, None))
-    else:
-        found = _late_spread(problem, moments, noise, steps)
-        if found is None:
-            raise ValueError(
-                f"cost: the transient of {steps} steps takes some {work:.2g} multiplications, more than the "
-                f"{AFFORDABLE:.2g} that are spent here; if you can wait, ask theory.predict(...).transient({steps})"
-            )
-        x, spread = next(islice(_mean_path(problem, moments), steps, None))[0], found
+    budget = Budget(AFFORDABLE)
+    transient = f"the transient of {steps} steps"
+    try:
+        budget.spend(steps * _mean_work(moments), transient)
+        every_step = steps * _covariance_work(moments, noise)
+        if budget.allows(every_step):
+            x, spread = next(islice(expected_path(problem, moments, noise), steps, None))
+        else:
+            found = _late_spread(problem, moments, noise, steps, budget)
+            if found is None:
+                raise budget.refusal(every_step, transient)
+            x, spread = next(islice(_mean_path(problem, moments), steps, None))[0], found
+    except CostError as error:
+        raise ValueError(f"{error}; if you can wait, ask theory.predict(...).transient({steps})") from None
     return mean_square(x - problem.known_minimizer) + spread.variance, disagreement(x) + spread.consensus
 
 
-def _work(moments: Any, noise: Noise) -> float:
-    """Multiplications that the covariance takes a step, or the time of as many; nothing where that is little."""
-    if noise.is_zero or isinstance(moments, Modes):
+def _mean_work(moments: Any) -> float:
+    """Multiplications in whose time the mean states take a step."""
+    n, d = moments.step.shape[1:]
+    return CALLED + STREAMED * moments.step.size + 15.0 * n * d**2
+
+
+def _covariance_work(moments: Any, noise: Noise) -> float:
+    """Multiplications that the covariance takes a step, or the time of as many."""
+    if noise.is_zero:
         return 0.0
     size, drives = moments.step.size, moments.step.start[0].size
+    if isinstance(moments, Modes):
+        return CALLED + STREAMED * float(size * moments.step.shape[0])
     if isinstance(moments, Krylov):
         return float(drives * size * (sum(moments.step.shape) + STREAMED))
     if noise.batch_size is None:
-        return float(drives * size**2)
-    return 2.0 * size**2 * (size + drives)
+        return CALLED + float(drives * size**2)
+    return _samples_work(noise) + residual_work(drives, size)
 
 
-def _late_spread(problem: Any, moments: Any, noise: Noise, steps: int) -> Spread | None:
-    """Spread after many steps; None where the quickest way costs more than `AFFORDABLE`, or none is known."""
+def _samples_work(noise: Noise) -> float:
+    """Multiplications in whose time the covariance of mini-batches is formed."""
+    problem = noise.problem
+    return 2 * CALLED + SAMPLED * float(problem.n_nodes * problem.n_samples * problem.dim**2)
+
+
+def _late_spread(problem: Any, moments: Any, noise: Noise, steps: int, budget: Budget) -> Spread | None:
+    """Spread after many steps; None where no quicker way is known than every step.
+
+    Raises
+    ------
+    CostError
+        The quicker way costs more than `budget`.
+    """
     if not isinstance(moments, Dense):
         return None
-    cube = float(moments.step.size**3)
     if noise.batch_size is None:
-        doubling = 5 * cube * steps.bit_length()
-        return moments.additive_spread(noise.std, steps) if doubling <= AFFORDABLE else None
-    # Two eigendecompositions, and a dozen products for each of two solutions by GMRES; the samples' gradients a step.
-    work = 100 * cube + float(steps) * problem.n_nodes * problem.n_samples * problem.dim**2
-    return moments.settled_spread(noise, _mean_path(problem, moments), steps) if work <= AFFORDABLE else None
+        budget.spend(
+            5.0 * moments.step.size**3 * steps.bit_length(), f"the covariance after {steps} steps, by doubling"
+        )
+        return moments.additive_spread(noise.std, steps)
+    return moments.settled_spread(noise, _mean_path(problem, moments), steps, budget)
 
 
 def settle(
@@ -388,10 +414,13 @@ def check_nouns(problem: Any, network: Any, algorithm: Any, x0: Any = None) -> n
 
 
 def iterate(function: Callable[[np.ndarray], np.ndarray], z: np.ndarray) -> Iterator[np.ndarray]:
-    """z, function(z), function(function(z)), ..."""
+    """z, function(z), function(function(z)), ...; what has come to rest to the last bit is asked no more."""
     while True:
         yield z
-        z = function(z)
+        new = function(z)
+        if np.array_equal(new, z):
+            yield from repeat(new)
+        z = new
 
 
 def mean_square(x: np.ndarray) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+LEFT_OUT = 1e-9  # the norm at which the powers of T end
 CONSERVED = 1e-9  # relative: what rounding may leave of a conserved quantity's change
 
 
@@ -114,7 +115,7 @@ class Stein:
     def __init__(self, transition: np.ndarray) -> None:
         self.powers = [transition]
         # ||T^k||² is what the sum to infinity still lacks after k terms, relatively.
-        while np.linalg.norm(self.powers[-1]) > 1e-9 and len(self.powers) < 50:
+        while np.linalg.norm(self.powers[-1]) > LEFT_OUT and len(self.powers) < 50:
             self.powers.append(self.powers[-1] @ self.powers[-1])
 
     def solve(self, forcing: np.ndarray) -> np.ndarray:
