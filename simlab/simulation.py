@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -234,7 +235,8 @@ def _lockstep(runs: list[Runs], problem: Any, settings: Settings) -> Iterator[in
         while done < settings.steps and any(run.active for run in runs):
             began = time.perf_counter()
             size = min(size, settings.steps - done)
-            draws = _each(pool, lambda stream, k=size: _draw(stream, k, compressions, problem, settings), streams)
+            draw = partial(_draw, size=size, compressions=compressions, problem=problem, settings=settings)
+            draws = _each(pool, draw, streams)
             jobs = [job for run in runs for job in run.plan(done, size, draws)]
             _each(pool, lambda job: job(), jobs)
             _each(pool, Runs.finish, runs)

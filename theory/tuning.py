@@ -61,8 +61,8 @@ def tune(
     A search without a guarantee: the fewest steps that were found, not a proved minimum. All candidates of a grid (lr
     in ratio 1.15 from 1e-4/L to 20/L, by 16 momenta from 0 to 0.99) run until one reaches the target, at step K. From
     the 16 least local minima on that grid of min_{k<K} mse_k (low errors come and go as momentum oscillates) finer and
-    finer grids then descend, together; whenever one reaches the target sooner, K falls, until none does. Without noise, where it
-    is affordable, the same is tried from grids twice and four times as dense.
+    finer grids then descend, together; whenever one reaches the target sooner, K falls, until none does. Without noise,
+    where it is affordable, the same is tried from grids twice and four times as dense.
 
     Candidates are judged by the exact path of the mean and, with noise, by the variance that modes of the mean Hessian
     would have under it; the few best are then judged by their exact transient (exact as in `predict`), which is what is
