@@ -16,7 +16,8 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from simlab.step.batch import Batch
+from simlab.protocols import Compressor, Mixing, Objective
+from simlab.step.batch import Batch as Batch
 from simlab.step.graph import Expression, ForeignNounError, Unseen, is_given
 from simlab.step.operation import Kind, Operation, add
 
@@ -61,7 +62,7 @@ def tally() -> Iterator[list[tuple[str, Any]]]:
         _tally.reset(token)
 
 
-def _note(operation: str, network: Any = None) -> None:
+def _note(operation: str, network: Mixing | None = None) -> None:
     calls = _tally.get()
     if calls is not None:
         calls.append((operation, network))
@@ -73,7 +74,7 @@ for _name in ("mix", "mix_replicas"):
     add(Operation(_name, "exchange"))
 
 
-def gradient(problem: Any, x: Array, batch: Batch) -> Array:
+def gradient(problem: Objective, x: Array, batch: Batch) -> Array:
     """Rows grad f_i(x_i), on the step's mini-batch and with its noise where there are any.
 
     Parameters
@@ -110,7 +111,7 @@ def gradient(problem: Any, x: Array, batch: Batch) -> Array:
     return Expression("gradient", (x,), (batch.indices is not None, batch.noise is not None))
 
 
-def mix(network: Any, x: Array) -> Array:
+def mix(network: Mixing, x: Array) -> Array:
     """W x: one exchange with the neighbours, sent at every step, also where a `where` then does not choose it.
 
     Parameters
@@ -140,7 +141,7 @@ def mix(network: Any, x: Array) -> Array:
     return network.mix(x)
 
 
-def mix_replicas(network: Any, x: Array) -> Array:
+def mix_replicas(network: Mixing, x: Array) -> Array:
     """W x where neighbours hold replicas of the rows of x already: nothing is sent.
 
     A compressed algorithm keeps the replicas up to date with what `compress` returns; those messages are counted there.
@@ -166,7 +167,7 @@ def mix_replicas(network: Any, x: Array) -> Array:
     return Expression("mix_replicas", (x,))
 
 
-def compress(compressor: Any, x: Array, batch: Batch) -> Array:
+def compress(compressor: Compressor, x: Array, batch: Batch) -> Array:
     """What the receivers of the compressed rows of `x` decode; the messages' bits join the run's traffic.
 
     Parameters

@@ -18,6 +18,9 @@ import numpy as np
 
 from simlab import checks
 from simlab.engine.backends import backend
+from simlab.network import Network
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
 from simlab.run.provenance import describe, environment, fingerprint
 from simlab.run.runs import Runs, batches
 from simlab.run.settings import (
@@ -56,9 +59,9 @@ class SimulationInterrupted(KeyboardInterrupt):
 
 @checks.keywords
 def simulate(
-    problem: Any,
-    network: Any,
-    algorithm: Any,
+    problem: Problem,
+    network: Network,
+    algorithm: Algorithm,
     *,
     steps: int,
     batch_size: int | None = None,
@@ -185,7 +188,9 @@ def simulate(
     return finished if several else finished[0]
 
 
-def generated_source(problem: Any, network: Any, algorithm: Any, *, sampled: bool = False, noisy: bool = False) -> str:
+def generated_source(
+    problem: Problem, network: Network, algorithm: Algorithm, *, sampled: bool = False, noisy: bool = False
+) -> str:
     """The program that the compiled engine runs for this algorithm and problem.
 
     Parameters
@@ -218,7 +223,7 @@ def _cut_short(trace: Trace) -> Trace:
     return replace(trace, provenance={**trace.provenance, "steps": steps, "interrupted": True})
 
 
-def _lockstep(runs: list[Runs], problem: Any, settings: Settings) -> Iterator[int]:
+def _lockstep(runs: list[Runs], problem: Problem, settings: Settings) -> Iterator[int]:
     """Advance all runs chunk by chunk on the same draws; yield the number of steps done."""
     streams = [Stream(settings.seed, r) for r in range(settings.replicates)]
     shape = (problem.n_nodes, problem.dim)
@@ -269,16 +274,16 @@ def next_size(chunk: tuple[int, float], last: tuple[int, float]) -> int:
     return int(size * growth) if growth >= 2 else size
 
 
-def _draw(stream: Stream, size: int, compressions: int, problem: Any, settings: Settings) -> Draws:
+def _draw(stream: Stream, size: int, compressions: int, problem: Problem, settings: Settings) -> Draws:
     n, d, batch_size = problem.n_nodes, problem.dim, settings.batch_size
     return Draws(
-        None if batch_size is None else stream.indices(size, n, batch_size, problem.n_samples),
+        None if batch_size is None else stream.indices(size, n, batch_size, problem.sample_count),
         stream.noise(size, n, d, settings.noise_std, settings.dtype) if settings.noise_std > 0 else None,
         stream.dither(size, compressions, n, d) if compressions else None,
     )
 
 
-def _provenance(problem: Any, network: Any, settings: Settings, start: np.ndarray) -> dict[str, Any]:
+def _provenance(problem: Problem, network: Network, settings: Settings, start: np.ndarray) -> dict[str, Any]:
     return {
         "problem": {"repr": repr(problem), "data": fingerprint(problem.given)},
         "network": {"repr": repr(network), "data": fingerprint(network.weights)},

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simlab import checks
+from simlab.network import Network
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,9 +49,9 @@ class Trace:
     frame: pd.DataFrame
     provenance: dict[str, Any]
     x0: np.ndarray | None = field(default=None, repr=False)
-    problem: Any = field(default=None, repr=False)
-    network: Any = field(default=None, repr=False)
-    algorithm: Any = field(default=None, repr=False)
+    problem: Problem | None = field(default=None, repr=False)
+    network: Network | None = field(default=None, repr=False)
+    algorithm: Algorithm | None = field(default=None, repr=False)
 
     @property
     def diverged(self) -> dict[int, int]:

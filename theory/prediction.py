@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simlab import checks
+from simlab.network import Network
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
 from simlab.run import settings
 from theory.moments.affine import AffineStep, Surrogate
 from theory.moments.budget import Budget, CostError
@@ -19,6 +22,7 @@ from theory.moments.krylov import Krylov
 from theory.moments.minibatches import residual_work
 from theory.moments.modes import Modes, graph_modes
 from theory.moments.noise import Noise
+from theory.moments.protocol import Moments
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,9 +120,9 @@ class Prediction:
 
 
 def predict(
-    problem: Any,
-    network: Any,
-    algorithm: Any,
+    problem: Problem,
+    network: Network,
+    algorithm: Algorithm,
     *,
     batch_size: int | None = None,
     noise_std: float = 0.0,
@@ -215,7 +219,7 @@ def predict(
     )
 
 
-def rounding(moments: Any, limit: np.ndarray) -> tuple[float, float]:
+def rounding(moments: Moments, limit: np.ndarray) -> tuple[float, float]:
     """`Prediction.error`, and the size to which it is relative in `limit` (k, n, d)."""
     step = moments.step
     size = max(float(np.max(np.abs(z), initial=0.0)) for z in (limit, step.start, step(0 * limit)))
@@ -223,9 +227,9 @@ def rounding(moments: Any, limit: np.ndarray) -> tuple[float, float]:
 
 
 def expected_errors(
-    problem: Any,
-    network: Any,
-    algorithm: Any,
+    problem: Problem,
+    network: Network,
+    algorithm: Algorithm,
     steps: int,
     *,
     batch_size: int | None = None,
@@ -270,13 +274,13 @@ def expected_errors(
     return mean_square(x - problem.known_minimizer) + spread.variance, disagreement(x) + spread.consensus
 
 
-def _mean_work(moments: Any) -> float:
+def _mean_work(moments: Moments) -> float:
     """Multiplications in whose time the mean states take a step."""
     n, d = moments.step.shape[1:]
     return CALLED + STREAMED * moments.step.size + 15.0 * n * d**2
 
 
-def _covariance_work(moments: Any, noise: Noise) -> float:
+def _covariance_work(moments: Moments, noise: Noise) -> float:
     """Multiplications that the covariance takes a step, or the time of as many."""
     if noise.is_zero:
         return 0.0
@@ -293,10 +297,10 @@ def _covariance_work(moments: Any, noise: Noise) -> float:
 def _samples_work(noise: Noise) -> float:
     """Multiplications in whose time the covariance of mini-batches is formed."""
     problem = noise.problem
-    return 2 * CALLED + SAMPLED * float(problem.n_nodes * problem.n_samples * problem.dim**2)
+    return 2 * CALLED + SAMPLED * float(problem.n_nodes * problem.sample_count * problem.dim**2)
 
 
-def _late_spread(problem: Any, moments: Any, noise: Noise, steps: int, budget: Budget) -> Spread | None:
+def _late_spread(problem: Problem, moments: Moments, noise: Noise, steps: int, budget: Budget) -> Spread | None:
     """Spread after many steps; None where no quicker way is known than every step.
 
     Raises
@@ -315,7 +319,7 @@ def _late_spread(problem: Any, moments: Any, noise: Noise, steps: int, budget: B
 
 
 def settle(
-    problem: Any, network: Any, algorithm: Any, start: np.ndarray, additive: bool = True
+    problem: Problem, network: Network, algorithm: Algorithm, start: np.ndarray, additive: bool = True
 ) -> tuple[Any, np.ndarray]:
     """The moments of the step (linearized at the limit if need be) and its fixed point z_∞ (k, n, d) from `start`."""
     if problem.is_quadratic:
@@ -359,18 +363,18 @@ def represent(step: AffineStep, additive: bool = True) -> Any:
     return Dense(step, not additive) if step.size <= DENSE_STATES else Krylov(step)
 
 
-def expected_path(problem: Any, moments: Any, noise: Noise) -> Iterator[tuple[np.ndarray, Spread]]:
+def expected_path(problem: Problem, moments: Moments, noise: Noise) -> Iterator[tuple[np.ndarray, Spread]]:
     """Mean x (n, d) and its spread at steps 0, 1, 2, ...; the mean takes the problem's own noiseless steps."""
     path = _mean_path(problem, moments)
     return ((z[0], NONE) for z in path) if noise.is_zero else moments.transient(noise, path)
 
 
-def _mean_path(problem: Any, moments: Any) -> Iterator[np.ndarray]:
+def _mean_path(problem: Problem, moments: Moments) -> Iterator[np.ndarray]:
     """Mean states (k, n, d) at steps 0, 1, 2, ..."""
     return iterate(partial(moments.step.of, problem), moments.step.start)
 
 
-def checked_noise(problem: Any, batch_size: int | None, noise_std: float) -> Noise:
+def checked_noise(problem: Problem, batch_size: int | None, noise_std: float) -> Noise:
     """The noise of arguments as `simlab.simulate` takes them."""
     return Noise(
         problem, settings.check_batch_size(problem, batch_size), checks.real("noise_std", noise_std, minimum=0.0)
@@ -389,7 +393,7 @@ def _check_one_gradient(step: AffineStep, batch_size: int | None) -> None:
         )
 
 
-def _instability(moments: Any) -> str:
+def _instability(moments: Moments) -> str:
     if not moments.rate < 1.0:
         doubt = ", as far as rounding lets see" if moments.rate < 1.0 + UNDECIDED else ""
         return f"the mean diverges{doubt}: the step's spectral radius is {_digits(moments.rate)}; choose a smaller lr"
@@ -404,7 +408,7 @@ def _digits(rate: float) -> str:
     return f"1{rate - 1:+.3g}" if text == "1" and rate != 1 else text
 
 
-def check_nouns(problem: Any, network: Any, algorithm: Any, x0: Any = None) -> np.ndarray:
+def check_nouns(problem: Problem, network: Network, algorithm: Algorithm, x0: Any = None) -> np.ndarray:
     """Check what is predicted, as `simlab.simulate` does; return the initial states (n, d)."""
     if isinstance(algorithm, list | tuple) and not hasattr(algorithm, "_fields"):
         raise TypeError("algorithm is a list of algorithms; predict them one at a time")

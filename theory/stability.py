@@ -12,10 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from simlab.network import Network
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
 from theory.moments.affine import AffineStep, Surrogate
 from theory.moments.krylov import Krylov
 from theory.moments.linear import Stein, spectral_radius, without_conserved
 from theory.moments.modes import Modes
+from theory.moments.protocol import Moments
 from theory.prediction import UNDECIDED, check_nouns, represent
 
 LEAST, MOST = 1e-6, 1e9  # times 1/L: where the search begins, and where it ends if instability is not proved before
@@ -26,7 +30,7 @@ RATIO = 1.05  # of a grid of step sizes, where nothing better is known
 Intervals = list[tuple[float, float]]
 
 
-def stable_intervals(problem: Any, network: Any, algorithm: Any) -> Intervals:
+def stable_intervals(problem: Problem, network: Network, algorithm: Algorithm) -> Intervals:
     """All intervals of step sizes at which the noiseless algorithm converges.
 
     At their ends an eigenvalue of the step (without conserved quantities) crosses the unit circle. Where all Hessians
@@ -78,7 +82,7 @@ def stable_intervals(problem: Any, network: Any, algorithm: Any) -> Intervals:
     return list(_intervals(problem, network, algorithm))
 
 
-def stability_limit(problem: Any, network: Any, algorithm: Any) -> float:
+def stability_limit(problem: Problem, network: Network, algorithm: Algorithm) -> float:
     """Step size below which every one is stable: the end of the first of `stable_intervals`, if that begins at 0.
 
     Larger step sizes may be stable again, see there; how far the search is to be trusted stands there, too.
@@ -112,7 +116,7 @@ def stability_limit(problem: Any, network: Any, algorithm: Any) -> float:
     return high if low == 0 else 0.0
 
 
-def _intervals(problem: Any, network: Any, algorithm: Any) -> Iterator[tuple[float, float]]:
+def _intervals(problem: Problem, network: Network, algorithm: Algorithm) -> Iterator[tuple[float, float]]:
     """The intervals of `stable_intervals`, each when it is asked for."""
     start = check_nouns(problem, network, algorithm)
     require_lr(algorithm)
@@ -130,14 +134,14 @@ def _intervals(problem: Any, network: Any, algorithm: Any) -> Iterator[tuple[flo
     return ((low * unit, high * unit) for low, high in found)
 
 
-def surrogate_of(problem: Any) -> Surrogate:
+def surrogate_of(problem: Problem) -> Surrogate:
     """The problem's quadratics, or those that touch it at the minimizer."""
     if problem.is_quadratic:
         return Surrogate.of(problem)
     return Surrogate.at(problem, np.tile(problem.known_minimizer, (problem.n_nodes, 1)))
 
 
-def unit_of_lr(problem: Any) -> float:
+def unit_of_lr(problem: Problem) -> float:
     """1/L."""
     if problem.smoothness == 0:
         raise ValueError(
@@ -146,7 +150,7 @@ def unit_of_lr(problem: Any) -> float:
     return 1.0 / float(problem.smoothness)
 
 
-def require_lr(algorithm: Any) -> None:
+def require_lr(algorithm: Algorithm) -> None:
     """ValueError unless the algorithm has a step size of that name."""
     if "lr" not in algorithm._fields:
         raise ValueError(f"algorithm = {algorithm!r} has no field lr; name its step size so")
@@ -174,7 +178,7 @@ class Pencil(NamedTuple):
         return lr
 
 
-def _pencil(moments: Any, unit: float) -> Pencil | None:
+def _pencil(moments: Moments, unit: float) -> Pencil | None:
     """A and B, if T is affine in γ where some fields of the state are measured in units of 1/γ; else None.
 
     In other units what is conserved may depend on γ: those in which most is conserved at every γ are the ones to take.

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from simlab import checks
+from simlab.trace import Trace
 from theory.rates import KINDS, Fit, fit_rate
 from theory.report import Row
 from theory.theorems import THEOREMS, Theorem
@@ -30,7 +31,7 @@ ROUNDING = {"float64": 1e-20, "float32": 1e-8}  # squared errors below this part
 
 
 def assert_converges_at_rate(
-    trace: Any,
+    trace: Trace,
     rate: float,
     *,
     metric: str = "mse",
@@ -155,7 +156,7 @@ def assert_bias_scales(
     return fit
 
 
-def assert_bound_holds(trace: Any, theorem: str | Theorem) -> Row:
+def assert_bound_holds(trace: Trace, theorem: str | Theorem) -> Row:
     """Assert that a theorem applies to a run and that its bound holds.
 
     Parameters
@@ -184,7 +185,7 @@ def assert_bound_holds(trace: Any, theorem: str | Theorem) -> Row:
     return row
 
 
-def assert_matches_prediction(trace: Any) -> None:
+def assert_matches_prediction(trace: Trace) -> None:
     """Assert that a run's last mse and consensus error are those that `theory.predict` expects of it exactly.
 
     Parameters
@@ -223,16 +224,16 @@ def _parameters(traces: Sequence[Any], parameter: Any) -> list[float]:
     return [parameter(trace) for trace in traces] if callable(parameter) else list(parameter)
 
 
-def _assert_finite(trace: Any) -> None:
+def _assert_finite(trace: Trace) -> None:
     diverged = trace.provenance.get("diverged")
     assert not diverged, f"{_label(trace)}: diverged, at step by replicate {diverged}"
 
 
-def _label(trace: Any) -> str:
+def _label(trace: Trace) -> str:
     return str(trace.provenance.get("label", "run"))
 
 
-def _describe(trace: Any, row: Row) -> str:
+def _describe(trace: Trace, row: Row) -> str:
     return (
         f"{_label(trace)}: {row.theorem} is {row.verdict}: measured {row.measured:.6g}, 95 % interval [{row.low:.6g}, "
         f"{row.high:.6g}], bound {row.bound:.6g}, ratio {row.ratio:.6g}; {row.reason}"

@@ -17,13 +17,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import simlab
+from simlab.network import Network
 from simlab.operations import Batch
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
 from theory.caching import remembered
 
 LARGEST = 3000  # nodes of a network whose modes are computed
 
 
-def bias_transfer(algorithm: Any, eigenvalues: Any) -> np.ndarray:
+def bias_transfer(algorithm: Algorithm, eigenvalues: Any) -> np.ndarray:
     """Bias transfer function φ(λ) of an algorithm, in closed form: what its class gives as `bias_transfer`.
 
     Parameters
@@ -55,22 +58,23 @@ def bias_transfer(algorithm: Any, eigenvalues: Any) -> np.ndarray:
         if name != "lr" and callable(getattr(algorithm, name)):  # φ does not depend on lr, only the limit does
             _number(algorithm, name)
     values = np.asarray(eigenvalues, dtype=float)
-    return np.asarray(algorithm.bias_transfer(values), dtype=float)
+    closed_form: Any = algorithm
+    return np.asarray(closed_form.bias_transfer(values), dtype=float)
 
 
-def has_closed_form(algorithm: Any) -> bool:
+def has_closed_form(algorithm: Algorithm) -> bool:
     """Whether the class of an algorithm gives its bias transfer function."""
     return hasattr(type(algorithm), "bias_transfer")
 
 
-def _number(algorithm: Any, name: str) -> float:
+def _number(algorithm: Algorithm, name: str) -> float:
     value = getattr(algorithm, name)
     if callable(value):
         raise TypeError(f"{name} = {value!r} is a schedule; a limit needs a constant {name}: pass a number")
     return float(value)
 
 
-def _check_no_threshold(algorithm: Any) -> None:
+def _check_no_threshold(algorithm: Algorithm) -> None:
     if "l1" in algorithm._fields and _number(algorithm, "l1") != 0:
         raise ValueError(
             f"algorithm = {algorithm!r} thresholds, and so has no bias transfer function, which is linear; pass one "
@@ -86,7 +90,7 @@ class Eigenpairs(NamedTuple):
 
 
 @remembered
-def modes(network: Any) -> Eigenpairs:
+def modes(network: Network) -> Eigenpairs:
     """Modes of disagreement of a network, by a dense eigendecomposition of W; ValueError beyond LARGEST nodes."""
     n = network.n_nodes
     if n > LARGEST:
@@ -97,7 +101,7 @@ def modes(network: Any) -> Eigenpairs:
     return Eigenpairs(values[:-1], vectors[:, :-1])
 
 
-def read_bias_transfer(network: Any, algorithm: Any) -> np.ndarray:
+def read_bias_transfer(network: Network, algorithm: Algorithm) -> np.ndarray:
     """Bias transfer function of any algorithm whose step is affine, read off the step itself.
 
     The algorithm runs on linear objectives (constant gradients), one column for each eigenvector v of W; its fixed
@@ -175,7 +179,7 @@ def _solve(matrix: np.ndarray, right: np.ndarray, scale: float) -> tuple[np.ndar
     return solution, bool(np.linalg.norm(matrix @ solution - right) <= 1e-8 * scale)
 
 
-def _transition(network: Any, algorithm: Any) -> np.ndarray:
+def _transition(network: Network, algorithm: Algorithm) -> np.ndarray:
     """The matrix by which a step without gradients acts on one column of the stacked state."""
     n = network.n_nodes
     problem = simlab.Quadratic(np.zeros((n, 1)), np.zeros((n, 1)))
@@ -197,7 +201,7 @@ def _transition(network: Any, algorithm: Any) -> np.ndarray:
     return transition
 
 
-def transfer_on(network: Any, algorithm: Any) -> np.ndarray:
+def transfer_on(network: Network, algorithm: Algorithm) -> np.ndarray:
     """Bias transfer function of an algorithm on a network: in closed form if known, else read off the step.
 
     Parameters
@@ -222,7 +226,7 @@ def transfer_on(network: Any, algorithm: Any) -> np.ndarray:
     return read_bias_transfer(network, algorithm)
 
 
-def apply_transfer(network: Any, algorithm: Any, x: np.ndarray) -> np.ndarray:
+def apply_transfer(network: Network, algorithm: Algorithm, x: np.ndarray) -> np.ndarray:
     """φ(W) x, with φ(1) = 0.
 
     Parameters
@@ -243,7 +247,7 @@ def apply_transfer(network: Any, algorithm: Any, x: np.ndarray) -> np.ndarray:
     return vectors @ (transfer_on(network, algorithm)[:, None] * (vectors.T @ x))
 
 
-def limit_residual(problem: Any, network: Any, algorithm: Any, x: np.ndarray) -> np.ndarray:
+def limit_residual(problem: Problem, network: Network, algorithm: Algorithm, x: np.ndarray) -> np.ndarray:
     """Distance of states from satisfying the limit's equations: ‖X̃ + γ φ(W)F'(X) + γ 1ḡᵀ‖/√n.
 
     Here ḡ is the mean of the rows ∇f_i(x_i); the two equations live in orthogonal subspaces, so that the residual is
@@ -272,7 +276,7 @@ def limit_residual(problem: Any, network: Any, algorithm: Any, x: np.ndarray) ->
     return np.linalg.norm(equations, axis=(-2, -1)) / np.sqrt(problem.n_nodes)
 
 
-def leading_constant(problem: Any, network: Any, algorithm: Any) -> float:
+def leading_constant(problem: Problem, network: Network, algorithm: Algorithm) -> float:
     """Limit of mse/γ² as γ → 0 with everything else fixed, mse being that of the limit with exact gradients.
 
     X̃/γ → Y = −φ(W)F'(X*) and (x̄ − x*)/γ → −H̄⁻¹(1/n)Σ H_i y_i with H_i = ∇²f_i(x*), H̄ their mean. Derived for this
@@ -300,7 +304,7 @@ def leading_constant(problem: Any, network: Any, algorithm: Any) -> float:
     return float(np.sum(spread**2) / problem.n_nodes + np.sum(shift**2))
 
 
-def leading_direction(problem: Any, network: Any, algorithm: Any) -> tuple[np.ndarray, np.ndarray]:
+def leading_direction(problem: Problem, network: Network, algorithm: Algorithm) -> tuple[np.ndarray, np.ndarray]:
     """Direction in which the limit with exact gradients leaves the minimizer as γ grows from 0.
 
     Parameters

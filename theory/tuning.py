@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from simlab import checks
+from simlab.network import Network
 from simlab.operations import Batch
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
 from theory.moments.affine import AffineStep, mode_matrices
 from theory.moments.modes import graph_modes
 from theory.moments.noise import Noise
@@ -40,15 +43,15 @@ class Tuned(NamedTuple):
         Expected mse there.
     """
 
-    algorithm: Any
+    algorithm: Algorithm
     steps: int
     mse: float
 
 
 def tune(
-    problem: Any,
-    network: Any,
-    algorithm: Any,
+    problem: Problem,
+    network: Network,
+    algorithm: Algorithm,
     *,
     target: float,
     batch_size: int | None = None,
@@ -121,7 +124,7 @@ def tune(
     return best
 
 
-def critical_batch_size(problem: Any, network: Any, algorithm: Any) -> float:
+def critical_batch_size(problem: Problem, network: Network, algorithm: Algorithm) -> float:
     """B* at which the stationary variance equals the squared bias; beyond it larger batches buy little.
 
     It solves variance(B) = bias for real B > 0, with the exact dependence of the variance on B on least squares
@@ -184,7 +187,9 @@ def critical_batch_size(problem: Any, network: Any, algorithm: Any) -> float:
     return float(brentq(lambda b: 1 / variance(b) - 1 / bias, low, high, xtol=1e-300, rtol=1e-13))
 
 
-def _expected_mse(problem: Any, network: Any, algorithm: Any, noise: Noise, start: np.ndarray) -> Iterator[float]:
+def _expected_mse(
+    problem: Problem, network: Network, algorithm: Algorithm, noise: Noise, start: np.ndarray
+) -> Iterator[float]:
     """Exact expected mse at steps 0, 1, 2, ..."""
     if problem.is_quadratic:
         moments = represent(AffineStep(surrogate_of(problem), network, algorithm, start), noise.batch_size is None)
@@ -198,7 +203,7 @@ class _Search:
     """Candidates (momentum, lr), all of a kind run at once."""
 
     def __init__(
-        self, problem: Any, network: Any, algorithm: Any, noise: Noise, start: np.ndarray, target: float
+        self, problem: Problem, network: Network, algorithm: Algorithm, noise: Noise, start: np.ndarray, target: float
     ) -> None:
         self.problem, self.network, self.algorithm, self.noise = problem, network, algorithm, noise
         self.start, self.target = start, target

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from simlab.trace import Trace
 from theory.report import Report, Row
 from theory.theorems import THEOREMS, Setting, Theorem
 from theory.theorems.theorem import first_failure, last
@@ -17,7 +18,7 @@ TOLERANCE = {"float64": 1e-8, "float32": 1e-3}  # relative error of computed num
 STRAY = 4.0  # runs may stray from exact arithmetic by this many `theory.moments.rounding.drift`; at most 1.5 was seen
 
 
-def verify(trace: Any, theorems: Iterable[Theorem] | None = None) -> Report:
+def verify(trace: Trace, theorems: Iterable[Theorem] | None = None) -> Report:
     """Hold a run against every theorem, and against the exact prediction of its errors.
 
     Parameters
@@ -78,7 +79,7 @@ def verify(trace: Any, theorems: Iterable[Theorem] | None = None) -> Report:
     )
 
 
-def judge(theorem: Theorem, trace: Any, setting: Setting | None = None) -> Row:
+def judge(theorem: Theorem, trace: Trace, setting: Setting | None = None) -> Row:
     """The verdict of one theorem on a run.
 
     Parameters
@@ -102,7 +103,7 @@ def judge(theorem: Theorem, trace: Any, setting: Setting | None = None) -> Row:
     return row._replace(reason="; ".join([row.reason, *estimates]))
 
 
-def _prediction_rows(trace: Any, setting: Setting) -> list[Row]:
+def _prediction_rows(trace: Trace, setting: Setting) -> list[Row]:
     names = ("mse", "consensus")
     try:
         expected = _expected(trace, setting)
@@ -123,7 +124,7 @@ def _prediction_rows(trace: Any, setting: Setting) -> list[Row]:
     return rows
 
 
-def _drifts(trace: Any, setting: Setting) -> list[float]:
+def _drifts(trace: Trace, setting: Setting) -> list[float]:
     """What rounding may have added to the root of mse and of consensus."""
     from theory.moments.affine import AffineStep, Surrogate
     from theory.moments.rounding import drift
@@ -133,7 +134,7 @@ def _drifts(trace: Any, setting: Setting) -> list[float]:
     return list(drift(step, setting.steps, float(np.finfo(trace.provenance["dtype"]).eps)))
 
 
-def _expected(trace: Any, setting: Setting) -> tuple[float, float]:
+def _expected(trace: Trace, setting: Setting) -> tuple[float, float]:
     """Exact expected mse and consensus at the last step; ValueError where there are none."""
     from theory.prediction import expected_errors
 
@@ -159,7 +160,12 @@ class _Statement(NamedTuple):
 
 
 def _compare(
-    statement: Theorem | _Statement, values: np.ndarray, bound: float, trace: Any, setting: Setting, drift: float = 0.0
+    statement: Theorem | _Statement,
+    values: np.ndarray,
+    bound: float,
+    trace: Trace,
+    setting: Setting,
+    drift: float = 0.0,
 ) -> Row:
     relation = statement.relation
     # A compressor may round at random: then the replicates differ.
@@ -218,7 +224,7 @@ def interval(values: np.ndarray, *, random: bool = True, confidence: float = CON
     return mean, mean - half, mean + half
 
 
-def _resolution(trace: Any, setting: Setting) -> float:
+def _resolution(trace: Trace, setting: Setting) -> float:
     """Squared errors below this are rounding of states of this size."""
     eps = np.finfo(trace.provenance["dtype"]).eps
     return float((1000 * eps) ** 2 * (1 + np.max(np.abs(trace.x)) ** 2)) * setting.problem.dim

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from simlab.arrays import to_host
+from simlab.network import Network
 from simlab.operations import Batch
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
 from simlab.step.chunk import Chunk, Plan
 from simlab.step.graph import numeric_fields, take_step
 from simlab.step.streams import Draws
@@ -40,9 +43,9 @@ class ArrayEngine:
 
     def __init__(
         self,
-        problem: Any,
-        network: Any,
-        algorithm: Any,
+        problem: Problem,
+        network: Network,
+        algorithm: Algorithm,
         *,
         xp: Any,
         dtype: np.dtype,

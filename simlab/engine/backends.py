@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from simlab.network import Network
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
 from simlab.step.graph import Graph
 
 RECORDED = 2**20  # numbers in x up to which a step on a GPU is recorded
 
 
 def backend(
-    problem: Any, network: Any, engine: str, *, dtype: np.dtype, sampled: bool, noisy: bool, threads: int
+    problem: Problem, network: Network, engine: str, *, dtype: np.dtype, sampled: bool, noisy: bool, threads: int
 ) -> Callable[[Any, Graph, Any], Any]:
     """What makes the engine that advances runs of one algorithm: a function of the algorithm, its graph and the first
     state.
@@ -31,7 +34,7 @@ def backend(
         xp = gpu.cupy_namespace()
         moved = gpu.moved(problem, network, dtype)
 
-        def on_gpu(algorithm: Any, graph: Graph, state: Any) -> ArrayEngine:
+        def on_gpu(algorithm: Algorithm, graph: Graph, state: Any) -> ArrayEngine:
             # Of large states the kernels take longer than their launches; codes of messages count bits on the host.
             pays = graph.outputs and not graph.compressors and state[0].size <= RECORDED
             record = gpu.cuda_graph if pays else None

@@ -18,7 +18,10 @@ from simlab.engine.compiler.codegen import network_names
 from simlab.engine.compiler.program import program
 from simlab.engine.tiles import cut
 from simlab.kernel import LANES
+from simlab.network import Network
+from simlab.problems.base import Problem
 from simlab.programs import load
+from simlab.protocols import Algorithm
 from simlab.step.chunk import Chunk, Plan
 from simlab.step.streams import Draws
 
@@ -46,9 +49,9 @@ class CompiledEngine:
 
     def __init__(
         self,
-        problem: Any,
-        network: Any,
-        algorithm: Any,
+        problem: Problem,
+        network: Network,
+        algorithm: Algorithm,
         *,
         state: Any,
         dtype: np.dtype,
@@ -120,7 +123,9 @@ class CompiledEngine:
             jobs = [partial(self._alone, run, *rest) for run in range(runs)]
         return Plan(jobs, lambda: chunk)
 
-    def _arguments(self, state: dict[str, np.ndarray], hyper: np.ndarray, sent: np.ndarray, draws: Draws) -> dict:
+    def _arguments(
+        self, state: dict[str, np.ndarray], hyper: np.ndarray, sent: np.ndarray, draws: Draws
+    ) -> dict[str, Any]:
         """Every array a program reads or writes, by its name there."""
         shape = next(iter(state.values())).shape
         layout = self.layout
@@ -183,7 +188,7 @@ class CompiledEngine:
         chunk.snapshots[group] = apart[: len(group)]
 
     def _run(
-        self, arguments: dict, clock: tuple[int, int], snapshots: np.ndarray, sent_snapshots: np.ndarray
+        self, arguments: dict[str, Any], clock: tuple[int, int], snapshots: np.ndarray, sent_snapshots: np.ndarray
     ) -> tuple[np.ndarray, ...]:
         """The program over a chunk of steps: final states; snapshots are filled in."""
         if self.by_nodes:
@@ -191,7 +196,7 @@ class CompiledEngine:
         return self.module.run(*map(arguments.get, self.module.PARAMETERS), *clock, snapshots, sent_snapshots)
 
     def _run_by_nodes(
-        self, arguments: dict, clock: tuple[int, int], snapshots: np.ndarray, sent_snapshots: np.ndarray
+        self, arguments: dict[str, Any], clock: tuple[int, int], snapshots: np.ndarray, sent_snapshots: np.ndarray
     ) -> tuple[np.ndarray, ...]:
         """The same with the nodes shared by the threads within each stage of a step."""
         module = self.module
@@ -202,7 +207,7 @@ class CompiledEngine:
         taken = 0
         with ThreadPoolExecutor(self.threads) as pool:
 
-            def share(work: Callable[..., None], parts: list[tuple]) -> None:
+            def share(work: Callable[..., None], parts: list[tuple[Any, ...]]) -> None:
                 jobs = [
                     pool.submit(work, *part, *map({**arguments, **mine}.get, module.PARAMETERS))
                     for part, mine in zip(parts, memory, strict=True)

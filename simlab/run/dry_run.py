@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from simlab.network import Network
 from simlab.operations import tally
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
 from simlab.schedules import values
 from simlab.step.batch import Batch
 from simlab.step.graph import Graph, Node, check_new, numeric_fields
 
 
-def dry_run(algorithm: Any, state: Any, problem: Any, network: Any) -> Graph:
+def dry_run(algorithm: Algorithm, state: Any, problem: Problem, network: Network) -> Graph:
     """A graph that holds nothing but the exchanges of one step from `state`.
 
     Raises

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from simlab.network import Network
 from simlab.operations import soft_threshold
+from simlab.problems.base import Problem
 
 BLOCK = 2**20  # numbers worked on at once
 
 
-def measure(problem: Any, x: np.ndarray) -> dict[str, np.ndarray]:
+def measure(problem: Problem, x: np.ndarray) -> dict[str, np.ndarray]:
     """Errors of node states.
 
     Parameters
@@ -86,7 +88,7 @@ def recorded(record: Mapping[str, Callable[[np.ndarray], Any]], x: np.ndarray) -
     return found
 
 
-def worst_node_error(problem: Any) -> Callable[[np.ndarray], np.ndarray]:
+def worst_node_error(problem: Problem) -> Callable[[np.ndarray], np.ndarray]:
     """max_i ||x_i − x*||² as a function of node states, for `record` of `simlab.simulate`.
 
     Parameters
@@ -126,7 +128,7 @@ def sum_of_squares(x: np.ndarray) -> np.ndarray:
     return np.einsum("...ij,...ij->...", x, x)
 
 
-def traffic(graph: Any, network: Any, dim: int, number_bits: int) -> tuple[int, int]:
+def traffic(graph: Any, network: Network, dim: int, number_bits: int) -> tuple[int, int]:
     """Bits that one step sends, summed over nodes.
 
     Parameters

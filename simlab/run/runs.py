@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 from simlab.citation import references
+from simlab.network import Network
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
 from simlab.run.metrics import measure, recorded, traffic
 from simlab.run.provenance import describe
 from simlab.run.settings import LARGEST, Settings, same
@@ -38,8 +41,8 @@ class Runs:
 
     def __init__(
         self,
-        problem: Any,
-        network: Any,
+        problem: Problem,
+        network: Network,
         algorithms: list[tuple[Any, str, np.ndarray]],
         start: np.ndarray,
         settings: Settings,
@@ -247,7 +250,7 @@ def same_step(a: Any, b: Any) -> bool:
     )
 
 
-def traceable(algorithm: Any, start: np.ndarray) -> bool:
+def traceable(algorithm: Algorithm, start: np.ndarray) -> bool:
     """Whether the step consists of array operations, which take a hyperparameter for each run as well as a number."""
     try:
         step_graph(algorithm, first_state(algorithm, start[None]))
@@ -258,7 +261,7 @@ def traceable(algorithm: Any, start: np.ndarray) -> bool:
     return True
 
 
-def first_state(algorithm: Any, x: np.ndarray) -> Any:
+def first_state(algorithm: Algorithm, x: np.ndarray) -> Any:
     """`algorithm.init(x)`; TypeError unless it is a NamedTuple of arrays shaped like `x`."""
     state = algorithm.init(x)
     if not (hasattr(state, "_fields") and all(np.shape(field) == x.shape for field in state)):
@@ -269,7 +272,7 @@ def first_state(algorithm: Any, x: np.ndarray) -> Any:
     return state
 
 
-def traced(problem: Any, network: Any, algorithm: Any, state: Any, settings: Settings) -> Graph:
+def traced(problem: Problem, network: Network, algorithm: Algorithm, state: Any, settings: Settings) -> Graph:
     """The traced step; of one that the array engine runs but that cannot be traced, what it sends."""
     try:
         sampled, noisy = settings.batch_size is not None, settings.noise_std > 0

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from simlab import checks
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
 from simlab.schedules import check_fields, ranges, values
 from simlab.step.graph import numeric_fields
 
@@ -63,7 +65,7 @@ def check_nouns(problem: Any, network: Any, algorithms: Sequence[Any]) -> None:
             a.check(problem, network)
 
 
-def hyperparameters(algorithm: Any, steps: int) -> np.ndarray:
+def hyperparameters(algorithm: Algorithm, steps: int) -> np.ndarray:
     """The numeric hyperparameters at every step, (steps, H), checked."""
     names, kind = numeric_fields(algorithm), type(algorithm).__name__
     declared = ranges(type(algorithm))
@@ -92,7 +94,7 @@ def hyperparameters(algorithm: Any, steps: int) -> np.ndarray:
     return table
 
 
-def check_batch_size(problem: Any, batch_size: Any) -> int | None:
+def check_batch_size(problem: Problem, batch_size: Any) -> int | None:
     """`batch_size` as an int, None for the full batch."""
     if batch_size is None:
         return None
@@ -136,7 +138,7 @@ def dtype_name(dtype: Any) -> str:
         return str(dtype)
 
 
-def initial_state(problem: Any, x0: Any, dtype: np.dtype) -> np.ndarray:
+def initial_state(problem: Problem, x0: Any, dtype: np.dtype) -> np.ndarray:
     """`x0` as an array (n, d); zeros for None."""
     shape = (problem.n_nodes, problem.dim)
     if x0 is None:

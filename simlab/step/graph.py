@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from simlab.protocols import Algorithm, Mixing, Objective
 from simlab.step.batch import Batch
 from simlab.step.operation import kind
 
@@ -208,7 +209,7 @@ class Graph(NamedTuple):
         return [compressor for compressor, _ in sorted(calls, key=lambda call: call[1])]
 
 
-def numeric_fields(algorithm: Any) -> tuple[str, ...]:
+def numeric_fields(algorithm: Algorithm) -> tuple[str, ...]:
     """Names of the hyperparameters that are numbers or schedules (callables of the step counter)."""
     return tuple(
         name
@@ -230,7 +231,7 @@ def protected(state: Any) -> Any:
     return type(state)(*map(read_only, state))
 
 
-def take_step(algorithm: Any, state: Any, problem: Any, network: Any, batch: Batch) -> Any:
+def take_step(algorithm: Algorithm, state: Any, problem: Objective, network: Mixing, batch: Batch) -> Any:
     """``algorithm.step`` on arrays that it cannot write to.
 
     Raises
@@ -249,7 +250,7 @@ def take_step(algorithm: Any, state: Any, problem: Any, network: Any, batch: Bat
         ) from error
 
 
-def check_new(algorithm: Any, state: Any, new: Any) -> None:
+def check_new(algorithm: Algorithm, state: Any, new: Any) -> None:
     """TypeError unless the step of `algorithm` turned `state` into a `new` state of the same kind."""
     if type(new) is not type(state):
         raise TypeError(
@@ -258,7 +259,7 @@ def check_new(algorithm: Any, state: Any, new: Any) -> None:
         )
 
 
-def step_graph(algorithm: Any, state: Any, *, sampled: bool = False, noisy: bool = False) -> Graph:
+def step_graph(algorithm: Algorithm, state: Any, *, sampled: bool = False, noisy: bool = False) -> Graph:
     """Call the step of `algorithm` on symbols.
 
     Parameters
@@ -292,7 +293,7 @@ def step_graph(algorithm: Any, state: Any, *, sampled: bool = False, noisy: bool
     return graph
 
 
-def _recorded(algorithm: Any, state: Any, sampled: bool, noisy: bool) -> Graph:
+def _recorded(algorithm: Algorithm, state: Any, sampled: bool, noisy: bool) -> Graph:
     """One call of the step on symbols."""
     hyper = numeric_fields(algorithm)
     symbolic = algorithm._replace(**{name: Expression("hyper", (name,)) for name in hyper})

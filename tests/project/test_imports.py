@@ -48,8 +48,11 @@ GRAPH = imports()
 
 
 def room(module: str) -> str:
-    """The file or folder of a package that a module stands in; ``simlab.engine.gpu`` is in ``simlab.engine``."""
-    return ".".join(module.split(".")[:2])
+    """The file or folder of a package that a module stands in; ``simlab.engine.gpu`` is in ``simlab.engine``.
+
+    The protocols are the step room's face: its batches are in their signatures, and theirs are in the graph's.
+    """
+    return ".".join(module.replace("simlab.protocols", "simlab.step").split(".")[:2])
 
 
 def circles(graph: networkx.DiGraph) -> list[set[str]]:

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 
 import simlab
+from simlab.network import Network
 from simlab.operations import Batch
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm, Objective
 from simlab.step.graph import ForeignNounError, check_new, step_graph, take_step
 
 BLOCK = 1 << 22  # numbers of states held at once while a matrix is read off
@@ -50,7 +53,7 @@ class Surrogate:
         return cls(first if shared else curvature, problem.linear)
 
     @classmethod
-    def at(cls, problem: Any, x: np.ndarray) -> Surrogate:
+    def at(cls, problem: Problem, x: np.ndarray) -> Surrogate:
         """The quadratics that agree with the f_i to second order at the rows of `x` (n, d)."""
         hessians = problem.hessian(x)
         return cls(hessians, (hessians @ x[:, :, None])[:, :, 0] - problem.gradient(x))
@@ -106,7 +109,7 @@ class AffineStep:
         The step is not affine, or a hyperparameter changes from step to step.
     """
 
-    def __init__(self, surrogate: Surrogate, network: Any, algorithm: Any, x0: np.ndarray) -> None:
+    def __init__(self, surrogate: Surrogate, network: Network, algorithm: Algorithm, x0: np.ndarray) -> None:
         for field, value in zip(algorithm._fields, algorithm, strict=True):
             if callable(value) and not _compresses(value):
                 raise ValueError(
@@ -201,7 +204,7 @@ class AffineStep:
             rows.append(function(units.reshape(-1, *shape)).reshape(len(units), -1))
         return np.concatenate(rows)
 
-    def of(self, problem: Any, z: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
+    def of(self, problem: Objective, z: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
         """The step of a problem that may be another: (..., k, n, d) -> (..., k, n, d)."""
         old = self._state(*np.moveaxis(_combine(self.up, z), -3, 0))
         state = take_step(self.algorithm, old, problem, self.network, Batch(None, noise))
@@ -215,7 +218,7 @@ class AffineStep:
         transition, noise = mode_matrices(self.algorithm, graph, curvature, consensus)
         return self.down @ transition @ self.up, noise @ self.down.T
 
-    def rescaled(self, algorithm: Any, units: np.ndarray) -> AffineStep:
+    def rescaled(self, algorithm: Algorithm, units: np.ndarray) -> AffineStep:
         """The step of an algorithm with other parameters, fields `units` times as large."""
         other = copy(self)
         other.algorithm = algorithm
@@ -327,7 +330,7 @@ class _Mode:
 
 
 def mode_matrices(
-    algorithm: Any, graph: np.ndarray, curvature: np.ndarray, consensus: np.ndarray
+    algorithm: Algorithm, graph: np.ndarray, curvature: np.ndarray, consensus: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """T and N on the modes that decouple where all Hessians are equal, again by the algorithm's own step.
 

@@ -6,10 +6,10 @@ What the modes of this package's algorithms obey: docs/theory.md, "Equal Hessian
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
+from simlab.network import Network
 from theory.caching import remembered
 from theory.moments.affine import AffineStep
 from theory.moments.dense import INFINITE, NONE, ROUNDING, Spread, size_of
@@ -60,7 +60,7 @@ class _Characters(GraphModes):
 class _Eigenvectors(GraphModes):
     """Any W, by its eigenvectors."""
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Network) -> None:
         values, self._vectors = modes(network)
         self.eigenvalues, self._root = np.concatenate([[1.0], values]), np.sqrt(network.n_nodes)
 
@@ -72,7 +72,7 @@ class _Eigenvectors(GraphModes):
 
 
 @remembered
-def graph_modes(network: Any) -> GraphModes | None:
+def graph_modes(network: Network) -> GraphModes | None:
     """The eigenbasis of W, or None for large networks without symmetry."""
     kernel = _translation_kernel(network)
     if kernel is not None:
@@ -80,7 +80,7 @@ def graph_modes(network: Any) -> GraphModes | None:
     return _Eigenvectors(network) if network.n_nodes <= LARGEST else None
 
 
-def _translation_kernel(network: Any) -> np.ndarray | None:
+def _translation_kernel(network: Network) -> np.ndarray | None:
     """The first row of W, folded to the shape of the group under which W is invariant; None if there is none."""
     n = network.n_nodes
     indptr, columns, values = network.csr

@@ -64,7 +64,7 @@ def positive_transfer(setting: Setting) -> Check:
 def constants(setting: Setting) -> dict[str, Any]:
     """γ, r = max φ and b."""
     return {
-        "lr": float(setting.algorithm.lr),
+        "lr": float(setting.value("lr")),
         "transfer": float(np.max(transfer_on(setting.network, setting.algorithm), initial=0.0)),
         "heterogeneity": setting.problem.heterogeneity,
     }

@@ -13,6 +13,8 @@ import numpy as np
 from simlab.engine.compiler.codegen import generate
 from simlab.engine.compiler.layout import Layout, lay_out
 from simlab.kernel import Kernel, check_row
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm, Compressor
 from simlab.step.graph import step_graph
 
 
@@ -38,7 +40,14 @@ class Program(NamedTuple):
 
 
 def program(
-    problem: Any, algorithm: Any, state: Any, *, dtype: np.dtype, sampled: bool, noisy: bool, lanes: bool = False
+    problem: Problem,
+    algorithm: Algorithm,
+    state: Any,
+    *,
+    dtype: np.dtype,
+    sampled: bool,
+    noisy: bool,
+    lanes: bool = False,
 ) -> Program:
     """Trace and print the step of `algorithm`.
 
@@ -72,7 +81,7 @@ def program(
     return Program(source, layout, [*gradients.values(), *compressors], graph.networks)
 
 
-def _gradient_kernel(problem: Any, sampled: bool) -> Kernel:
+def _gradient_kernel(problem: Problem, sampled: bool) -> Kernel:
     kernel, name = problem.kernel(sampled), type(problem).__name__
     if isinstance(kernel, Kernel) and not kernel.functions:
         raise NotImplementedError(
@@ -83,7 +92,7 @@ def _gradient_kernel(problem: Any, sampled: bool) -> Kernel:
     return kernel
 
 
-def _compressor_kernel(compressor: Any, dim: int) -> Kernel:
+def _compressor_kernel(compressor: Compressor, dim: int) -> Kernel:
     if not hasattr(compressor, "kernel"):
         raise TypeError(
             f"compressor = {compressor!r} has no `kernel`, and the compiled engine needs it; "
