@@ -1,10 +1,11 @@
 """Series with a known rate, for the coverage of `theory.fit_rate`: ``python -m tests.theory.family`` prints the table.
 
 "linear": q^k, q one of .97, .99, .997, alone, with a transient (1 to 10 times as large, ten times as fast) or a second
-mode (.2 to 2 times as large, 2 to 5 times as fast), over a floor of 0, 1e-3 or 1e-2, for .4 to 3 times the steps in which
-the floor (or 1e-3) is reached. "power": k^a, a one of -.5, -1, -2, alone, (1 + c/k) or (1 + 20 exp(-k/c)) times as large,
-or (k + c)^a, with c up to .03 K, over a floor of 0, .03 or .3 times the last error, for 200 to 5000 steps. Noise of size
-.05, .1 or .3: log-normal, or squares (sqrt(v) + e)^2; correlated by 0, .5 or .9 from step to step; 1 to 30 replicates.
+mode (.2 to 2 times as large, 2 to 5 times as fast), over a floor of 0, 1e-3 or 1e-2, for .4 to 3 times the steps in
+which the floor (or 1e-3) is reached, at least 100 and at most 6000. "power": k^a, a one of -.5, -1, -2, alone,
+(1 + c/k) or (1 + 20 exp(-k/c)) times as large, or (k + c)^a, with c up to .03 K, over a floor of 0, .03 or .3 times the
+last error, for 200 to 5000 steps. Noise of size .05, .1 or .3: log-normal, or squares (sqrt(v) + e)^2; correlated by 0,
+.5 or .9 from step to step; 1 to 30 replicates.
 """
 
 from __future__ import annotations

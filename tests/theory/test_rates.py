@@ -81,12 +81,17 @@ def test_intervals_cover_over_the_family(kind):
 @pytest.mark.parametrize("steps", [500, 800, 1000])
 def test_a_run_that_ends_soon_after_its_floor(steps):
     """Of twelve series a sound fit misses three or more once in 50; lines above an estimated floor missed most."""
-    k, inside = np.arange(1, steps + 1), 0
+    k, inside, refused = np.arange(1, steps + 1), 0, 0
     for seed in range(12):
         noise = 0.05 * np.random.default_rng(seed).standard_normal((10, steps))
-        fit = fit_rate(k, (np.sqrt(0.99**k) + noise) ** 2)
-        inside += fit.low <= 0.99 <= fit.high
-    assert inside >= 10
+        try:
+            fit = fit_rate(k, (np.sqrt(0.99**k) + noise) ** 2)
+        except ValueError:
+            refused += 1
+        else:
+            inside += fit.low <= 0.99 <= fit.high
+    assert inside + refused >= 10
+    assert refused <= 4
 
 
 def beating(random: np.random.Generator, k: np.ndarray, rate: float) -> np.ndarray:
