@@ -151,7 +151,8 @@ def claims(table: Any) -> list[Claim]:
     slope = exponents(table, "constant")
     reduced = exponents(table, "decaying", over_logarithm=True)["all"]
     return [
-        reaches("exponent reaches −1/2", "lower end of the interval of the exponent in T", slope["all"], -0.5, RESOLUTION),
+        reaches("exponent reaches −1/2", "lower end of the interval of the exponent in T",
+                slope["all"], -0.5, RESOLUTION),
         judge("exponent is below −1/4", "exponent of averaged stationarity in T", slope["all"], high=-0.25),
         reaches("the three longest horizons", "lower end of the interval of the exponent over them",
                 slope["longest"], -0.5, RESOLUTION),
