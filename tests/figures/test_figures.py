@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 import figures.study
 from figures import STUDIES, style
-from figures.claims import Interval, interval, judge, summarize, violated
+from figures.claims import Interval, interval, judge, reaches, summarize, violated
 from figures.study import main, save
 from tests.helpers import studies
 
@@ -166,6 +166,12 @@ def test_verdicts(found, expected):
 @pytest.mark.parametrize("measured", [math.nan, math.inf, Interval(1.0, math.nan, math.nan)])
 def test_what_is_not_a_number_violates_every_claim(measured):
     assert judge("name", "statement", measured).verdict == "violated"
+
+
+def test_a_wide_interval_reaches_nothing():
+    found = [reaches("name", "statement", Interval(-0.4, low, high), -0.5, 0.25) for low, high in
+             ((-0.55, -0.25), (-5.0, 5.0), (-0.45, -0.35))]  # fmt: skip
+    assert [claim.verdict for claim in found] == ["holds", "inconclusive", "violated"]
 
 
 def test_summarize_keeps_order():
