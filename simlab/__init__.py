@@ -24,7 +24,11 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     try:
-        return _algorithm(name) if name in _algorithms else _load(name)
+        if name not in _algorithms:
+            return _load(name)
+        from simlab.checks import fields
+
+        return fields(_algorithm(name))
     except AttributeError:
         from difflib import get_close_matches
 

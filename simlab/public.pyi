@@ -23,4 +23,4 @@ from .simulation import (
     generated_source as generated_source,
     simulate as simulate,
 )
-from .trace import Trace as Trace, frame as frame, load_trace as load_trace
+from .trace import Trace as Trace, frame as frame

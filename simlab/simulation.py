@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class SimulationInterrupted(KeyboardInterrupt):
         self.traces = traces
 
 
+@checks.keywords
 def simulate(
     problem: Any,
     network: Any,
@@ -233,17 +235,25 @@ def _lockstep(runs: list[Runs], problem: Any, settings: Settings) -> Iterator[in
         while done < settings.steps and any(run.active for run in runs):
             began = time.perf_counter()
             size = min(size, settings.steps - done)
-            draws = list(pool.map(lambda stream, k=size: _draw(stream, k, compressions, problem, settings), streams))
+            draw = partial(_draw, size=size, compressions=compressions, problem=problem, settings=settings)
+            draws = _each(pool, draw, streams)
             jobs = [job for run in runs for job in run.plan(done, size, draws)]
-            list(pool.map(lambda job: job(), jobs))
-            list(pool.map(Runs.finish, runs))
+            _each(pool, lambda job: job(), jobs)
+            _each(pool, Runs.finish, runs)
             done += size
             for run in runs:
                 while run.messages:
-                    warnings.warn(run.messages.pop(0), RuntimeWarning, stacklevel=3)
+                    warnings.warn(run.messages.pop(0), RuntimeWarning, stacklevel=4)
             last, chunk = chunk, (size, time.perf_counter() - began)
             size = min(largest, next_size(chunk, last))
             yield done
+
+
+def _each(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+    """`function` of every item; of many small ones several are one task, which alone would cost more than they do."""
+    size = max(1, len(items) // (4 * THREADS))
+    parts = [items[k : k + size] for k in range(0, len(items), size)]
+    return [result for part in pool.map(lambda part: [function(item) for item in part], parts) for result in part]
 
 
 def next_size(chunk: tuple[int, float], last: tuple[int, float]) -> int:

@@ -97,47 +97,56 @@ class Trace:
         finally:
             temporary.unlink(missing_ok=True)
 
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Trace:
+        """Read a trace that `save` wrote.
 
-def load_trace(path: str | os.PathLike[str]) -> Trace:
-    """Read a trace that `Trace.save` wrote.
+        Parameters
+        ----------
+        path : str or path
 
-    Parameters
-    ----------
-    path : str or path
+        Returns
+        -------
+        Trace
+            Without problem, network and algorithm objects; the provenance describes them.
 
-    Returns
-    -------
-    Trace
-        Without problem, network and algorithm objects; the provenance describes them.
+        Raises
+        ------
+        TypeError
+            If `path` is neither text nor a path.
+        FileNotFoundError
+            If there is no file.
+        ValueError
+            If it is a folder, or the file is not a trace.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is no file.
-    ValueError
-        If the file is not a trace.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(
-            f"path = {str(path)!r} is not a Parquet file ({error}); pass a file that Trace.save wrote"
-        ) from None
-    metadata = table.schema.metadata or {}
-    if b"simlab" not in metadata:
-        raise ValueError(f"path = {str(path)!r} holds no trace; pass a file that Trace.save wrote")
-    about = json.loads(metadata[b"simlab"])
-    states, start = (
-        np.concatenate([chunk.flatten().to_numpy() for chunk in table.column(name).chunks]) for name in ("x", "x0")
-    )
-    x0 = start.reshape(about["shape"][1:]) if start.size else None
-    frame = table.drop_columns(["x", "x0"]).to_pandas()
-    return Trace(states.reshape(about["shape"]), frame, about["provenance"], x0)
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path = {path!r} is not a path; pass that of a file that Trace.save wrote")
+        if Path(path).is_dir():
+            raise ValueError(f"path = {str(path)!r} is a folder; pass a file that Trace.save wrote")
+        if not Path(path).exists():
+            raise FileNotFoundError(f"path = {str(path)!r} does not exist; pass a file that Trace.save wrote")
+        try:
+            table = pq.read_table(path)
+        except pa.ArrowInvalid as error:
+            raise ValueError(
+                f"path = {str(path)!r} is not a Parquet file ({error}); pass a file that Trace.save wrote"
+            ) from None
+        metadata = table.schema.metadata or {}
+        if b"simlab" not in metadata:
+            raise ValueError(f"path = {str(path)!r} holds no trace; pass a file that Trace.save wrote")
+        about = json.loads(metadata[b"simlab"])
+        states, start = (
+            np.concatenate([chunk.flatten().to_numpy() for chunk in table.column(name).chunks]) for name in ("x", "x0")
+        )
+        x0 = start.reshape(about["shape"][1:]) if start.size else None
+        frame = table.drop_columns(["x", "x0"]).to_pandas()
+        return cls(states.reshape(about["shape"]), frame, about["provenance"], x0)
 
 
+@checks.keywords
 def frame(traces: Iterable[Trace] | Mapping[str, Trace], *, hyperparameters: bool = False) -> pd.DataFrame:
     """The frames of several traces, one below the other.
 

@@ -29,6 +29,8 @@ CALLED = 2.5e6  # multiplications in whose time a step of few states is called: 
 STREAMED = 200  # the same for a step of the algorithm to read and write one number of its states
 SAMPLED = 40  # the same for each of the n m d² products of samples' gradients
 NEWTON_STEPS = 50
+UNDECIDED = 1e-11  # a spectral radius as near to 1 may be 1
+ROUNDINGS = 64  # of one step, in units of the machine precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +59,12 @@ class Prediction:
         the limit of the noiseless run (which is exact); or its mini-batch noise was frozen at that limit.
     reason : str
         Empty if stable.
+    error : float
+        Estimate, from above, of what rounding leaves in the numbers: relative in 1 − rate and variance, in `limit` and
+        the root of `bias` relative to the largest entry of limit, start and a step from 0. It goes with 1/(1 − rate)
+        and more where the step is far from normal: gradient tracking has 1/gap². From 1 on, nothing is known. Shown
+        where it exceeds the digits that are. Not in it: mini-batches but little larger than those at which the variance
+        is infinite; and beyond `DENSE_STATES` what the step lacks of being normal.
     """
 
     stable: bool
@@ -68,14 +76,17 @@ class Prediction:
     consensus: float
     first_order: bool
     reason: str
+    error: float
     _path: Callable[[], Iterator[tuple[np.ndarray, Spread]]] = field(repr=False)
     _minimizer: np.ndarray = field(repr=False)
 
     def __repr__(self) -> str:
-        names = ("rate", "bias", "variance", "mse", "consensus")
+        names = ("bias", "variance", "mse", "consensus")
         numbers = ", ".join(f"{name}={getattr(self, name):.6g}" for name in names)
+        rate = _digits(self.rate)
+        error = f", error={self.error:.2g}" if self.error > 1e-6 else ""
         why = f", reason={self.reason!r}" if self.reason else ""
-        return f"Prediction(stable={self.stable}, {numbers}, first_order={self.first_order}{why})"
+        return f"Prediction(stable={self.stable}, rate={rate}, {numbers}, first_order={self.first_order}{error}{why})"
 
     def transient(self, steps: int, record_every: int = 1) -> pd.DataFrame:
         """Expected errors on the way, of stable and unstable runs alike.
@@ -178,6 +189,7 @@ def predict(
             np.inf,
             first_order,
             reason,
+            np.nan,
             path,
             minimizer,
         )
@@ -197,9 +209,17 @@ def predict(
         disagreement(x) + spread.consensus,
         first_order,
         reason,
+        rounding(moments, limit)[0],
         path,
         minimizer,
     )
+
+
+def rounding(moments: Any, limit: np.ndarray) -> tuple[float, float]:
+    """`Prediction.error`, and the size to which it is relative in `limit` (k, n, d)."""
+    step = moments.step
+    size = max(float(np.max(np.abs(z), initial=0.0)) for z in (limit, step.start, step(0 * limit)))
+    return ROUNDINGS * np.finfo(float).eps * max(moments.amplification, 1 / (1 - moments.rate)), size
 
 
 def expected_errors(
@@ -371,10 +391,17 @@ def _check_one_gradient(step: AffineStep, batch_size: int | None) -> None:
 
 def _instability(moments: Any) -> str:
     if not moments.rate < 1.0:
-        return f"the mean diverges: the step's spectral radius is {moments.rate:.6g}; choose a smaller lr"
+        doubt = ", as far as rounding lets see" if moments.rate < 1.0 + UNDECIDED else ""
+        return f"the mean diverges{doubt}: the step's spectral radius is {_digits(moments.rate)}; choose a smaller lr"
     if moments.drifts:
         return "the mean drifts without end along a direction that the step leaves as it is"
     return ""
+
+
+def _digits(rate: float) -> str:
+    """A rate, by its distance from 1 where that is all there is to see."""
+    text = f"{rate:.6g}"
+    return f"1{rate - 1:+.3g}" if text == "1" and rate != 1 else text
 
 
 def check_nouns(problem: Any, network: Any, algorithm: Any, x0: Any = None) -> np.ndarray:

@@ -6,7 +6,8 @@ With exact gradients and a constant step size γ, the limit X of a single-buffer
 
 where φ acts on the eigenvalues λ != 1 of W. At a fixed point the gradients no longer change, so φ is found by solving
 the algorithm's recursion for a fixed point under constant gradients; the closed forms that the classes give were
-derived so, and the tests compare them with `read_bias_transfer`, which solves the recursion of the code itself.
+derived so, and the tests compare them with `read_bias_transfer`, which solves the recursion of the code itself. What
+follows from φ: docs/theory.md, "Limiting bias".
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import numpy as np
 from simlab.arrays import to_host
 from simlab.operations import Batch
 from simlab.step.chunk import Chunk, Plan
-from simlab.step.graph import numeric_fields
+from simlab.step.graph import numeric_fields, take_step
 from simlab.step.streams import Draws
 
 FEWEST = 8  # steps from which a recording pays
@@ -181,4 +181,4 @@ class ArrayEngine:
 
     def _step(self, state: Any, setting: list[Any], batch: Batch) -> Any:
         algorithm = self.algorithm._replace(**dict(zip(self.names, setting, strict=True)))
-        return algorithm.step(state, self.problem, self.network, batch)
+        return take_step(algorithm, state, self.problem, self.network, batch)

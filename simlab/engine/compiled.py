@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from simlab.arrays import aligned, aligned_copy
+from simlab.engine.compiler.codegen import network_names
 from simlab.engine.compiler.program import program
 from simlab.engine.tiles import cut
 from simlab.kernel import LANES
@@ -61,7 +62,7 @@ class CompiledEngine:
         choose = partial(program, problem, algorithm, state, dtype=self.dtype, sampled=sampled, noisy=noisy)
         built = choose()
         # A message is one run's row, so compressed algorithms run one by one.
-        self.has_lanes = bool(built.kernels[0].lanes and len(built.kernels) == 1)
+        self.has_lanes = len(built.kernels) == 1 and built.kernels[0].lanes is not None
         self.lanes = self._lanes_pay(runs)
         if self.lanes:
             built = choose(lanes=True)
@@ -70,9 +71,12 @@ class CompiledEngine:
         csr = network.csr
         data = {f"data_{c}_{k}": a for c, each in enumerate(built.kernels) for k, a in enumerate(each.data)}
         self.constants = {
-            "indptr": csr.indptr,
-            "neighbours": csr.indices,
-            **{name: self._convert(a) for name, a in {"weights": csr.values, **data}.items()},
+            **{name: self._convert(a) for name, a in data.items()},
+            **{
+                name: self._convert(a)
+                for k, each in enumerate([network, *built.networks])
+                for name, a in zip(network_names(k), each.csr, strict=True)
+            },
         }
         self.work = {f"work_{c}_{k}": a for c, each in enumerate(built.kernels) for k, a in enumerate(each.work)}
         self.large = threads <= n_nodes and n_nodes * dim >= LARGE

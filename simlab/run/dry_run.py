@@ -27,9 +27,11 @@ def dry_run(algorithm: Any, state: Any, problem: Any, network: Any) -> Graph:
         new = algorithm._replace(**first).step(state, problem, network, Batch(ledger=[]))
     check_new(algorithm, state, new)
     name = type(algorithm).__name__
-    if "compress" in operations:
+    if any(operation == "compress" for operation, _ in operations):
         raise TypeError(
             f"{name}.step compresses messages but cannot be traced; "
             "write it with array operators and simlab.operations alone"
         )
-    return Graph(name, hyper, tuple(Node(op, (k,), True) for k, op in enumerate(operations)), {})
+    mixes = [None if over is network else over for _, over in operations]
+    nodes = (Node(op, (k,), True, by) for k, ((op, _), by) in enumerate(zip(operations, mixes, strict=True)))
+    return Graph(name, hyper, tuple(nodes), {})

@@ -149,6 +149,6 @@ def traffic(graph: Any, network: Any, dim: int, number_bits: int) -> tuple[int, 
     """
     message = dim * number_bits
     all_reduce = graph.count("average") * 2 * (network.n_nodes - 1) * message
-    mixes = graph.count("mix")
-    payload = mixes * network.n_nodes * message + all_reduce
-    return payload, mixes * int(np.sum(network.degrees)) * message + all_reduce
+    over = [network if other is None else other for other in graph.exchanges()]
+    payload = len(over) * network.n_nodes * message + all_reduce
+    return payload, sum(int(np.sum(each.degrees)) for each in over) * message + all_reduce

@@ -11,7 +11,7 @@ from simlab.citation import references
 from simlab.run.metrics import measure, recorded, traffic
 from simlab.run.provenance import describe
 from simlab.run.settings import LARGEST, Settings, same
-from simlab.step.graph import Graph, numeric_fields, trace
+from simlab.step.graph import ForeignNounError, Graph, numeric_fields, step_graph
 from simlab.step.streams import Draws
 from simlab.trace import Trace
 
@@ -53,7 +53,7 @@ class Runs:
         algorithm, runs = algorithms[0][0], len(algorithms) * settings.replicates
         state = first_state(algorithm, np.broadcast_to(start, (runs, *start.shape)))
         self.state = type(state)(*(np.array(field, dtype=settings.dtype) for field in state))
-        self.graph = traced(problem, network, algorithm, self.state, settings.engine)
+        self.graph = traced(problem, network, algorithm, self.state, settings)
         self.step_bits = traffic(self.graph, network, problem.dim, 8 * settings.dtype.itemsize)
         self.sent = np.zeros((runs, network.n_nodes), np.int64)  # by compressed messages
         self.lost: dict[int, np.ndarray] = {}  # last states of the runs that diverged, in range where `KEPT` allows
@@ -250,7 +250,9 @@ def same_step(a: Any, b: Any) -> bool:
 def traceable(algorithm: Any, start: np.ndarray) -> bool:
     """Whether the step consists of array operations, which take a hyperparameter for each run as well as a number."""
     try:
-        trace(algorithm, first_state(algorithm, start[None]))
+        step_graph(algorithm, first_state(algorithm, start[None]))
+    except ForeignNounError:
+        raise
     except TypeError:
         return False
     return True
@@ -267,12 +269,15 @@ def first_state(algorithm: Any, x: np.ndarray) -> Any:
     return state
 
 
-def traced(problem: Any, network: Any, algorithm: Any, state: Any, engine: str) -> Graph:
+def traced(problem: Any, network: Any, algorithm: Any, state: Any, settings: Settings) -> Graph:
     """The traced step; of one that the array engine runs but that cannot be traced, what it sends."""
     try:
-        return trace(algorithm, state)
+        sampled, noisy = settings.batch_size is not None, settings.noise_std > 0
+        return step_graph(algorithm, state, sampled=sampled, noisy=noisy)
+    except ForeignNounError:
+        raise
     except TypeError:
-        if engine == "compiled":
+        if settings.engine == "compiled":
             raise
     from simlab.run.dry_run import dry_run
 

@@ -678,7 +678,7 @@ def test_only_traces_are_judged(wrong):
 def test_a_loaded_trace_says_what_it_lacks(tmp_path):
     trace = good_trace(theory.theorems.b2.MSE)
     trace.save(tmp_path / "run.parquet")
-    loaded = simlab.load_trace(tmp_path / "run.parquet")
+    loaded = simlab.Trace.load(tmp_path / "run.parquet")
     with pytest.raises(ValueError, match="without its problem"):
         theory.verify(loaded)
     whole = dataclasses.replace(loaded, problem=trace.problem, network=trace.network, algorithm=trace.algorithm)

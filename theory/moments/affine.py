@@ -5,13 +5,14 @@ code.
 from __future__ import annotations
 
 import numbers
+from copy import copy
 from typing import Any
 
 import numpy as np
 
 import simlab
 from simlab.operations import Batch
-from simlab.step.graph import check_new
+from simlab.step.graph import ForeignNounError, check_new, step_graph, take_step
 
 BLOCK = 1 << 22  # numbers of states held at once while a matrix is read off
 UNFELT = 1e-12  # relative: what rounding may leave of an effect that there is not
@@ -123,6 +124,7 @@ class AffineStep:
         state = algorithm.init(np.array(x0))
         self._state = type(state)
         self.fields: tuple[str, ...] = state._fields
+        self._check_nouns(state)
         bad = [f for f, value in zip(state._fields, state, strict=True) if np.shape(value) != x0.shape]
         if bad:
             raise ValueError(
@@ -139,6 +141,15 @@ class AffineStep:
         self._gradient_origin = np.array(self._homogeneous.point)
         self._check_affine()
         self._forget_what_x_never_feels()
+
+    def _check_nouns(self, state: Any) -> None:
+        """ForeignNounError where the step uses a problem or batch of its own, as `simlab.simulate` refuses it."""
+        try:
+            step_graph(self.algorithm, state)
+        except ForeignNounError:
+            raise
+        except TypeError:
+            pass  # what cannot be traced may yet be affine
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
         """Tz + u."""
@@ -193,7 +204,7 @@ class AffineStep:
     def of(self, problem: Any, z: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
         """The step of a problem that may be another: (..., k, n, d) -> (..., k, n, d)."""
         old = self._state(*np.moveaxis(_combine(self.up, z), -3, 0))
-        state = self.algorithm.step(old, problem, self.network, Batch(None, noise))
+        state = take_step(self.algorithm, old, problem, self.network, Batch(None, noise))
         check_new(self.algorithm, old, state)
         shape = (*z.shape[:-3], *z.shape[-2:])
         new = np.stack([np.broadcast_to(np.asarray(value, dtype=float), shape) for value in state], axis=-3)
@@ -203,6 +214,14 @@ class AffineStep:
         """T and N on modes, see `mode_matrices`, for states as here: (..., k, k), (..., k)."""
         transition, noise = mode_matrices(self.algorithm, graph, curvature, consensus)
         return self.down @ transition @ self.up, noise @ self.down.T
+
+    def rescaled(self, algorithm: Any, units: np.ndarray) -> AffineStep:
+        """The step of an algorithm with other parameters, fields `units` times as large."""
+        other = copy(self)
+        other.algorithm = algorithm
+        other.up, other.down = units[:, None] * self.up, self.down / units
+        other._hold(self.start)
+        return other
 
     def typical_modes(self, mean: bool, count: int = 6) -> np.ndarray:
         """T on random modes of the mean over nodes, or of the disagreement: (count, k, k)."""
@@ -267,6 +286,7 @@ class AffineStep:
                 a, b = scale * random.standard_normal((2, *self.shape))
                 left, right = self.linear(2.0 * a - 3.0 * b), 2.0 * self.linear(a) - 3.0 * self.linear(b)
                 size = np.max(np.abs(self.linear(a))) + np.max(np.abs(self.linear(b))) + np.max(np.abs(self._constant))
+                size += 1e-5 * np.max(np.abs([a, b]))  # T may be 0, but for rounding
                 if not np.max(np.abs(left - right)) <= 1e-9 * size:
                     raise self._refusal
                 e = scale * random.standard_normal(self.shape[1:])

@@ -127,13 +127,26 @@ class Dense:
         """Solver of S = T_E S T_Eʹ + Q."""
         return Stein(self.kept)
 
+    @cached_property
+    def _factors(self) -> tuple[np.ndarray, np.ndarray]:
+        from scipy.linalg import lu_factor
+
+        return lu_factor(np.eye(self.step.size) - self.kept)
+
+    @property
+    def amplification(self) -> float:
+        """Norm of (I − T_E)⁻¹, by which an error of one step is multiplied in the fixed point."""
+        from scipy.linalg.lapack import dgecon
+
+        norm = np.linalg.norm(np.eye(self.step.size) - self.kept, 1)
+        return float(1 / (dgecon(self._factors[0], norm)[0] * norm))
+
     @_unthreaded
     def fixed_point(self) -> np.ndarray:
         """z_∞ reached from the start, (k, n, d): z_0 + (I − T_E)⁻¹(z_1 − z_0), with iterative refinement."""
-        from scipy.linalg import lu_factor, lu_solve
+        from scipy.linalg import lu_solve
 
-        step = self.step
-        factors = lu_factor(np.eye(step.size) - self.kept)
+        step, factors = self.step, self._factors
         z = step.start
         for _ in range(3):
             move = (step(z) - z).ravel()

@@ -41,6 +41,27 @@ def deflate(transition: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return transition, conserved
 
 
+def without_conserved(base: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """As `deflate` for all T = A + γB at once: A and B without what every one of them conserves, and how much that is.
+
+    Parameters
+    ----------
+    base, slope : ndarrays, shape (..., s, s)
+        A and B, of like size.
+    """
+    size, count = base.shape[-1], 0
+    for _ in range(min(size, 6)):
+        # ℓ'(A − I) = 0 and ℓ'B = 0.
+        both = np.concatenate([base - np.eye(size), slope], axis=-1)
+        u, s, _ = np.linalg.svd(both, full_matrices=False)
+        null = u * (s <= 8 * size * np.finfo(float).eps * np.maximum(s[..., :1], 1.0))[..., None, :]
+        if not np.any(null):
+            break
+        projector = null @ null.swapaxes(-1, -2)
+        base, slope, count = base - base @ projector, slope - slope @ projector, count + int(null.any(-2).sum())
+    return base, slope, count
+
+
 def _left_null(matrix: np.ndarray) -> np.ndarray:
     """Orthonormal basis of {ℓ: ℓ'A = 0}, by a rank-revealing QR: (s, s) -> (s, r)."""
     from scipy.linalg import lapack, qr

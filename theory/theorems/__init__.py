@@ -1,8 +1,9 @@
 """Theorems, one file each: statement, reference, assumptions that are checked, constants, bound.
 
 `THEOREMS` are those about runs, which `theory.verify` goes through: the `THEOREMS` of each module in `ABOUT_RUNS`.
-Modules in `ABOUT_FORMULAS` are about arrays and parameters: they have `assumptions(...)` and bounds of their own. A new
-theorem is one file and one name here.
+Modules in `ABOUT_FORMULAS` are about arrays and parameters alone: they have `assumptions(...)` and bounds of their own;
+`choco_gossip` and `spectral_gaps` have both. A new theorem is one file and one name here. All statements side by side:
+docs/theory.md, "Theorems".
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Every algorithm against its formula in theory.md section 2, written out node by node."""
+"""Every algorithm against its formula in docs/theory.md, "Algorithms", written out node by node."""
 
 from __future__ import annotations
 

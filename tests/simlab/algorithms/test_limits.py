@@ -1,4 +1,4 @@
-"""Where converged runs stop: theory.md section 3, for every convex objective."""
+"""Where converged runs stop: docs/theory.md, "Limiting bias", for every convex objective."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import simlab
 from tests.helpers import strategies
 
-# Bias transfer functions phi(lambda) of theory.md section 3, at momentum beta.
+# Bias transfer functions φ(λ) of docs/theory.md, "Limiting bias", at momentum β.
 TRANSFER: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "PmSGD": lambda w, beta: 0 * w,
     "DSGD-atc": lambda w, beta: w / (1 - w),
