@@ -23,8 +23,8 @@ class D2(NamedTuple):
     X⁺ = W(2X − X⁻ − γ(G − G⁻)), first step X¹ = W(X⁰ − γG⁰). The state keeps γG⁻ rather than G⁻, so that a changing
     step size keeps the fixed point: X⁺ = W(2X − X⁻ − (γG − γ⁻G⁻)). It needs λₙ(W) > −1/3.
 
-    Form: adapt-then-combine, one exchange a step: with ψ = X − γG, X⁺ = W(ψ + X − ψ⁻) and ψ⁻ = X⁰ before the first step.
-    Exact diffusion is the same with V = (I + W)/2 in place of W, and then needs no bound on λₙ. Some libraries do not
+    Form: adapt-then-combine, one exchange a step: with ψ = X − γG, X⁺ = W(ψ + X − ψ⁻), with ψ⁻ = X⁰ at first. Exact
+    diffusion is the same with V = (I + W)/2 in place of W, and then needs no bound on λₙ. Some libraries do not
     mix the first step, or divide the correction by the present step size, which moves the fixed point when γ changes.
 
     Rounding: the mean over nodes of X⁺ − X + γG is conserved, and zero from the start on. Nothing pulls it back: what
