@@ -21,6 +21,8 @@ class AWCDmSGD(NamedTuple):
 
     M⁺ = βM + G,  X⁺ = WX − γM⁺.
 
+    Form: combine-then-adapt, one exchange a step, undamped momentum; first step X¹ = WX⁰ − γG⁰.
+
     Parameters
     ----------
     lr : float or schedule

@@ -20,7 +20,7 @@ class State(NamedTuple):
 class ChocoGossip(NamedTuple):
     """Average consensus: neighbours send compressed differences to the replicas that they hold of one another.
 
-    Q = C(X − X̂);  X̂⁺ = X̂ + Q;  X⁺ = X + ζ(W − I)X̂⁺.
+    Q = C(X − X̂);  X̂⁺ = X̂ + Q;  X⁺ = X + ζ(W − I)X̂⁺, from X̂⁰ = 0: the first message is C(X⁰).
 
     The mean x̄ never changes; the step uses no gradient, so of the problem only its shape matters, and of what is
     recorded `consensus`.

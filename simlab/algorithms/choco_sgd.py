@@ -22,6 +22,8 @@ class ChocoSGD(NamedTuple):
 
     X½ = X − γG;  Q = C(X½ − X̂);  X̂⁺ = X̂ + Q;  X⁺ = X½ + ζ(W − I)X̂⁺.
 
+    Form: adapt-then-combine; the replicas start at X̂⁰ = 0, so that the first message is C(X⁰ − γG⁰).
+
     Parameters
     ----------
     lr : float or schedule

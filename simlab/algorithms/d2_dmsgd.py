@@ -25,6 +25,9 @@ class D2DmSGD(NamedTuple):
     M⁺ = βM + G,  X⁺ = W(2X − X⁻ − γ(M⁺ − M)), first step X¹ = W(X⁰ − γM¹). The state keeps γM, as in `D2`.
     It needs λₙ(W) > −1/3.
 
+    Form: adapt-then-combine, one exchange a step, undamped momentum. With M⁺ = βM + (1 − β)G and γ/(1 − β) in place of
+    γ it is the same sequence, which is how exact diffusion with momentum (EDM) is written. Rounding drifts as in `D2`.
+
     Parameters
     ----------
     lr : float or schedule

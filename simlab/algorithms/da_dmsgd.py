@@ -21,6 +21,8 @@ class DADmSGD(NamedTuple):
 
     U = βM + G,  X⁺ = W(X − γU),  M⁺ = WU.
 
+    Form: adapt-then-combine, undamped momentum; first step X¹ = W(X⁰ − γG⁰), and the buffer is mixed from there on.
+
     Parameters
     ----------
     lr : float or schedule

@@ -25,6 +25,8 @@ class DecentLaM(NamedTuple):
     every momentum. With a changing step size the two forms differ; this is the first, the paper's own: the buffer
     holds gradients G̃, each formed with the step size of its time, and the momentum term is γβM.
 
+    Form: adapt-then-combine, one exchange a step, undamped momentum; first step X¹ = W(X⁰ − γG⁰).
+
     Parameters
     ----------
     lr : float or schedule

@@ -21,6 +21,9 @@ class DmSGD(NamedTuple):
 
     M⁺ = βM + G,  X⁺ = W(X − γM⁺). Its squared inconsistency bias is 1/(1−β)² times that of DSGD.
 
+    Form: adapt-then-combine, one exchange a step, undamped momentum (damped, (1−β)G, it is the same at γ/(1−β)); first
+    step X¹ = W(X⁰ − γG⁰). Its combine-then-adapt form is `AWCDmSGD`.
+
     Parameters
     ----------
     lr : float or schedule

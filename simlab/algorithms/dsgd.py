@@ -21,6 +21,9 @@ class DSGD(NamedTuple):
     `order="atc"` (adapt-then-combine, diffusion): X⁺ = W(X − γG).
     `order="cta"` (combine-then-adapt, DGD, D-PSGD): X⁺ = WX − γG.
 
+    The first step is like every other one. In the literature on diffusion, combine-then-adapt takes the gradient at WX,
+    which is atc seen between its halves; DGD and D-PSGD take it at X, as cta here.
+
     Parameters
     ----------
     lr : float or schedule

@@ -22,6 +22,12 @@ class EXTRA(NamedTuple):
     X⁺ = X + WX − VX⁻ − γ(G − G⁻) with V = (I + W)/2, first step X¹ = WX⁰ − γG⁰. The step is its sum from the start:
     X⁺ = WX − γ(G + Y), Y⁺ = Y + (X − WX)/(2γ), Y⁰ = 0, whose fixed point a changing step size does not move.
 
+    Form: combine-then-adapt (gradients are taken where the nodes stand, and added after the exchange), one exchange a
+    step; the adapt-then-combine analogue is `NIDS` without its l1 term. The first step is mixed and takes W, not V, as
+    in the paper. Libraries that keep X⁻ and G⁻ in place of the sum Y take the same steps while γ is constant.
+
+    Rounding: the mean of Y's rows is conserved, and drifts as in `D2`: γ(G + Y) = 0 in the mean moves with it.
+
     Parameters
     ----------
     lr : float or schedule

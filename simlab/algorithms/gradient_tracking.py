@@ -22,6 +22,14 @@ class GradientTracking(NamedTuple):
 
     Y = W(Y⁻ + G − G⁻), X⁺ = W(X − γY), from Y⁻ = G⁻ = 0. The mean of Y's rows is that of G's at every step.
 
+    Form: adapt-then-combine in both lines (Aug-DGM), two vectors a step; DIGing is combine-then-adapt, X⁺ = WX − γY and
+    Y⁺ = WY + G⁺ − G, and some libraries mix the forms. First step: the tracker moves before x, so that the first
+    direction is WG⁰, as in the GT-SAGA and GT-SARAH of Xin, Khan and Kar. NEXT, DIGing and Aug-DGM start from
+    Y⁰ = G⁰, whose first direction is G⁰, one mix less; that asks for a gradient before the first step. Limit and rate are the same.
+
+    Rounding: the mean of Y − G is conserved too, but what is rounded vanishes with the mean of the gradients, so that
+    nothing drifts (mse 1e-13 in float32).
+
     Parameters
     ----------
     lr : float or schedule
@@ -31,6 +39,9 @@ class GradientTracking(NamedTuple):
     ----------
     P. Di Lorenzo, G. Scutari, NEXT: in-network nonconvex optimization, IEEE Trans. Signal and Information Processing
     over Networks 2(2), 2016.
+
+    R. Xin, U. A. Khan, S. Kar, Variance-reduced decentralized stochastic optimization with accelerated convergence,
+    IEEE Trans. Signal Processing 68, 2020.
 
     A. Nedić, A. Olshevsky, W. Shi, Achieving geometric convergence for distributed optimization over time-varying
     graphs (DIGing), SIAM J. Optimization 27(4), 2017.

@@ -22,6 +22,8 @@ class MalcomPSGD(NamedTuple):
 
     X½ = X − γG;  Q = C(X½ − X̂);  X̂⁺ = X̂ + Q;  X⁺ = prox(X½ + ζ(W − I)X̂⁺),  prox the soft threshold at γν.
 
+    Form: adapt-then-combine; the replicas start at X̂⁰ = 0, so that the first message is C(X⁰ − γG⁰).
+
     It seeks the minimizer of f + ν||x||_1. What is recorded is measured against the problem's objective, whatever the
     algorithm: run it on `problem.with_l1(l1)` to see loss, mse and stationarity of that sum.
 

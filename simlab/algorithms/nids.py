@@ -25,6 +25,13 @@ class NIDS(NamedTuple):
     step Z¹ = V(X⁰ − γG⁰). Without an l1 term it is D² with V in place of W, also known as exact diffusion. While a step
     size changes, (γ − γ⁻)G keeps the nodes apart.
 
+    Form: adapt-then-combine, one exchange a step. The paper, and libraries that follow it, leave the first step
+    unmixed, Z¹ = X⁰ − γG⁰; here it is mixed like every other one, as exact diffusion has it. The correction lies in the range of
+    I − W either way, so that limit and rate are the same and the paths differ. Libraries also differ in where they put
+    γ: a correction that is divided by the present step size moves its fixed point when γ changes, this one does not.
+
+    Rounding: as in `D2`, the sum of the corrections over nodes is conserved and drifts with the steps.
+
     It seeks the minimizer of f + ν||x||_1. What is recorded is measured against the problem's objective, whatever the
     algorithm: run it on `problem.with_l1(l1)` to see loss, mse and stationarity of that sum.
 

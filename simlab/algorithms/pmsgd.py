@@ -21,6 +21,8 @@ class PmSGD(NamedTuple):
 
     M⁺ = βM + J G(X),  X⁺ = X − γM⁺,  J = 11ᵀ/n. It has no inconsistency bias.
 
+    Form: undamped heavy ball; first step X¹ = X⁰ − γJG⁰. Nodes that start apart stay apart: X is never averaged.
+
     Parameters
     ----------
     lr : float or schedule

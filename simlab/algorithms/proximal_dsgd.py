@@ -18,7 +18,8 @@ class State(NamedTuple):
 class ProximalDSGD(NamedTuple):
     """Adapt-then-combine decentralized SGD, then a proximal step.
 
-    X⁺ = prox(W(X − γG)), prox the soft threshold at γν: Malcom-PSGD with C(v) = v and ζ = 1.
+    X⁺ = prox(W(X − γG)), prox the soft threshold at γν: Malcom-PSGD with C(v) = v and ζ = 1. Every step is the same,
+    the first one too; proximal DGD in combine-then-adapt form is prox(WX − γG).
 
     It seeks the minimizer of f + ν||x||_1. What is recorded is measured against the problem's objective, whatever the
     algorithm: run it on `problem.with_l1(l1)` to see loss, mse and stationarity of that sum.

@@ -21,6 +21,10 @@ class QGDmSGD(NamedTuple):
 
     X⁺ = W(X − γ(βM + G)),  M⁺ = βM + (1−β)(X − X⁺)/γ.
 
+    Form: adapt-then-combine, one exchange a step, the heavy ball; first step X¹ = W(X⁰ − γG⁰). The authors' code and
+    others often take Nesterov's form, β(βM + G) + G in place of βM + G, average the buffer by a factor of its own, and
+    add weight decay.
+
     Parameters
     ----------
     lr : float or schedule
