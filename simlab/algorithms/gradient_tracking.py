@@ -25,7 +25,8 @@ class GradientTracking(NamedTuple):
     Form: adapt-then-combine in both lines (Aug-DGM), two vectors a step; DIGing is combine-then-adapt, X⁺ = WX − γY and
     Y⁺ = WY + G⁺ − G, and some libraries mix the forms. First step: the tracker moves before x, so that the first
     direction is WG⁰, as in the GT-SAGA and GT-SARAH of Xin, Khan and Kar. NEXT, DIGing and Aug-DGM start from
-    Y⁰ = G⁰, whose first direction is G⁰, one mix less; that asks for a gradient before the first step. Limit and rate are the same.
+    Y⁰ = G⁰, whose first direction is G⁰, one mix less; that asks for a gradient before the first step. Limit and rate
+    are the same.
 
     Rounding: the mean of Y − G is conserved too, but what is rounded vanishes with the mean of the gradients, so that
     nothing drifts (mse 1e-13 in float32).

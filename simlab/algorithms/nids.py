@@ -26,9 +26,10 @@ class NIDS(NamedTuple):
     size changes, (γ − γ⁻)G keeps the nodes apart.
 
     Form: adapt-then-combine, one exchange a step. The paper, and libraries that follow it, leave the first step
-    unmixed, Z¹ = X⁰ − γG⁰; here it is mixed like every other one, as exact diffusion has it. The correction lies in the range of
-    I − W either way, so that limit and rate are the same and the paths differ. Libraries also differ in where they put
-    γ: a correction that is divided by the present step size moves its fixed point when γ changes, this one does not.
+    unmixed, Z¹ = X⁰ − γG⁰; here it is mixed like every other one, as exact diffusion has it. The correction lies in
+    the range of I − W either way, so that limit and rate are the same and the paths differ. Libraries also
+    differ in where they put γ: a correction that is divided by the present step size moves its fixed point when
+    γ changes, this one does not.
 
     Rounding: as in `D2`, the sum of the corrections over nodes is conserved and drifts with the steps.
 
