@@ -74,9 +74,10 @@ def fit_rate(
     transient that the first just overlooks is in it.
 
     Where an interval is returned it covers in at least 93 % of the cases, over the family of series in
-    ``tests/theory/family.py``; docs/theory.md, "What an interval of a rate covers", has the table. Otherwise the fit is refused. The interval of a single
-    "linear" series also holds that of the q in a fit of q^k k^a to the last three quarters of the steps up to its
-    floor: so do errors of many modes of nearly equal rates decrease, for long faster than any of them, and with a beat.
+    ``tests/theory/family.py``; docs/theory.md, "What an interval of a rate covers", has the table. Otherwise the fit is
+    refused. The interval of a single "linear" series also holds that of the q in a fit of q^k k^a to the last three
+    quarters of the steps up to its floor: so do errors of many modes of nearly equal rates decrease, for long faster
+    than any of them, and with a beat.
 
     With a `window`, or fewer than 12 points, it is the least-squares line through the logarithm of the mean instead;
     its interval is Student's with a bootstrap over replicates, and half of the bend (by a parabola) is added on each
