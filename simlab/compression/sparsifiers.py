@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,8 @@ Array = Any  #: an array of shape (..., d), of any namespace of the array API
 
 
 class TopK(NamedTuple):
-    """The k entries of largest absolute value as a float32, the others zero; of equal ones the first.
+    """The k entries of largest absolute value as a float32, the others zero; of equal ones the first. What is not
+    finite counts as largest.
 
     A contraction with omega = k/d. A message holds k values as float32 and k indices: k (32 + ceil(log2 d)) bits.
 
@@ -148,13 +150,17 @@ def _needed(dither: Array) -> Array:
 
 
 def _compress(x: Array, dither: Array, k: int, r: int, bits: int) -> tuple[Array, np.ndarray]:
-    """Keep k random ones of the r largest entries of each row."""
+    """Keep k random ones of the r largest entries of each row; what is not finite first."""
     xp = array_namespace(x)
     with np.errstate(over="ignore"):
         values = xp.astype(x, xp.float32)
-    kept = _ranks(xp, -xp.abs(values)) < r if r < x.shape[-1] else xp.ones(x.shape, dtype=xp.bool)
+    # What is not finite is kept first, and all of it alike, so that a run that diverges is seen to.
+    finite = xp.isfinite(values)
+    size = xp.where(finite, xp.abs(values), math.inf * xp.ones_like(values))
+    kept = _ranks(xp, -size) < r if r < x.shape[-1] else xp.ones(x.shape, dtype=xp.bool)
     if k < r:
-        kept = _ranks(xp, xp.where(kept, dither, 2 * xp.ones_like(dither))) < k
+        keys = xp.where(finite, dither, xp.zeros_like(dither))
+        kept = _ranks(xp, xp.where(kept, keys, 2 * xp.ones_like(dither))) < k
     return xp.where(kept, xp.astype(values, x.dtype), xp.zeros_like(x)), np.full(x.shape[:-1], bits, np.int64)
 
 
@@ -204,7 +210,7 @@ def r_top_k_row(
     bins: np.ndarray,
     sizes: np.ndarray,
 ) -> int:
-    """Keep k random ones of the r largest entries; sizes = (k, r, bits)."""
+    """Keep k random ones of the r largest entries, what is not finite first; sizes = (k, r, bits)."""
     k, r = sizes[0], sizes[1]
     singles = keys.view(np.float32)  # non-negative ones are in the order of their bits
     for j in range(v.size):
@@ -213,11 +219,11 @@ def r_top_k_row(
     if r < v.size:
         for j in range(v.size):
             singles[j] = abs(np.float32(v[j]))
-            keys[j] = 0x7FFFFFFF - keys[j]
+            keys[j] = 0x7FFFFFFF - min(keys[j], 0x7F800000)  # NaN as infinity
         keep_least(keys, chosen, r, bins)
     if k < r:
         for c in range(r):
-            singles[c] = dither[chosen[c]]
+            singles[c] = dither[chosen[c]] if np.isfinite(np.float32(v[chosen[c]])) else 0
         keep_least(keys[:r], chosen[:r], k, bins)
     for c in range(k):
         out[chosen[c]] = np.float32(v[chosen[c]])

@@ -6,7 +6,7 @@ Levels, counts and the length are in Elias' omega code, the norm is a float32; `
 
 With N symbols and D different levels, coding takes O(N log D + D log D) time and O(N + D) memory, decoding
 O(N log N) time; levels that span more than 4096 + N/8 values are sorted first, in O(N log N). A stream takes at most
-32 bits a level and 140 bits more, for any vector: where a fixed width is shorter, the encoder sends that form.
+32 bits a symbol and 140 bits more, for any vector: where a fixed width is shorter, the encoder sends that form.
 
 References
 ----------

@@ -105,6 +105,20 @@ def test_what_float32_cannot_hold_shows(bad):
         assert np.isnan(compressor.compress(v, dither)[0]).all()
 
 
+@pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf, 1e40])
+@pytest.mark.parametrize("compressor", [Sign(), TopK(1), TopK(3), RandomK(1), RTopK(1, 4), RTopK(2, 2)], ids=repr)
+def test_no_compressor_drops_what_is_not_finite(compressor, bad):
+    """Wherever it stands, and whatever the dither: both forms send it, so that receivers see the divergence."""
+    random = np.random.default_rng(6)
+    v = random.standard_normal((9, 9))
+    np.fill_diagonal(v, bad)
+    dither = random.random(v.shape, np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        q, _ = compressor.compress(v, dither)
+        np.testing.assert_array_equal(compiled(compressor, v, dither)[0], q)
+        assert (~np.isfinite(q)).any(axis=-1).all()
+
+
 @pytest.mark.parametrize("dim", [1, 9])
 def test_other_array_namespaces(dim):
     random = np.random.default_rng(0)

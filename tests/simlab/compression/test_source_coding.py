@@ -170,7 +170,7 @@ def test_every_integer_type_gives_the_same_stream(dtype):
 
 
 @given(vectors)
-def test_stream_never_exceeds_32_bits_a_level(levels):
+def test_stream_never_exceeds_32_bits_a_symbol(levels):
     assert count_bits(np.array(levels, dtype=np.int64)) <= 32 * len(levels) + 140
 
 
