@@ -22,5 +22,5 @@ STUDIES = (
 
 # Before NumPy loads: the matrices of the studies are small, and BLAS threads that wait for each other on busy cores
 # made all of it four times slower.
-for _variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")

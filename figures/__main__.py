@@ -1,8 +1,8 @@
-"""`python -m figures [study ...] [--results folder]`: run the studies; `make reproduce` runs all."""
+"""`python -m figures [study ...] [--results folder] [--force]`: run the studies; `make reproduce` runs all."""
 
 import sys
 
-from figures.study import main
+from figures.reproduce import main
 
 if __name__ == "__main__":
     sys.exit(main())

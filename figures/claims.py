@@ -92,6 +92,26 @@ def judge(
     return Claim(name, statement, shown, _range(low, high), verdict)
 
 
+def reaches(name: str, statement: str, found: Interval, high: float, resolution: float) -> Claim:
+    """Claim that the interval reaches down to `high`; a wide one would reach anything, and is inconclusive.
+
+    Parameters
+    ----------
+    name, statement : str
+        See `Claim`.
+    found : Interval
+    high : float
+        What its lower end must not exceed.
+    resolution : float
+        Half the width of the widest interval that decides; independent replicates narrow it.
+    """
+    claim = judge(name, statement, found.low, high=high)
+    wide = found.high - found.low > 2 * resolution
+    return claim._replace(
+        measured=str(found), verdict="inconclusive" if wide and claim.verdict == "holds" else claim.verdict
+    )
+
+
 def _range(low: float, high: float) -> str:
     if low == -math.inf:
         return f"<= {high:g}"

@@ -24,7 +24,7 @@ import numpy as np
 import simlab
 import theory
 from figures import style
-from figures.claims import Claim, Interval, judge, summarize
+from figures.claims import Claim, Interval, judge, reaches, summarize
 from figures.digits import L1, N_NODES, digits, malcom
 from figures.study import main
 
@@ -40,6 +40,7 @@ COLUMNS = {
 }
 
 HORIZONS = (500, 1000, 2000, 4000, 8000)
+RESOLUTION = 0.25  # half an interval of an exponent that tells −1/2 from −1/4
 RECORDS = 250  # of each run; the decaying one, which is steepest at its start, has its first 250 iterations more
 
 
@@ -150,12 +151,13 @@ def claims(table: Any) -> list[Claim]:
     slope = exponents(table, "constant")
     reduced = exponents(table, "decaying", over_logarithm=True)["all"]
     return [
-        judge("exponent reaches −1/2", "lower end of the interval of the exponent in T", slope["all"].low, high=-0.5),
+        reaches("exponent reaches −1/2", "lower end of the interval of the exponent in T",
+                slope["all"], -0.5, RESOLUTION),
         judge("exponent is below −1/4", "exponent of averaged stationarity in T", slope["all"], high=-0.25),
-        judge("the three longest horizons", "lower end of the interval of the exponent over them",
-              slope["longest"].low, high=-0.5),
-        judge("decaying step reaches −1/2", "lower end of the interval of the exponent of weighted average / ln T",
-              reduced.low, high=-0.5),
+        reaches("the three longest horizons", "lower end of the interval of the exponent over them",
+                slope["longest"], -0.5, RESOLUTION),
+        reaches("decaying step reaches −1/2", "lower end of the interval of the exponent of weighted average / ln T",
+                reduced, -0.5, RESOLUTION),
         judge("decaying step is below −1/4", "exponent of weighted average / ln T in T", reduced, high=-0.25),
     ]  # fmt: skip
 

@@ -24,14 +24,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from figures import STUDIES
+from figures import record
 from figures.claims import Claim, violated
 from figures.style import RC
 
 Paths = str | os.PathLike[str]
+RESULTS = "results"
 
 
-def run(name: str, results: Paths = "results", **settings: Any) -> list[Claim]:
+def run(name: str, results: Paths = RESULTS, **settings: Any) -> list[Claim]:
     """Run one study.
 
     Parameters
@@ -51,6 +52,7 @@ def run(name: str, results: Paths = "results", **settings: Any) -> list[Claim]:
     import matplotlib
 
     matplotlib.use("Agg")
+    before = record.sources()
     study = importlib.import_module(f"figures.{name}")
     began = time.perf_counter()
     table = study.measure(**settings)
@@ -58,15 +60,18 @@ def run(name: str, results: Paths = "results", **settings: Any) -> list[Claim]:
     with matplotlib.rc_context(RC):
         figure = study.draw(table)
         save(figure, table, name, results)
+    report(name, study.summary(table), claims)
     call = inspect.signature(study.measure).bind(**settings)
     call.apply_defaults()
-    seconds = time.perf_counter() - began
-    _provenance(study, call.arguments, claims, seconds, Path(results) / f"{name}.json")
-    report(name, study.summary(table), claims)
+    about = {
+        "seconds": round(time.perf_counter() - began, 1),
+        "made_from": record.made_from(name, Path(results), settings, before),
+    }
+    _provenance(study, call.arguments, claims, about, Path(results) / f"{name}.json")
     return claims
 
 
-def save(figure: Any, table: Any, name: str, results: Paths = "results") -> None:
+def save(figure: Any, table: Any, name: str, results: Paths = RESULTS) -> None:
     """Write results/name.png, .pdf and .csv; each file is complete or absent.
 
     Parameters
@@ -95,13 +100,18 @@ def report(name: str, table: Any, claims: Sequence[Claim]) -> None:
         columns.add_column(column, justify="right" if is_numeric_dtype(table[column]) else "left")
     for row in table.itertuples(index=False):
         columns.add_row(*map(_cell, row))
-    console = _console()
+    console = new_console()
     console.print(columns)
     for claim in claims:
         console.print(
             f"[bold]{claim.verdict}[/]: {claim.name} ({claim.statement}: {_plain(claim.measured)}; {claim.expected})"
         )
     console.print()
+
+
+def say(console: Any, text: str) -> None:
+    """Print a line as it stands: rich would read brackets as markup, colour numbers and break lines."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def verdicts(claims: dict[str, list[Claim]]) -> None:
@@ -115,32 +125,24 @@ def verdicts(claims: dict[str, list[Claim]]) -> None:
     for study, found in claims.items():
         for c in found:
             table.add_row(study, c.name, _plain(c.measured), c.expected, f"[{colors[c.verdict]}]{c.verdict}[/]")
-    _console().print(table)
+    new_console().print(table)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the studies that are named, or all; the exit status is 1 if a claim is violated.
+def main(arguments: Sequence[str]) -> int:
+    """Run one study alone, in this process; the exit status is 1 if a claim is violated.
 
     Parameters
     ----------
-    arguments : sequence of str, optional
-        Those of the command line by default.
+    arguments : sequence of str
+        Its name, then those of the command line.
     """
-    parser = argparse.ArgumentParser(prog="python -m figures", description="Run the studies and judge their claims.")
-    parser.add_argument("studies", nargs="*", metavar="study", help=f"from {', '.join(STUDIES)}; all by default")
-    parser.add_argument("--results", default="results", help="folder for pictures and tables (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    for name in options.studies:
-        if name not in STUDIES:
-            parser.error(f"study {name!r} is unknown; choose from {', '.join(STUDIES)}")
-    names = options.studies or STUDIES
-    claims = {name: run(name, options.results) for name in names}
-    if len(names) > 1:
-        verdicts(claims)
-    return 1 if violated(claim for found in claims.values() for claim in found) else 0
+    name, *rest = arguments
+    parser = argparse.ArgumentParser(prog=f"python -m figures.{name}", description="Run this study, judge its claims.")
+    parser.add_argument("--results", default=RESULTS, help="folder for pictures and tables (default: %(default)s)")
+    return 1 if violated(run(name, parser.parse_args(rest).results)) else 0
 
 
-def _provenance(study: Any, settings: dict[str, Any], claims: list[Claim], seconds: float, path: Path) -> None:
+def _provenance(study: Any, settings: dict[str, Any], claims: list[Claim], more: dict[str, Any], path: Path) -> None:
     """Beside the data: all that the numbers depend on, what the columns mean, and what was found."""
     from simlab.run.provenance import environment
 
@@ -149,8 +151,8 @@ def _provenance(study: Any, settings: dict[str, Any], claims: list[Claim], secon
         "settings": settings,
         "columns": study.COLUMNS,
         "claims": [claim._asdict() for claim in claims],
-        "seconds": round(seconds, 1),
         "environment": environment(),
+        **more,
     }
     text = json.dumps(about, indent=2, ensure_ascii=False)
     _write(path, lambda temporary: Path(temporary).write_text(text + "\n", encoding="utf-8"))
@@ -176,11 +178,11 @@ def _temporary(target: Path) -> Iterator[str]:
             os.unlink(path)
 
 
-def _console() -> Any:
-    """As wide as the terminal; wide enough for every table where there is none."""
+def new_console() -> Any:
+    """As wide as the terminal, or as $COLUMNS; wide enough for every table where there is neither."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=160)
+    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=160)
 
 
 def _cell(value: Any) -> str:

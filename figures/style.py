@@ -7,6 +7,7 @@ survive a grey printer. Widths are those of one and of two columns of a paper.
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 
@@ -69,14 +70,26 @@ LOOKS = {
 }
 
 
+# For whatever is not listed above: an algorithm of one's own, or one that no picture has shown yet.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C6D1F", "#A50F15")
+MARKERS, LINES = "osD^vPX<>Hpd*8h", ("-", (0, (6, 2)), (0, (4, 1.5, 1, 1.5)), (0, (2, 1)), (0, (8, 2, 2, 2)))
+
+
+def look(algorithm: str) -> Look:
+    """The look of an algorithm: listed in `LOOKS`, or drawn from its name, the same in every figure."""
+    number = crc32(algorithm.encode())
+    drawn = Look(*(kinds[number % len(kinds)] for kinds in (COLORS, MARKERS, LINES)))
+    return LOOKS.get(algorithm, drawn)
+
+
 def mark(axes: Any, x: Any, y: Any, algorithm: str, low: Any = None, high: Any = None, **options: Any) -> None:
     """Draw measurements as the markers of `algorithm`, with error bars from `low` to `high` where they are given."""
-    look = LOOKS[algorithm]
-    face = "white" if look.open else look.color
+    drawn = look(algorithm)
+    face = "white" if drawn.open else drawn.color
     x, y = np.asarray(x, float), np.asarray(y, float)
     bars = None if low is None else np.stack([y - np.asarray(low, float), np.asarray(high, float) - y])
     settings: dict[str, Any] = {
-        "color": look.color, "marker": look.marker, "markerfacecolor": face, "linestyle": "none",
+        "color": drawn.color, "marker": drawn.marker, "markerfacecolor": face, "linestyle": "none",
         "label": algorithm, "elinewidth": 0.9, "zorder": 3,
     }  # fmt: skip
     axes.errorbar(x, y, bars, **(settings | options))
@@ -84,8 +97,8 @@ def mark(axes: Any, x: Any, y: Any, algorithm: str, low: Any = None, high: Any =
 
 def line(axes: Any, x: Any, y: Any, algorithm: str, **options: Any) -> None:
     """Draw theory as the line of `algorithm`."""
-    look = LOOKS[algorithm]
-    axes.plot(x, y, **({"color": look.color, "linestyle": look.line, "zorder": 2} | options))
+    drawn = look(algorithm)
+    axes.plot(x, y, **({"color": drawn.color, "linestyle": drawn.line, "zorder": 2} | options))
 
 
 def keys(*lines: Any) -> list[Any]:

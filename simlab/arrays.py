@@ -1,4 +1,4 @@
-"""Arrays that start with a cache line, so that no vector load straddles two lines more often than it must."""
+"""Arrays in memory: starting with a cache line, so that no vector load straddles two more often than it must."""
 
 from __future__ import annotations
 
@@ -24,3 +24,12 @@ def aligned_copy(values: Any, dtype: Any) -> np.ndarray:
     copy = aligned(np.shape(values), dtype)
     copy[...] = values
     return copy
+
+
+def to_host(x: Any) -> np.ndarray:
+    """`x` as a NumPy array."""
+    if isinstance(x, np.ndarray):
+        return x
+    if hasattr(x, "get"):  # CuPy
+        return x.get()
+    return np.from_dlpack(x)

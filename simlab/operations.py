@@ -8,25 +8,53 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from simlab.step.batch import Batch
-from simlab.step.graph import Expression
+from simlab.protocols import Compressor, Mixing, Objective
+from simlab.step.batch import Batch as Batch
+from simlab.step.graph import Expression, ForeignNounError, Unseen, is_given
+from simlab.step.operation import Kind, Operation, add
 
 Array = Any  #: an array of shape (..., n, d): one row a node; leading axes are independent runs
 
-_tally: ContextVar[list[str] | None] = ContextVar("tally", default=None)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def operation(name: str, kind: Kind, printed: str = "", helper: str = "") -> Callable[[F], F]:
+    """A row of the step language: the decorated function is its array form.
+
+    Called on symbols, it becomes a node of the step's graph. Adding an operation is writing one function here.
+
+    Parameters
+    ----------
+    name, kind, printed, helper
+        See `simlab.step.operation.Operation`.
+    """
+    add(Operation(name, kind, printed, helper))
+
+    def decorate(function: F) -> F:
+        @wraps(function)
+        def apply(*args: Any) -> Any:
+            return Expression(name, args) if any(isinstance(a, Expression) for a in args) else function(*args)
+
+        return cast("F", apply)
+
+    return decorate
+
+
+_tally: ContextVar[list[tuple[str, Any]] | None] = ContextVar("tally", default=None)
 
 
 @contextmanager
-def tally() -> Iterator[list[str]]:
-    """The exchanges of arrays within the block, by name in the order of the calls."""
-    calls: list[str] = []
+def tally() -> Iterator[list[tuple[str, Any]]]:
+    """The exchanges of arrays within the block, by name and network in the order of the calls."""
+    calls: list[tuple[str, Any]] = []
     token = _tally.set(calls)
     try:
         yield calls
@@ -34,13 +62,19 @@ def tally() -> Iterator[list[str]]:
         _tally.reset(token)
 
 
-def _note(operation: str) -> None:
+def _note(operation: str, network: Mixing | None = None) -> None:
     calls = _tally.get()
     if calls is not None:
-        calls.append(operation)
+        calls.append((operation, network))
 
 
-def gradient(problem: Any, x: Array, batch: Batch) -> Array:
+for _name in ("gradient", "compress"):
+    add(Operation(_name, "row call"))
+for _name in ("mix", "mix_replicas"):
+    add(Operation(_name, "exchange"))
+
+
+def gradient(problem: Objective, x: Array, batch: Batch) -> Array:
     """Rows grad f_i(x_i), on the step's mini-batch and with its noise where there are any.
 
     Parameters
@@ -50,36 +84,64 @@ def gradient(problem: Any, x: Array, batch: Batch) -> Array:
     x : array (..., n, d)
         One row a node.
     batch : Batch
-        What `step` was given.
+        What `step` was given; or ``Batch()``: all samples, no noise.
 
     Returns
     -------
     array (..., n, d)
+
+    Raises
+    ------
+    TypeError
+        In a simulation or prediction: it is another problem, or a batch of one's own.
     """
-    return Expression("gradient", (x,)) if isinstance(x, Expression) else problem.gradient(x, batch)
+    if not isinstance(x, Expression):
+        return problem.gradient(x, batch)
+    if not is_given(problem, "problem"):
+        raise ForeignNounError(
+            f"gradient was given {problem!r}, not the problem that step was given; a run has one problem, whose "
+            "gradients its batches and its records are about"
+        )
+    for part, noun in ((batch.indices, "batch.indices"), (batch.noise, "batch.noise")):
+        if part is not None and not is_given(part, noun):
+            raise ForeignNounError(
+                f"gradient was given a batch with {noun} of its own; pass the batch that step was given, or Batch() "
+                "for the gradient of all samples without noise"
+            )
+    return Expression("gradient", (x,), (batch.indices is not None, batch.noise is not None))
 
 
-def mix(network: Any, x: Array) -> Array:
+def mix(network: Mixing, x: Array) -> Array:
     """W x: one exchange with the neighbours, sent at every step, also where a `where` then does not choose it.
 
     Parameters
     ----------
     network : Network
-        What `step` was given.
+        What `step` was given; or another one over the same nodes, such as a field of the algorithm: its messages are
+        counted along its own edges.
     x : array (..., n, d)
         One row a node.
 
     Returns
     -------
     array (..., n, d)
+
+    Raises
+    ------
+    TypeError
+        In a simulation: it is no network.
     """
     if isinstance(x, Expression):
-        return Expression("mix", (x,))
-    _note("mix")
+        own = is_given(network, "network")
+        parts = ("n_nodes", "csr", "degrees", "mix")
+        if not own and (isinstance(network, Unseen) or not all(hasattr(network, part) for part in parts)):
+            raise ForeignNounError(f"mix was given {network!r}, which is no network; pass the one that step was given")
+        return Expression("mix", (x,), None if own else network)
+    _note("mix", network)
     return network.mix(x)
 
 
-def mix_replicas(network: Any, x: Array) -> Array:
+def mix_replicas(network: Mixing, x: Array) -> Array:
     """W x where neighbours hold replicas of the rows of x already: nothing is sent.
 
     A compressed algorithm keeps the replicas up to date with what `compress` returns; those messages are counted there.
@@ -95,10 +157,17 @@ def mix_replicas(network: Any, x: Array) -> Array:
     -------
     array (..., n, d)
     """
-    return Expression("mix_replicas", (x,)) if isinstance(x, Expression) else network.mix(x)
+    if not isinstance(x, Expression):
+        return network.mix(x)
+    if not is_given(network, "network"):
+        raise ForeignNounError(
+            f"mix_replicas was given {network!r}; replicas are held by the neighbours in the network that step was "
+            "given, which the compressed messages reach: pass that one"
+        )
+    return Expression("mix_replicas", (x,))
 
 
-def compress(compressor: Any, x: Array, batch: Batch) -> Array:
+def compress(compressor: Compressor, x: Array, batch: Batch) -> Array:
     """What the receivers of the compressed rows of `x` decode; the messages' bits join the run's traffic.
 
     Parameters
@@ -117,6 +186,11 @@ def compress(compressor: Any, x: Array, batch: Batch) -> Array:
     ledger = batch.ledger if batch.ledger is not None else []
     call = len(ledger)
     if isinstance(x, Expression):
+        if not is_given(batch.dither, "batch.dither") or batch.ledger is None:
+            raise ForeignNounError(
+                "compress was given a batch of its own, which lacks the dither and the ledger of messages; pass the "
+                "batch that step was given"
+            )
         ledger.append(Expression("compress", (x,), (compressor, call)))
         return ledger[call]
     _note("compress")
@@ -131,6 +205,7 @@ def compress(compressor: Any, x: Array, batch: Batch) -> Array:
     return q
 
 
+@operation("average", "exchange")
 def average(x: Array) -> Array:
     """Exact average over all nodes, in every row: 1 x̄ᵀ.
 
@@ -143,8 +218,6 @@ def average(x: Array) -> Array:
     -------
     array (..., n, d)
     """
-    if isinstance(x, Expression):
-        return Expression("average", (x,))
     _note("average")
     xp = _namespace(x)
     return xp.zeros_like(x) + xp.mean(x, axis=-2, keepdims=True)
@@ -167,6 +240,7 @@ def zeros_like(x: Array) -> Array:
     return _namespace(x).zeros_like(x)
 
 
+@operation("where", "elementwise", "{1} if {0} else {2}")
 def where(condition: Array, if_true: Array, if_false: Array) -> Array:
     """Elementwise choice; a step uses it in place of `if` on array and hyperparameter values.
 
@@ -180,8 +254,6 @@ def where(condition: Array, if_true: Array, if_false: Array) -> Array:
         A number if all three are.
     """
     three = condition, if_true, if_false
-    if any(isinstance(value, Expression) for value in three):
-        return Expression("where", three)
     if all(isinstance(value, numbers.Real | np.bool_) for value in three):
         return if_true if condition else if_false
     xp = _namespace(*three)
@@ -190,6 +262,7 @@ def where(condition: Array, if_true: Array, if_false: Array) -> Array:
     return xp.where(xp.asarray(condition), if_true, if_false)
 
 
+@operation("abs", "elementwise", "abs({})")
 def absolute(x: Array) -> Array:
     """Elementwise absolute value.
 
@@ -202,9 +275,10 @@ def absolute(x: Array) -> Array:
     -------
     array (..., n, d)
     """
-    return Expression("abs", (x,)) if isinstance(x, Expression) else _namespace(x).abs(x)
+    return _namespace(x).abs(x)
 
 
+@operation("sign", "elementwise", "real({0} > 0) - real({0} < 0) if {0} == {0} else {0}")  # NaN stays NaN
 def sign(x: Array) -> Array:
     """Elementwise sign, 0 at 0.
 
@@ -217,9 +291,10 @@ def sign(x: Array) -> Array:
     -------
     array (..., n, d)
     """
-    return Expression("sign", (x,)) if isinstance(x, Expression) else _namespace(x).sign(x)
+    return _namespace(x).sign(x)
 
 
+@operation("sqrt", "elementwise", "math.sqrt({})")
 def sqrt(x: Array) -> Array:
     """Elementwise square root; NaN of negative numbers.
 
@@ -231,8 +306,6 @@ def sqrt(x: Array) -> Array:
     -------
     array (..., n, d)
     """
-    if isinstance(x, Expression):
-        return Expression("sqrt", (x,))
     if isinstance(x, numbers.Real):
         return math.sqrt(x) if float(x) >= 0 else math.nan
     return _namespace(x).sqrt(x)
@@ -266,6 +339,17 @@ def minimum(x: Array, y: Array) -> Array:
     return where(x < y, x, where(x == x, y, x))
 
 
+NORM_ROW = """
+def norm_row(row, out, lanes):
+    for r in range(lanes):
+        total = real(0)
+        for j in range(r, row.shape[0], lanes):
+            total += row[j] * row[j]
+        out[r::lanes] = math.sqrt(total)
+"""
+
+
+@operation("norm", "row call", "norm_row({row}, {out}, {lanes})", helper=NORM_ROW)
 def norm(x: Array) -> Array:
     """Euclidean norm of each row, in every entry of the row, as clipped and normalized steps need it.
 
@@ -278,8 +362,6 @@ def norm(x: Array) -> Array:
     -------
     array (..., n, d)
     """
-    if isinstance(x, Expression):
-        return Expression("norm", (x,))
     xp = _namespace(x)
     return xp.zeros_like(x) + xp.sqrt(xp.sum(x * x, axis=-1, keepdims=True))
 

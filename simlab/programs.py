@@ -1,18 +1,27 @@
 """Programs on disk: texts written once, compiled once, and kept.
 
 The file name of a program is the hash of its text, so a changed text is another program and a stale one cannot run.
+What a lost power supply or a full disk leaves of the files is thrown away and made again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
+import pickle
 import sys
 import tempfile
+import warnings
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.serialize import dumps
+
+FORMAT = b"sealed 1\n"  # of compiled forms on disk; those of another format have other names
 
 
 def cache_directory() -> Path:
@@ -26,26 +35,102 @@ def cache_directory() -> Path:
         usable = os.access(directory, os.W_OK)
     except OSError:
         usable = False
-    return directory if usable else Path(_for_this_process().name)
+    return directory if usable else _for_this_process()
+
+
+def _for_this_process() -> Path:
+    return Path(_temporary().name)
 
 
 @cache
-def _for_this_process() -> tempfile.TemporaryDirectory[str]:
+def _temporary() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="simlab-")
 
 
 @cache
-def load(source: str) -> Any:
-    """Import the program `source` from its file in the cache directory, written first if it is new."""
-    name = "program_" + hashlib.sha256(source.encode()).hexdigest()[:32]
-    path = cache_directory() / f"{name}.py"
-    if not path.exists() or path.read_text(encoding="utf-8") != source:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
-            file.write(source)
-        os.replace(file.name, path)
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+def load(source: str) -> ModuleType:
+    """Import the program `source` from its file in the cache directory, written first if it is new or damaged."""
+    name = "program_" + hashlib.sha256(FORMAT + source.encode()).hexdigest()[:32]
+    try:
+        path = _written(cache_directory() / f"{name}.py", source)
+    except OSError as error:
+        path = _written(_for_this_process() / f"{name}.py", source)
+        _warn_not_kept(error)
+    module = ModuleType(name)
+    module.__file__ = str(path)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    # Not by an import, which would trust a damaged .pyc.
+    exec(compile(source, path, "exec"), vars(module))
+    for compiled in vars(module).values():
+        if isinstance(getattr(compiled, "_cache", None), FunctionCache):
+            compiled._cache = _SealedCache(compiled.py_func)
     return module
+
+
+def _written(path: Path, source: str) -> Path:
+    """`path`, which holds `source`: whole or not at all, whatever happens meanwhile."""
+    content = source.encode()
+    if not path.is_file() or path.read_bytes() != content:
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            pass
+        try:
+            Path(file.name).write_bytes(content)
+            os.replace(file.name, path)
+        except OSError:
+            os.unlink(file.name)
+            raise
+    return path
+
+
+class _Sealed(CompileResultCacheImpl):
+    """Compiled forms with a checksum: machine code is not run on trust."""
+
+    def reduce(self, cres: Any) -> tuple[bytes, bytes]:
+        content = dumps(super().reduce(cres))
+        return hashlib.sha256(content).digest(), content
+
+    def rebuild(self, target_context: Any, payload: tuple[bytes, bytes]) -> Any:
+        digest, content = payload
+        if hashlib.sha256(content).digest() != digest:
+            raise ValueError("the checksum is wrong")
+        return super().rebuild(target_context, pickle.loads(content))
+
+
+class _SealedCache(FunctionCache):
+    """Numba's cache of a function, which takes damaged files for missing ones and a full disk for no cache."""
+
+    _impl_class = _Sealed
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # whatever unpickling makes of damaged bytes
+            program = Path(self._py_func.__code__.co_filename)
+            self._purge(program.stem)
+            warnings.warn(
+                f"the compiled form of {program} is damaged ({type(error).__name__}: {error}); it is compiled again",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _warn_not_kept(error)
+
+    def _purge(self, program: str) -> None:
+        """Remove the compiled forms of all functions of a program; those that cannot be are left."""
+        for file in Path(self.cache_path).glob(f"{program}.*.nb[ic]"):
+            with suppress(OSError):
+                file.unlink()
+
+
+def _warn_not_kept(error: OSError) -> None:
+    warnings.warn(
+        f"compiled programs cannot be kept ({error}), so that each process compiles them anew; "
+        "make room, or set SIMLAB_CACHE_DIR to a directory that can be written",
+        RuntimeWarning,
+        stacklevel=3,
+    )

@@ -1,17 +1,76 @@
-"""Step sizes that change: functions of the step counter k = 0, 1, 2, ...
+"""Hyperparameters: numbers, or schedules, which are functions of the step counter k = 0, 1, 2, ...
 
 A hyperparameter of an algorithm may be a number or any callable of an integer array of step counters that returns the
 values at these steps. The schedules here are NamedTuples, so they compare, print and are stored with a run.
+
+A field of an algorithm's class says by its type which values it may take: `StepSize`, `Momentum`, `ConsensusStep`,
+`Weight`, or ``Annotated[Scheduled, Range(...)]`` of one's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-StepSize = float | Callable[[np.ndarray], np.ndarray]
+from simlab import checks
+
+Scheduled = float | Callable[[np.ndarray], np.ndarray]
+
+
+class Range(NamedTuple):
+    """Which values a hyperparameter may take: `minimum` and `maximum` included, `above` and `below` not."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+
+StepSize = Annotated[Scheduled, Range(above=0.0)]
+Momentum = Annotated[Scheduled, Range(minimum=0.0, below=1.0)]
+ConsensusStep = Annotated[Scheduled, Range(above=0.0, maximum=1.0)]
+Weight = Annotated[Scheduled, Range(minimum=0.0)]
+
+
+def ranges(algorithm: type) -> dict[str, Range]:
+    """The ranges that the fields of an algorithm's class declare by their types."""
+    hints = _hints(algorithm)
+    return {name: r for name, hint in hints.items() for r in get_args(hint)[1:] if isinstance(r, Range)}
+
+
+def choices(algorithm: type) -> dict[str, tuple[str, ...]]:
+    """The choices of the fields whose type is a ``Literal``."""
+    hints = _hints(algorithm)
+    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+
+
+def _hints(algorithm: type) -> dict[str, Any]:
+    try:
+        return get_type_hints(algorithm, include_extras=True)
+    except (NameError, TypeError):  # a class within a function, whose types cannot be looked up: nothing is declared
+        return {}
+
+
+def check_fields(algorithm: Any, numeric: tuple[str, ...]) -> None:
+    """TypeError or ValueError unless every field is what its type declares; schedules are checked at their values.
+
+    Parameters
+    ----------
+    algorithm : NamedTuple
+    numeric : tuple of str
+        Its fields that are numbers or schedules.
+    """
+    kind = type(algorithm)
+    for name, options in choices(kind).items():
+        checks.one_of(f"{kind.__name__}.{name}", getattr(algorithm, name), options)
+    for name in ranges(kind):
+        if name not in numeric:
+            raise TypeError(
+                f"{kind.__name__}.{name} = {getattr(algorithm, name)!r} is not a real number or a schedule; "
+                "pass a float, or a function of the step counter such as simlab.schedules.Cosine"
+            )
 
 
 class Constant(NamedTuple):

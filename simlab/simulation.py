@@ -6,18 +6,22 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from simlab import checks
 from simlab.engine.backends import backend
-from simlab.run.provenance import environment, fingerprint
+from simlab.network import Network
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
+from simlab.run.provenance import describe, environment, fingerprint
 from simlab.run.runs import Runs, batches
 from simlab.run.settings import (
     ENGINES,
@@ -25,6 +29,7 @@ from simlab.run.settings import (
     Settings,
     check_batch_size,
     check_nouns,
+    check_record,
     dtype_name,
     hyperparameters,
     initial_state,
@@ -52,10 +57,11 @@ class SimulationInterrupted(KeyboardInterrupt):
         self.traces = traces
 
 
+@checks.keywords
 def simulate(
-    problem: Any,
-    network: Any,
-    algorithm: Any,
+    problem: Problem,
+    network: Network,
+    algorithm: Algorithm,
     *,
     steps: int,
     batch_size: int | None = None,
@@ -63,6 +69,7 @@ def simulate(
     replicates: int = 1,
     seed: int = 0,
     record_every: int = 1,
+    record: Mapping[str, Callable[[np.ndarray], Any]] | None = None,
     x0: Any = None,
     engine: str = "compiled",
     progress: bool | None = None,
@@ -92,6 +99,9 @@ def simulate(
         Same seed, same sample path: on any engine, thread count and number of replicates.
     record_every : int, default 1
         Metrics are recorded at steps 0, `record_every`, 2 `record_every`, ... and at the last one.
+    record : mapping of str to function, optional
+        Columns of your own: functions of all node states, an array (..., n, d), that return (...), such as
+        ``{"worst": simlab.worst_node_error(problem)}``.
     x0 : array (n, d) or (d,), optional
         Initial states; zeros if None.
     engine : {"compiled", "numpy", "cupy"}, default "compiled"
@@ -140,13 +150,22 @@ def simulate(
         record_every=checks.integer("record_every", record_every, minimum=1),
         engine=checks.one_of("engine", engine, ENGINES),
         dtype=np.dtype(checks.one_of("dtype", dtype_name(dtype), LARGEST)),
+        record=check_record(record),
     )
     start = initial_state(problem, x0, settings.dtype)
     tables = [hyperparameters(a, settings.steps) for a in algorithms]
     labels = label_each(algorithms)
     about = _provenance(problem, network, settings, start)
     groups = batches(algorithms, start, settings.engine)
-    new_engine = backend(problem, network, settings, threads=max(1, THREADS // len(groups)))
+    new_engine = backend(
+        problem,
+        network,
+        settings.engine,
+        dtype=settings.dtype,
+        sampled=settings.batch_size is not None,
+        noisy=settings.noise_std > 0,
+        threads=max(1, THREADS // len(groups)),
+    )
     runs = []
     for group in groups:
         mine = [(algorithms[k], labels[k], tables[k]) for k in group]
@@ -169,7 +188,9 @@ def simulate(
     return finished if several else finished[0]
 
 
-def generated_source(problem: Any, network: Any, algorithm: Any, *, sampled: bool = False, noisy: bool = False) -> str:
+def generated_source(
+    problem: Problem, network: Network, algorithm: Algorithm, *, sampled: bool = False, noisy: bool = False
+) -> str:
     """The program that the compiled engine runs for this algorithm and problem.
 
     Parameters
@@ -202,7 +223,7 @@ def _cut_short(trace: Trace) -> Trace:
     return replace(trace, provenance={**trace.provenance, "steps": steps, "interrupted": True})
 
 
-def _lockstep(runs: list[Runs], problem: Any, settings: Settings) -> Iterator[int]:
+def _lockstep(runs: list[Runs], problem: Problem, settings: Settings) -> Iterator[int]:
     """Advance all runs chunk by chunk on the same draws; yield the number of steps done."""
     streams = [Stream(settings.seed, r) for r in range(settings.replicates)]
     shape = (problem.n_nodes, problem.dim)
@@ -219,17 +240,25 @@ def _lockstep(runs: list[Runs], problem: Any, settings: Settings) -> Iterator[in
         while done < settings.steps and any(run.active for run in runs):
             began = time.perf_counter()
             size = min(size, settings.steps - done)
-            draws = list(pool.map(lambda stream, k=size: _draw(stream, k, compressions, problem, settings), streams))
+            draw = partial(_draw, size=size, compressions=compressions, problem=problem, settings=settings)
+            draws = _each(pool, draw, streams)
             jobs = [job for run in runs for job in run.plan(done, size, draws)]
-            list(pool.map(lambda job: job(), jobs))
-            list(pool.map(Runs.finish, runs))
+            _each(pool, lambda job: job(), jobs)
+            _each(pool, Runs.finish, runs)
             done += size
             for run in runs:
                 while run.messages:
-                    warnings.warn(run.messages.pop(0), RuntimeWarning, stacklevel=3)
+                    warnings.warn(run.messages.pop(0), RuntimeWarning, stacklevel=4)
             last, chunk = chunk, (size, time.perf_counter() - began)
             size = min(largest, next_size(chunk, last))
             yield done
+
+
+def _each(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+    """`function` of every item; of many small ones several are one task, which alone would cost more than they do."""
+    size = max(1, len(items) // (4 * THREADS))
+    parts = [items[k : k + size] for k in range(0, len(items), size)]
+    return [result for part in pool.map(lambda part: [function(item) for item in part], parts) for result in part]
 
 
 def next_size(chunk: tuple[int, float], last: tuple[int, float]) -> int:
@@ -245,22 +274,23 @@ def next_size(chunk: tuple[int, float], last: tuple[int, float]) -> int:
     return int(size * growth) if growth >= 2 else size
 
 
-def _draw(stream: Stream, size: int, compressions: int, problem: Any, settings: Settings) -> Draws:
+def _draw(stream: Stream, size: int, compressions: int, problem: Problem, settings: Settings) -> Draws:
     n, d, batch_size = problem.n_nodes, problem.dim, settings.batch_size
     return Draws(
-        None if batch_size is None else stream.indices(size, n, batch_size, problem.n_samples),
+        None if batch_size is None else stream.indices(size, n, batch_size, problem.sample_count),
         stream.noise(size, n, d, settings.noise_std, settings.dtype) if settings.noise_std > 0 else None,
         stream.dither(size, compressions, n, d) if compressions else None,
     )
 
 
-def _provenance(problem: Any, network: Any, settings: Settings, start: np.ndarray) -> dict[str, Any]:
+def _provenance(problem: Problem, network: Network, settings: Settings, start: np.ndarray) -> dict[str, Any]:
     return {
         "problem": {"repr": repr(problem), "data": fingerprint(problem.given)},
         "network": {"repr": repr(network), "data": fingerprint(network.weights)},
         "x0": fingerprint(start),
         **settings._asdict(),
         "dtype": settings.dtype.name,
+        "record": {name: describe(function) for name, function in settings.record.items()},
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         **environment(),
     }

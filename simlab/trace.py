@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simlab import checks
+from simlab.network import Network
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,10 +33,10 @@ class Trace:
         later than the last record.
     frame : pandas.DataFrame
         Columns algorithm, replicate, step, mse, consensus, loss, squared_gradient_norm, stationarity, those of the
-        problem's own metrics (such as accuracy), payload_bits, bits; one row for each recorded step of each replicate.
-        With x̄ the mean over nodes, x* the problem's minimizer: mse (1/n) Σ ||x_i − x*||², consensus (1/n) Σ ||x_i −
-        x̄||², loss f(x̄), squared_gradient_norm ||∇f(x̄)||²; bits since the start, each message counted once
-        or once a receiver.
+        problem's own metrics (such as accuracy), payload_bits, bits, those of `record`; one row for each recorded step
+        of each replicate. With x̄ the mean over nodes, x* the problem's minimizer: mse (1/n) Σ ||x_i − x*||², consensus
+        (1/n) Σ ||x_i − x̄||², loss f(x̄), squared_gradient_norm ||∇f(x̄)||²; bits since the start, each message counted
+        once or once a receiver.
     provenance : dict
         Parameters, seed, versions, host, git commit: all that the numbers depend on.
     x0 : array (n, d)
@@ -46,9 +49,9 @@ class Trace:
     frame: pd.DataFrame
     provenance: dict[str, Any]
     x0: np.ndarray | None = field(default=None, repr=False)
-    problem: Any = field(default=None, repr=False)
-    network: Any = field(default=None, repr=False)
-    algorithm: Any = field(default=None, repr=False)
+    problem: Problem | None = field(default=None, repr=False)
+    network: Network | None = field(default=None, repr=False)
+    algorithm: Algorithm | None = field(default=None, repr=False)
 
     @property
     def diverged(self) -> dict[int, int]:
@@ -97,47 +100,56 @@ class Trace:
         finally:
             temporary.unlink(missing_ok=True)
 
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Trace:
+        """Read a trace that `save` wrote.
 
-def load_trace(path: str | os.PathLike[str]) -> Trace:
-    """Read a trace that `Trace.save` wrote.
+        Parameters
+        ----------
+        path : str or path
 
-    Parameters
-    ----------
-    path : str or path
+        Returns
+        -------
+        Trace
+            Without problem, network and algorithm objects; the provenance describes them.
 
-    Returns
-    -------
-    Trace
-        Without problem, network and algorithm objects; the provenance describes them.
+        Raises
+        ------
+        TypeError
+            If `path` is neither text nor a path.
+        FileNotFoundError
+            If there is no file.
+        ValueError
+            If it is a folder, or the file is not a trace.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is no file.
-    ValueError
-        If the file is not a trace.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(
-            f"path = {str(path)!r} is not a Parquet file ({error}); pass a file that Trace.save wrote"
-        ) from None
-    metadata = table.schema.metadata or {}
-    if b"simlab" not in metadata:
-        raise ValueError(f"path = {str(path)!r} holds no trace; pass a file that Trace.save wrote")
-    about = json.loads(metadata[b"simlab"])
-    states, start = (
-        np.concatenate([chunk.flatten().to_numpy() for chunk in table.column(name).chunks]) for name in ("x", "x0")
-    )
-    x0 = start.reshape(about["shape"][1:]) if start.size else None
-    frame = table.drop_columns(["x", "x0"]).to_pandas()
-    return Trace(states.reshape(about["shape"]), frame, about["provenance"], x0)
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path = {path!r} is not a path; pass that of a file that Trace.save wrote")
+        if Path(path).is_dir():
+            raise ValueError(f"path = {str(path)!r} is a folder; pass a file that Trace.save wrote")
+        if not Path(path).exists():
+            raise FileNotFoundError(f"path = {str(path)!r} does not exist; pass a file that Trace.save wrote")
+        try:
+            table = pq.read_table(path)
+        except pa.ArrowInvalid as error:
+            raise ValueError(
+                f"path = {str(path)!r} is not a Parquet file ({error}); pass a file that Trace.save wrote"
+            ) from None
+        metadata = table.schema.metadata or {}
+        if b"simlab" not in metadata:
+            raise ValueError(f"path = {str(path)!r} holds no trace; pass a file that Trace.save wrote")
+        about = json.loads(metadata[b"simlab"])
+        states, start = (
+            np.concatenate([chunk.flatten().to_numpy() for chunk in table.column(name).chunks]) for name in ("x", "x0")
+        )
+        x0 = start.reshape(about["shape"][1:]) if start.size else None
+        frame = table.drop_columns(["x", "x0"]).to_pandas()
+        return cls(states.reshape(about["shape"]), frame, about["provenance"], x0)
 
 
+@checks.keywords
 def frame(traces: Iterable[Trace] | Mapping[str, Trace], *, hyperparameters: bool = False) -> pd.DataFrame:
     """The frames of several traces, one below the other.
 

@@ -2,10 +2,11 @@
 from . import testing as testing, theorems as theorems, transfer as transfer
 from .prediction import Prediction as Prediction, predict as predict
 from .rates import fit_rate as fit_rate
+from .report import Report as Report
+from .stability import stability_limit as stability_limit, stable_intervals as stable_intervals
 from .tuning import (
     Tuned as Tuned,
     critical_batch_size as critical_batch_size,
-    stability_limit as stability_limit,
     tune as tune,
 )
-from .verdict import Report as Report, verify as verify
+from .verdict import verify as verify

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 P = ParamSpec("P")
@@ -26,4 +26,4 @@ def remembered(function: Callable[Concatenate[Any, P], T]) -> Callable[Concatena
             of_subject[key] = function(subject, *rest, **named)
         return of_subject[key]
 
-    return known
+    return cast("Callable[Concatenate[Any, P], T]", known)

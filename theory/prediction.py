@@ -5,26 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from simlab import checks
+from simlab.network import Network
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
 from simlab.run import settings
 from theory.moments.affine import AffineStep, Surrogate
+from theory.moments.budget import Budget, CostError
 from theory.moments.dense import INFINITE, NONE, Dense, Spread
 from theory.moments.krylov import Krylov
+from theory.moments.minibatches import residual_work
 from theory.moments.modes import Modes, graph_modes
 from theory.moments.noise import Noise
+from theory.moments.protocol import Moments
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DENSE_STATES = 2000  # up to here matrices are formed
 AFFORDABLE = 2.5e11  # multiplications spent on the expectation at one step: some ten seconds of one core
-STREAMED = 200  # multiplications in whose time a step of the algorithm reads and writes one number of its states
+CALLED = 2.5e6  # multiplications in whose time a step of few states is called: some 100 µs
+STREAMED = 200  # the same for a step of the algorithm to read and write one number of its states
+SAMPLED = 40  # the same for each of the n m d² products of samples' gradients
 NEWTON_STEPS = 50
+UNDECIDED = 1e-11  # a spectral radius as near to 1 may be 1
+ROUNDINGS = 64  # of one step, in units of the machine precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +63,12 @@ class Prediction:
         the limit of the noiseless run (which is exact); or its mini-batch noise was frozen at that limit.
     reason : str
         Empty if stable.
+    error : float
+        Estimate, from above, of what rounding leaves in the numbers: relative in 1 − rate and variance, in `limit` and
+        the root of `bias` relative to the largest entry of limit, start and a step from 0. It goes with 1/(1 − rate)
+        and more where the step is far from normal: gradient tracking has 1/gap². From 1 on, nothing is known. Shown
+        where it exceeds the digits that are. Not in it: mini-batches but little larger than those at which the variance
+        is infinite; and beyond `DENSE_STATES` what the step lacks of being normal.
     """
 
     stable: bool
@@ -64,14 +80,17 @@ class Prediction:
     consensus: float
     first_order: bool
     reason: str
+    error: float
     _path: Callable[[], Iterator[tuple[np.ndarray, Spread]]] = field(repr=False)
     _minimizer: np.ndarray = field(repr=False)
 
     def __repr__(self) -> str:
-        names = ("rate", "bias", "variance", "mse", "consensus")
+        names = ("bias", "variance", "mse", "consensus")
         numbers = ", ".join(f"{name}={getattr(self, name):.6g}" for name in names)
+        rate = _digits(self.rate)
+        error = f", error={self.error:.2g}" if self.error > 1e-6 else ""
         why = f", reason={self.reason!r}" if self.reason else ""
-        return f"Prediction(stable={self.stable}, {numbers}, first_order={self.first_order}{why})"
+        return f"Prediction(stable={self.stable}, rate={rate}, {numbers}, first_order={self.first_order}{error}{why})"
 
     def transient(self, steps: int, record_every: int = 1) -> pd.DataFrame:
         """Expected errors on the way, of stable and unstable runs alike.
@@ -101,9 +120,9 @@ class Prediction:
 
 
 def predict(
-    problem: Any,
-    network: Any,
-    algorithm: Any,
+    problem: Problem,
+    network: Network,
+    algorithm: Algorithm,
     *,
     batch_size: int | None = None,
     noise_std: float = 0.0,
@@ -174,6 +193,7 @@ def predict(
             np.inf,
             first_order,
             reason,
+            np.nan,
             path,
             minimizer,
         )
@@ -193,15 +213,23 @@ def predict(
         disagreement(x) + spread.consensus,
         first_order,
         reason,
+        rounding(moments, limit)[0],
         path,
         minimizer,
     )
 
 
+def rounding(moments: Moments, limit: np.ndarray) -> tuple[float, float]:
+    """`Prediction.error`, and the size to which it is relative in `limit` (k, n, d)."""
+    step = moments.step
+    size = max(float(np.max(np.abs(z), initial=0.0)) for z in (limit, step.start, step(0 * limit)))
+    return ROUNDINGS * np.finfo(float).eps * max(moments.amplification, 1 / (1 - moments.rate)), size
+
+
 def expected_errors(
-    problem: Any,
-    network: Any,
-    algorithm: Any,
+    problem: Problem,
+    network: Network,
+    algorithm: Algorithm,
     steps: int,
     *,
     batch_size: int | None = None,
@@ -229,47 +257,69 @@ def expected_errors(
         )
     moments = represent(AffineStep(Surrogate.of(problem), network, algorithm, start), batch_size is None)
     _check_one_gradient(moments.step, batch_size)
-    work = steps * _work(moments, noise)
-    if work <= AFFORDABLE:
-        x, spread = next(islice(expected_path(problem, moments, noise), steps, None))
-    else:
-        found = _late_spread(problem, moments, noise, steps)
-        if found is None:
-            raise ValueError(
-                f"cost: the transient of {steps} steps takes some {work:.2g} multiplications, more than the "
-                f"{AFFORDABLE:.2g} that are spent here; if you can wait, ask theory.predict(...).transient({steps})"
-            )
-        x, spread = next(islice(_mean_path(problem, moments), steps, None))[0], found
+    budget = Budget(AFFORDABLE)
+    transient = f"the transient of {steps} steps"
+    try:
+        budget.spend(steps * _mean_work(moments), transient)
+        every_step = steps * _covariance_work(moments, noise)
+        if budget.allows(every_step):
+            x, spread = next(islice(expected_path(problem, moments, noise), steps, None))
+        else:
+            found = _late_spread(problem, moments, noise, steps, budget)
+            if found is None:
+                raise budget.refusal(every_step, transient)
+            x, spread = next(islice(_mean_path(problem, moments), steps, None))[0], found
+    except CostError as error:
+        raise ValueError(f"{error}; if you can wait, ask theory.predict(...).transient({steps})") from None
     return mean_square(x - problem.known_minimizer) + spread.variance, disagreement(x) + spread.consensus
 
 
-def _work(moments: Any, noise: Noise) -> float:
-    """Multiplications that the covariance takes a step, or the time of as many; nothing where that is little."""
-    if noise.is_zero or isinstance(moments, Modes):
+def _mean_work(moments: Moments) -> float:
+    """Multiplications in whose time the mean states take a step."""
+    n, d = moments.step.shape[1:]
+    return CALLED + STREAMED * moments.step.size + 15.0 * n * d**2
+
+
+def _covariance_work(moments: Moments, noise: Noise) -> float:
+    """Multiplications that the covariance takes a step, or the time of as many."""
+    if noise.is_zero:
         return 0.0
     size, drives = moments.step.size, moments.step.start[0].size
+    if isinstance(moments, Modes):
+        return CALLED + STREAMED * float(size * moments.step.shape[0])
     if isinstance(moments, Krylov):
         return float(drives * size * (sum(moments.step.shape) + STREAMED))
     if noise.batch_size is None:
-        return float(drives * size**2)
-    return 2.0 * size**2 * (size + drives)
+        return CALLED + float(drives * size**2)
+    return _samples_work(noise) + residual_work(drives, size)
 
 
-def _late_spread(problem: Any, moments: Any, noise: Noise, steps: int) -> Spread | None:
-    """Spread after many steps; None where the quickest way costs more than `AFFORDABLE`, or none is known."""
+def _samples_work(noise: Noise) -> float:
+    """Multiplications in whose time the covariance of mini-batches is formed."""
+    problem = noise.problem
+    return 2 * CALLED + SAMPLED * float(problem.n_nodes * problem.sample_count * problem.dim**2)
+
+
+def _late_spread(problem: Problem, moments: Moments, noise: Noise, steps: int, budget: Budget) -> Spread | None:
+    """Spread after many steps; None where no quicker way is known than every step.
+
+    Raises
+    ------
+    CostError
+        The quicker way costs more than `budget`.
+    """
     if not isinstance(moments, Dense):
         return None
-    cube = float(moments.step.size**3)
     if noise.batch_size is None:
-        doubling = 5 * cube * steps.bit_length()
-        return moments.additive_spread(noise.std, steps) if doubling <= AFFORDABLE else None
-    # Two eigendecompositions, and a dozen products for each of two solutions by GMRES; the samples' gradients a step.
-    work = 100 * cube + float(steps) * problem.n_nodes * problem.n_samples * problem.dim**2
-    return moments.settled_spread(noise, _mean_path(problem, moments), steps) if work <= AFFORDABLE else None
+        budget.spend(
+            5.0 * moments.step.size**3 * steps.bit_length(), f"the covariance after {steps} steps, by doubling"
+        )
+        return moments.additive_spread(noise.std, steps)
+    return moments.settled_spread(noise, _mean_path(problem, moments), steps, budget)
 
 
 def settle(
-    problem: Any, network: Any, algorithm: Any, start: np.ndarray, additive: bool = True
+    problem: Problem, network: Network, algorithm: Algorithm, start: np.ndarray, additive: bool = True
 ) -> tuple[Any, np.ndarray]:
     """The moments of the step (linearized at the limit if need be) and its fixed point z_∞ (k, n, d) from `start`."""
     if problem.is_quadratic:
@@ -313,18 +363,18 @@ def represent(step: AffineStep, additive: bool = True) -> Any:
     return Dense(step, not additive) if step.size <= DENSE_STATES else Krylov(step)
 
 
-def expected_path(problem: Any, moments: Any, noise: Noise) -> Iterator[tuple[np.ndarray, Spread]]:
+def expected_path(problem: Problem, moments: Moments, noise: Noise) -> Iterator[tuple[np.ndarray, Spread]]:
     """Mean x (n, d) and its spread at steps 0, 1, 2, ...; the mean takes the problem's own noiseless steps."""
     path = _mean_path(problem, moments)
     return ((z[0], NONE) for z in path) if noise.is_zero else moments.transient(noise, path)
 
 
-def _mean_path(problem: Any, moments: Any) -> Iterator[np.ndarray]:
+def _mean_path(problem: Problem, moments: Moments) -> Iterator[np.ndarray]:
     """Mean states (k, n, d) at steps 0, 1, 2, ..."""
     return iterate(partial(moments.step.of, problem), moments.step.start)
 
 
-def checked_noise(problem: Any, batch_size: int | None, noise_std: float) -> Noise:
+def checked_noise(problem: Problem, batch_size: int | None, noise_std: float) -> Noise:
     """The noise of arguments as `simlab.simulate` takes them."""
     return Noise(
         problem, settings.check_batch_size(problem, batch_size), checks.real("noise_std", noise_std, minimum=0.0)
@@ -343,15 +393,22 @@ def _check_one_gradient(step: AffineStep, batch_size: int | None) -> None:
         )
 
 
-def _instability(moments: Any) -> str:
+def _instability(moments: Moments) -> str:
     if not moments.rate < 1.0:
-        return f"the mean diverges: the step's spectral radius is {moments.rate:.6g}; choose a smaller lr"
+        doubt = ", as far as rounding lets see" if moments.rate < 1.0 + UNDECIDED else ""
+        return f"the mean diverges{doubt}: the step's spectral radius is {_digits(moments.rate)}; choose a smaller lr"
     if moments.drifts:
         return "the mean drifts without end along a direction that the step leaves as it is"
     return ""
 
 
-def check_nouns(problem: Any, network: Any, algorithm: Any, x0: Any = None) -> np.ndarray:
+def _digits(rate: float) -> str:
+    """A rate, by its distance from 1 where that is all there is to see."""
+    text = f"{rate:.6g}"
+    return f"1{rate - 1:+.3g}" if text == "1" and rate != 1 else text
+
+
+def check_nouns(problem: Problem, network: Network, algorithm: Algorithm, x0: Any = None) -> np.ndarray:
     """Check what is predicted, as `simlab.simulate` does; return the initial states (n, d)."""
     if isinstance(algorithm, list | tuple) and not hasattr(algorithm, "_fields"):
         raise TypeError("algorithm is a list of algorithms; predict them one at a time")
@@ -361,10 +418,13 @@ def check_nouns(problem: Any, network: Any, algorithm: Any, x0: Any = None) -> n
 
 
 def iterate(function: Callable[[np.ndarray], np.ndarray], z: np.ndarray) -> Iterator[np.ndarray]:
-    """z, function(z), function(function(z)), ..."""
+    """z, function(z), function(function(z)), ...; what has come to rest to the last bit is asked no more."""
     while True:
         yield z
-        z = function(z)
+        new = function(z)
+        if np.array_equal(new, z):
+            yield from repeat(new)
+        z = new
 
 
 def mean_square(x: np.ndarray) -> float:

@@ -20,17 +20,18 @@ from typing import Any
 import numpy as np
 
 from simlab import checks
+from simlab.trace import Trace
 from theory.rates import KINDS, Fit, fit_rate
 from theory.report import Row
 from theory.theorems import THEOREMS, Theorem
-from theory.verdict import judge, verify
+from theory.verdict import interval, judge, verify
 
 METRICS = ("mse", "consensus", "squared_gradient_norm")
 ROUNDING = {"float64": 1e-20, "float32": 1e-8}  # squared errors below this part of the largest are left out of a fit
 
 
 def assert_converges_at_rate(
-    trace: Any,
+    trace: Trace,
     rate: float,
     *,
     metric: str = "mse",
@@ -103,13 +104,17 @@ def assert_bias_scales(
     *,
     metric: str = "mse",
     tolerance: float = 0.05,
+    resolution: float = 0.25,
 ) -> Fit:
     """Assert that the final error of several runs is a power of a parameter.
+
+    It passes only if the data could have refuted it: the runs must lie on a line in log-log axes, and the interval of
+    its slope be narrower than `resolution`.
 
     Parameters
     ----------
     traces : sequence of Trace
-        Two or more, run until they have settled.
+        Three or more, run until they have settled: two points lie on every power law.
     parameter : str, callable or sequence of float
         A hyperparameter's name, a function of a trace such as ``lambda t: 1 - t.algorithm.momentum``, or one positive
         value for each trace.
@@ -118,7 +123,10 @@ def assert_bias_scales(
     metric : {"mse", "consensus", "squared_gradient_norm"}, default "mse"
         Its last recorded value counts.
     tolerance : float, default 0.05
-        Absolute, on the exponent; added to the 95 % interval over replicates, where there are as many in each trace.
+        Absolute, on the exponent; added to the 95 % interval over replicates, where there are as many in each trace,
+        and allowed to the slopes of the lower and the upper half of the parameters, too.
+    resolution : float, default 0.25
+        Half the width of the widest interval, `tolerance` included, that decides anything.
 
     Returns
     -------
@@ -127,14 +135,18 @@ def assert_bias_scales(
     Raises
     ------
     AssertionError
-        The exponent is outside the interval, or a replicate diverged.
+        The exponent is outside the interval; the errors are no power of the parameter, for the slopes of the lower and
+        the upper half differ by more than noise and twice `tolerance` explain; the interval is too wide to refute
+        anything ("inconclusive"); or a replicate diverged.
     ValueError
-        Fewer than two traces, or parameters that are not positive and distinct.
+        Fewer than three traces, or parameters that are not positive and distinct.
     """
     checks.one_of("metric", metric, METRICS)
     exponent = checks.real("exponent", exponent)
-    if len(traces) < 2:
-        raise ValueError(f"traces has {len(traces)} entries; an exponent needs two or more")
+    if len(traces) < 3:
+        raise ValueError(f"traces has {len(traces)} entries; a power law needs three or more, for two lie on every one")
+    tolerance = checks.real("tolerance", tolerance, minimum=0.0)
+    resolution = checks.real("resolution", resolution, above=0.0)
     values = np.array(_parameters(traces, parameter), dtype=float)
     if len(values) != len(traces) or np.any(values <= 0) or len(np.unique(values)) < len(values):
         raise ValueError(f"parameter = {values.tolist()} must be positive and distinct, one for each of the traces")
@@ -144,18 +156,30 @@ def assert_bias_scales(
     order = np.argsort(values)
     if len({len(final) for final in finals}) > 1:
         finals = [np.array([final.mean()]) for final in finals]
-    errors = np.array([finals[i] for i in order]).T
-    fit = _power(values[order], errors)
-    within = fit.low - tolerance <= exponent <= fit.high + tolerance
-    listed = ", ".join(f"{v:.4g}: {e:.4g}" for v, e in zip(values[order], errors.mean(axis=0), strict=True))
-    assert within, (
+    values, errors = values[order], np.array([finals[i] for i in order]).T
+    fit = fit_rate(values, errors, kind="power", window=(values[0], values[-1]))
+    listed = ", ".join(f"{v:.4g}: {e:.4g}" for v, e in zip(values, errors.mean(axis=0), strict=True))
+    found = (
         f"{_label(traces[0])}: {metric} scales with exponent {fit.estimate:.4g}, 95 % interval [{fit.low:.4g}, "
-        f"{fit.high:.4g}], not {exponent:.4g} (tolerance {tolerance:.3g}); parameter: {metric} are {listed}"
+        f"{fit.high:.4g}]"
     )
+    change, error = _change_of_slope(values, errors)
+    assert abs(change) <= 2 * tolerance + error, (
+        f"{found}, but is no power of the parameter: the exponent changes by {change:.4g} ± {error:.2g} from the lower "
+        f"half of the parameters to the upper (tolerance {tolerance:.3g} each); parameter: {metric} are {listed}"
+    )
+    half = (fit.high - fit.low) / 2 + tolerance
+    assert half + error / 2 <= resolution, (
+        f"{found}, which is inconclusive: exponents {half + error / 2:.3g} away could not be told from it "
+        f"(resolution {resolution:.3g}); pass more replicates, or parameters further apart; parameter: {metric} are "
+        f"{listed}"
+    )
+    within = fit.low - tolerance <= exponent <= fit.high + tolerance
+    assert within, f"{found}, not {exponent:.4g} (tolerance {tolerance:.3g}); parameter: {metric} are {listed}"
     return fit
 
 
-def assert_bound_holds(trace: Any, theorem: str | Theorem) -> Row:
+def assert_bound_holds(trace: Trace, theorem: str | Theorem) -> Row:
     """Assert that a theorem applies to a run and that its bound holds.
 
     Parameters
@@ -184,7 +208,7 @@ def assert_bound_holds(trace: Any, theorem: str | Theorem) -> Row:
     return row
 
 
-def assert_matches_prediction(trace: Any) -> None:
+def assert_matches_prediction(trace: Trace) -> None:
     """Assert that a run's last mse and consensus error are those that `theory.predict` expects of it exactly.
 
     Parameters
@@ -204,16 +228,17 @@ def assert_matches_prediction(trace: Any) -> None:
         assert row.verdict == "holds" or undecided, _describe(trace, row)
 
 
-def _power(parameter: np.ndarray, errors: np.ndarray) -> Fit:
-    if len(parameter) > 2:
-        return fit_rate(parameter, errors, kind="power", window=(parameter[0], parameter[-1]))
-    # Two points have a slope, and no bend: a third between them, on the line, lets the same fit do.
-    between = np.sqrt(parameter[0] * parameter[1])
-    middle = np.sqrt(errors[:, :1] * errors[:, 1:])
-    points = np.array([parameter[0], between, parameter[1]])
-    return fit_rate(
-        points, np.hstack([errors[:, :1], middle, errors[:, 1:]]), kind="power", window=(points[0], points[2])
-    )
+def _change_of_slope(parameter: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
+    """Slope of the upper half of the parameters less that of the lower; and half its 95 % interval over replicates.
+
+    The middle one of an odd number of parameters is in both.
+    """
+    at, logs = np.log(parameter), np.log(errors)
+    middle = len(at) // 2
+    lower, upper = slice(0, len(at) - middle if len(at) % 2 else max(middle, 2)), slice(min(middle, len(at) - 2), None)
+    changes = np.polyfit(at[upper], logs[:, upper].T, 1)[0] - np.polyfit(at[lower], logs[:, lower].T, 1)[0]
+    mean, low, high = interval(changes, random=len(changes) > 1)
+    return mean, (high - low) / 2
 
 
 def _parameters(traces: Sequence[Any], parameter: Any) -> list[float]:
@@ -223,16 +248,16 @@ def _parameters(traces: Sequence[Any], parameter: Any) -> list[float]:
     return [parameter(trace) for trace in traces] if callable(parameter) else list(parameter)
 
 
-def _assert_finite(trace: Any) -> None:
+def _assert_finite(trace: Trace) -> None:
     diverged = trace.provenance.get("diverged")
     assert not diverged, f"{_label(trace)}: diverged, at step by replicate {diverged}"
 
 
-def _label(trace: Any) -> str:
+def _label(trace: Trace) -> str:
     return str(trace.provenance.get("label", "run"))
 
 
-def _describe(trace: Any, row: Row) -> str:
+def _describe(trace: Trace, row: Row) -> str:
     return (
         f"{_label(trace)}: {row.theorem} is {row.verdict}: measured {row.measured:.6g}, 95 % interval [{row.low:.6g}, "
         f"{row.high:.6g}], bound {row.bound:.6g}, ratio {row.ratio:.6g}; {row.reason}"

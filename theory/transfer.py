@@ -5,50 +5,29 @@ With exact gradients and a constant step size γ, the limit X of a single-buffer
     X̃ = −γ φ(W) F'(X)   and   Σᵢ ∇f_i(x_i) = 0,   X̃ = X − 1x̄ᵀ,
 
 where φ acts on the eigenvalues λ != 1 of W. At a fixed point the gradients no longer change, so φ is found by solving
-the algorithm's recursion for a fixed point under constant gradients; the closed forms below were derived so, and the
-tests compare them with `read_bias_transfer`, which solves the recursion of the code itself.
+the algorithm's recursion for a fixed point under constant gradients; the closed forms that the classes give were
+derived so, and the tests compare them with `read_bias_transfer`, which solves the recursion of the code itself. What
+follows from φ: docs/theory.md, "Limiting bias".
 """
 
 from __future__ import annotations
 
-from functools import singledispatch
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import simlab
-from simlab.algorithms import (
-    D2,
-    DSGD,
-    EXTRA,
-    NIDS,
-    AWCDmSGD,
-    D2DmSGD,
-    DADmSGD,
-    DecentLaM,
-    DmSGD,
-    GradientTracking,
-    PmSGD,
-    QGDmSGD,
-)
+from simlab.network import Network
 from simlab.operations import Batch
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
 from theory.caching import remembered
 
 LARGEST = 3000  # nodes of a network whose modes are computed
 
 
-@singledispatch
-def bias_transfer(algorithm: Any, eigenvalues: Any) -> np.ndarray:
-    """Bias transfer function φ(λ) of an algorithm, in closed form.
-
-    ================  ==========================  ==============  ============================
-    DSGD (ATC)        λ/(1−λ)                     DmSGD           λ/((1−β)(1−λ))
-    DSGD (CTA)        1/(1−λ)                     AWC-DmSGD       1/((1−β)(1−λ))
-    DecentLaM         λ/(1−λ)                     DA-DmSGD        λ/((1−λ)(1−βλ))
-    QG-DmSGD          λ/(1−λ)                     D², D²-DmSGD    0
-    PmSGD             0                           EXTRA, NIDS     0
-    GradientTracking  0
-    ================  ==========================  ==============  ============================
+def bias_transfer(algorithm: Algorithm, eigenvalues: Any) -> np.ndarray:
+    """Bias transfer function φ(λ) of an algorithm, in closed form: what its class gives as `bias_transfer`.
 
     Parameters
     ----------
@@ -69,65 +48,33 @@ def bias_transfer(algorithm: Any, eigenvalues: Any) -> np.ndarray:
     ValueError
         The algorithm has l1 > 0: with its threshold there is no such function.
     """
-    raise TypeError(
-        f"algorithm = {algorithm!r} has no known bias transfer function; read_bias_transfer(network, algorithm) "
-        "solves for it"
-    )
-
-
-@bias_transfer.register(DecentLaM)
-@bias_transfer.register(QGDmSGD)
-def _(algorithm: Any, eigenvalues: Any) -> np.ndarray:
-    return _odds(eigenvalues)
-
-
-@bias_transfer.register(DSGD)
-def _(algorithm: DSGD, eigenvalues: Any) -> np.ndarray:
-    return _odds(eigenvalues) if algorithm.order == "atc" else 1 / (1 - np.asarray(eigenvalues))
-
-
-@bias_transfer.register(DmSGD)
-def _(algorithm: DmSGD, eigenvalues: Any) -> np.ndarray:
-    return _odds(eigenvalues) / (1 - _number(algorithm, "momentum"))
-
-
-@bias_transfer.register(AWCDmSGD)
-def _(algorithm: AWCDmSGD, eigenvalues: Any) -> np.ndarray:
-    return 1 / ((1 - _number(algorithm, "momentum")) * (1 - np.asarray(eigenvalues)))
-
-
-@bias_transfer.register(DADmSGD)
-def _(algorithm: DADmSGD, eigenvalues: Any) -> np.ndarray:
-    return _odds(eigenvalues) / (1 - _number(algorithm, "momentum") * np.asarray(eigenvalues))
-
-
-@bias_transfer.register(D2)
-@bias_transfer.register(D2DmSGD)
-@bias_transfer.register(EXTRA)
-@bias_transfer.register(GradientTracking)
-@bias_transfer.register(PmSGD)
-def _(algorithm: Any, eigenvalues: Any) -> np.ndarray:
-    return np.zeros(np.shape(eigenvalues))
-
-
-@bias_transfer.register(NIDS)
-def _(algorithm: NIDS, eigenvalues: Any) -> np.ndarray:
+    if not has_closed_form(algorithm):
+        raise TypeError(
+            f"algorithm = {algorithm!r} has no known bias transfer function; read_bias_transfer(network, algorithm) "
+            "solves for it"
+        )
     _check_no_threshold(algorithm)
-    return np.zeros(np.shape(eigenvalues))
+    for name in algorithm._fields:
+        if name != "lr" and callable(getattr(algorithm, name)):  # φ does not depend on lr, only the limit does
+            _number(algorithm, name)
+    values = np.asarray(eigenvalues, dtype=float)
+    closed_form: Any = algorithm
+    return np.asarray(closed_form.bias_transfer(values), dtype=float)
 
 
-def _odds(eigenvalues: Any) -> np.ndarray:
-    return np.asarray(eigenvalues) / (1 - np.asarray(eigenvalues))
+def has_closed_form(algorithm: Algorithm) -> bool:
+    """Whether the class of an algorithm gives its bias transfer function."""
+    return hasattr(type(algorithm), "bias_transfer")
 
 
-def _number(algorithm: Any, name: str) -> float:
+def _number(algorithm: Algorithm, name: str) -> float:
     value = getattr(algorithm, name)
     if callable(value):
         raise TypeError(f"{name} = {value!r} is a schedule; a limit needs a constant {name}: pass a number")
     return float(value)
 
 
-def _check_no_threshold(algorithm: Any) -> None:
+def _check_no_threshold(algorithm: Algorithm) -> None:
     if "l1" in algorithm._fields and _number(algorithm, "l1") != 0:
         raise ValueError(
             f"algorithm = {algorithm!r} thresholds, and so has no bias transfer function, which is linear; pass one "
@@ -143,7 +90,7 @@ class Eigenpairs(NamedTuple):
 
 
 @remembered
-def modes(network: Any) -> Eigenpairs:
+def modes(network: Network) -> Eigenpairs:
     """Modes of disagreement of a network, by a dense eigendecomposition of W; ValueError beyond LARGEST nodes."""
     n = network.n_nodes
     if n > LARGEST:
@@ -154,7 +101,7 @@ def modes(network: Any) -> Eigenpairs:
     return Eigenpairs(values[:-1], vectors[:, :-1])
 
 
-def read_bias_transfer(network: Any, algorithm: Any) -> np.ndarray:
+def read_bias_transfer(network: Network, algorithm: Algorithm) -> np.ndarray:
     """Bias transfer function of any algorithm whose step is affine, read off the step itself.
 
     The algorithm runs on linear objectives (constant gradients), one column for each eigenvector v of W; its fixed
@@ -232,7 +179,7 @@ def _solve(matrix: np.ndarray, right: np.ndarray, scale: float) -> tuple[np.ndar
     return solution, bool(np.linalg.norm(matrix @ solution - right) <= 1e-8 * scale)
 
 
-def _transition(network: Any, algorithm: Any) -> np.ndarray:
+def _transition(network: Network, algorithm: Algorithm) -> np.ndarray:
     """The matrix by which a step without gradients acts on one column of the stacked state."""
     n = network.n_nodes
     problem = simlab.Quadratic(np.zeros((n, 1)), np.zeros((n, 1)))
@@ -254,7 +201,7 @@ def _transition(network: Any, algorithm: Any) -> np.ndarray:
     return transition
 
 
-def transfer_on(network: Any, algorithm: Any) -> np.ndarray:
+def transfer_on(network: Network, algorithm: Algorithm) -> np.ndarray:
     """Bias transfer function of an algorithm on a network: in closed form if known, else read off the step.
 
     Parameters
@@ -274,12 +221,12 @@ def transfer_on(network: Any, algorithm: Any) -> np.ndarray:
     TypeError, ValueError
         See `bias_transfer`, `read_bias_transfer` and `modes`.
     """
-    if bias_transfer.dispatch(type(algorithm)) is bias_transfer.dispatch(object):
-        return read_bias_transfer(network, algorithm)
-    return bias_transfer(algorithm, modes(network).values)
+    if has_closed_form(algorithm):
+        return bias_transfer(algorithm, modes(network).values)
+    return read_bias_transfer(network, algorithm)
 
 
-def apply_transfer(network: Any, algorithm: Any, x: np.ndarray) -> np.ndarray:
+def apply_transfer(network: Network, algorithm: Algorithm, x: np.ndarray) -> np.ndarray:
     """φ(W) x, with φ(1) = 0.
 
     Parameters
@@ -300,7 +247,7 @@ def apply_transfer(network: Any, algorithm: Any, x: np.ndarray) -> np.ndarray:
     return vectors @ (transfer_on(network, algorithm)[:, None] * (vectors.T @ x))
 
 
-def limit_residual(problem: Any, network: Any, algorithm: Any, x: np.ndarray) -> np.ndarray:
+def limit_residual(problem: Problem, network: Network, algorithm: Algorithm, x: np.ndarray) -> np.ndarray:
     """Distance of states from satisfying the limit's equations: ‖X̃ + γ φ(W)F'(X) + γ 1ḡᵀ‖/√n.
 
     Here ḡ is the mean of the rows ∇f_i(x_i); the two equations live in orthogonal subspaces, so that the residual is
@@ -329,7 +276,7 @@ def limit_residual(problem: Any, network: Any, algorithm: Any, x: np.ndarray) ->
     return np.linalg.norm(equations, axis=(-2, -1)) / np.sqrt(problem.n_nodes)
 
 
-def leading_constant(problem: Any, network: Any, algorithm: Any) -> float:
+def leading_constant(problem: Problem, network: Network, algorithm: Algorithm) -> float:
     """Limit of mse/γ² as γ → 0 with everything else fixed, mse being that of the limit with exact gradients.
 
     X̃/γ → Y = −φ(W)F'(X*) and (x̄ − x*)/γ → −H̄⁻¹(1/n)Σ H_i y_i with H_i = ∇²f_i(x*), H̄ their mean. Derived for this
@@ -357,7 +304,7 @@ def leading_constant(problem: Any, network: Any, algorithm: Any) -> float:
     return float(np.sum(spread**2) / problem.n_nodes + np.sum(shift**2))
 
 
-def leading_direction(problem: Any, network: Any, algorithm: Any) -> tuple[np.ndarray, np.ndarray]:
+def leading_direction(problem: Problem, network: Network, algorithm: Algorithm) -> tuple[np.ndarray, np.ndarray]:
     """Direction in which the limit with exact gradients leaves the minimizer as γ grows from 0.
 
     Parameters

@@ -3,76 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from simlab import checks
+from simlab.network import Network
 from simlab.operations import Batch
-from theory.moments.affine import AffineStep, Surrogate, mode_matrices
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
+from theory.moments.affine import AffineStep, mode_matrices
 from theory.moments.modes import graph_modes
 from theory.moments.noise import Noise
-from theory.prediction import check_nouns, checked_noise, expected_path, mean_square, represent, settle
+from theory.prediction import check_nouns, checked_noise, expected_path, mean_square, represent, rounding, settle
+from theory.stability import require_lr, surrogate_of, unit_of_lr
 
-MOMENTA = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
-STEP_SIZES = np.geomspace(1e-4, 5.0, 33)  # times 1/L
+MOMENTA = (0.0, 0.2, 0.35, 0.5, 0.6, 0.68, 0.75, 0.8, 0.85, 0.89, 0.92, 0.94, 0.96, 0.975, 0.985, 0.99)
+STEP_SIZES = np.geomspace(1e-4, 20.0, 86)  # times 1/L
+DENSEST = 4  # times as many of each are tried where that is ...
+AFFORDABLE = 2e8  # ... no more than so many numbers of states to follow
+BASINS = 16  # local minima of the error on that grid, from which the search descends
+ROUNDS = 7  # of descent, each halving its grids
 TRIED = 4  # candidates whose transient is computed exactly
-
-
-def stability_limit(problem: Any, network: Any, algorithm: Any) -> float:
-    """Step size at which the noiseless algorithm ceases to converge: every smaller one is stable.
-
-    The first crossing of 1 by the spectral radius (without conserved quantities), bracketed by doubling the step size
-    from 0.01/L and found to 1e-10 relative.
-
-    Parameters
-    ----------
-    problem : Problem
-        Quadratics; of other convex problems the Hessians at the minimizer are taken (a first-order statement).
-    network : Network
-    algorithm : algorithm
-        Its `lr` is not used, its other parameters are.
-
-    Returns
-    -------
-    float
-        0 if no step size is stable, infinity if all are.
-
-    Raises
-    ------
-    ValueError
-        All Hessians are zero.
-
-    Examples
-    --------
-    >>> import simlab, theory
-    >>> problem = simlab.Quadratic([[[2.0]], [[2.0]]], [[1.0], [-1.0]])
-    >>> round(theory.stability_limit(problem, simlab.topologies.complete(2), simlab.PmSGD(lr=1.0, momentum=0.5)), 6)
-    1.5
-    """
-    from scipy.optimize import brentq
-
-    start = check_nouns(problem, network, algorithm)
-    _require_lr(algorithm)
-    surrogate = _surrogate(problem)
-
-    def excess(lr: float) -> float:
-        rate = represent(AffineStep(surrogate, network, algorithm._replace(lr=lr), start)).rate
-        return min(rate - 1.0, 1e6)
-
-    unit = _unit_of_lr(problem)
-    stable = 0.01 * unit
-    while excess(stable) >= 0:
-        stable /= 4
-        if stable < 1e-7 * unit:
-            return 0.0
-    unstable = 2 * stable
-    while excess(unstable) < 0:
-        stable, unstable = unstable, 2 * unstable
-        if unstable > 1e9 * unit:
-            return np.inf
-    return float(brentq(excess, stable, unstable, xtol=1e-300, rtol=1e-10))
+MANY = 1e8  # samples of a batch whose noise does not feed on itself
 
 
 class Tuned(NamedTuple):
@@ -88,15 +43,15 @@ class Tuned(NamedTuple):
         Expected mse there.
     """
 
-    algorithm: Any
+    algorithm: Algorithm
     steps: int
     mse: float
 
 
 def tune(
-    problem: Any,
-    network: Any,
-    algorithm: Any,
+    problem: Problem,
+    network: Network,
+    algorithm: Algorithm,
     *,
     target: float,
     batch_size: int | None = None,
@@ -106,9 +61,15 @@ def tune(
 ) -> Tuned:
     """Step size (and momentum, if the algorithm has one) with the fewest steps to an expected mse of `target`.
 
-    Candidates on a grid, refined twice around the best, are ranked by the exact path of the mean and, with noise, by
-    the variance that modes of the mean Hessian would have under it; the few best are then judged by their exact
-    transient (exact as in `predict`), which is what is returned. Without noise the ranking is exact.
+    A search without a guarantee: the fewest steps that were found, not a proved minimum. All candidates of a grid (lr
+    in ratio 1.15 from 1e-4/L to 20/L, by 16 momenta from 0 to 0.99) run until one reaches the target, at step K. From
+    the 16 least local minima on that grid of min_{k<K} mse_k (low errors come and go as momentum oscillates) finer and
+    finer grids then descend, together; whenever one reaches the target sooner, K falls, until none does. Without noise,
+    where it is affordable, the same is tried from grids twice and four times as dense.
+
+    Candidates are judged by the exact path of the mean and, with noise, by the variance that modes of the mean Hessian
+    would have under it; the few best are then judged by their exact transient (exact as in `predict`), which is what is
+    returned. Without noise the steps of every candidate are exact.
 
     Parameters
     ----------
@@ -132,33 +93,23 @@ def tune(
         No candidate reaches the target, or all Hessians are zero.
     """
     start = check_nouns(problem, network, algorithm, x0)
-    _require_lr(algorithm)
+    require_lr(algorithm)
     target = checks.real("target", target, above=0.0)
     max_steps = checks.integer("max_steps", max_steps, minimum=1)
     noise = checked_noise(problem, batch_size, noise_std)
-    AffineStep(_surrogate(problem), network, algorithm, start)  # refuses what is not affine
+    AffineStep(surrogate_of(problem), network, algorithm, start)  # refuses what is not affine
     if mean_square(start - problem.known_minimizer) <= target:
         raise ValueError(f"target = {target:g} is not below the mse of the start; choose a smaller target")
-    has_momentum = "momentum" in algorithm._fields
-    momenta, lrs = np.array(MOMENTA if has_momentum else (0.0,)), STEP_SIZES * _unit_of_lr(problem)
-    ranked: dict[tuple[float, float], int] = {}
-    horizon = max_steps
-    for shrink in (1.0, 0.3, 0.1):
-        found, lowest = _rank(problem, network, algorithm, noise, start, target, horizon, momenta, lrs)
-        ranked.update(found)
-        if not ranked:
-            raise ValueError(
-                f"target = {target:g} is not reached within {max_steps} steps; the least expected mse seen is about "
-                f"{lowest:.3g}: choose a larger target, a larger batch or more steps"
-            )
-        momentum, lr = min(ranked, key=lambda c: ranked[c])
-        horizon = min(max_steps, 2 * ranked[momentum, lr])
-        lrs = lr * np.geomspace(1.4 ** -(3 * shrink), 1.4 ** (3 * shrink), 9)
-        if has_momentum:
-            momenta = np.unique(np.clip(1 - (1 - momentum) * np.geomspace(2.0**-shrink, 2.0**shrink, 5), 0.0, 0.999))
+    search = _Search(problem, network, algorithm, noise, start, target)
+    ranked, lowest = search.fastest(max_steps)
+    if not ranked:
+        raise ValueError(
+            f"target = {target:g} is not reached within {max_steps} steps; the least expected mse seen is about "
+            f"{lowest:.3g}: choose a larger target, a larger batch or more steps"
+        )
     best: Tuned | None = None
     for momentum, lr in sorted(ranked, key=lambda c: ranked[c])[: 1 if noise.is_zero else TRIED]:
-        candidate = algorithm._replace(lr=lr, **({"momentum": momentum} if has_momentum else {}))
+        candidate = search.candidate(momentum, lr)
         limit = max_steps if best is None else best.steps - 1
         for k, mse in enumerate(islice(_expected_mse(problem, network, candidate, noise, start), limit + 1)):
             if mse <= target:
@@ -173,7 +124,7 @@ def tune(
     return best
 
 
-def critical_batch_size(problem: Any, network: Any, algorithm: Any) -> float:
+def critical_batch_size(problem: Problem, network: Network, algorithm: Algorithm) -> float:
     """B* at which the stationary variance equals the squared bias; beyond it larger batches buy little.
 
     It solves variance(B) = bias for real B > 0, with the exact dependence of the variance on B on least squares
@@ -191,13 +142,15 @@ def critical_batch_size(problem: Any, network: Any, algorithm: Any) -> float:
     -------
     float
         Not rounded, and possibly above the number of samples. Infinity where there is no bias (D2, PmSGD, equal
-        minimizers), 0 where there is no variance.
+        minimizers), or none that exceeds rounding (`Prediction.error`); 0 where there is no variance.
 
     Raises
     ------
     ValueError
-        The algorithm is not stable, or the problem cannot be sampled.
+        The algorithm is not stable, its variance is infinite at every batch size, or the problem cannot be sampled.
     """
+    from scipy.optimize import brentq
+
     start = check_nouns(problem, network, algorithm)
     if problem.n_samples is None:
         raise ValueError(f"problem = {problem!r} has no samples to draw batches from; pass one of data")
@@ -206,75 +159,148 @@ def critical_batch_size(problem: Any, network: Any, algorithm: Any) -> float:
         raise ValueError(f"algorithm = {algorithm!r} does not converge (rate {moments.rate:.6g}); choose a smaller lr")
     minimizer = problem.known_minimizer
     bias = mean_square(limit[0] - minimizer)
-    rounding = (1e-11 * float(np.linalg.norm(limit[0]) + np.linalg.norm(minimizer))) ** 2
+    error, size = rounding(moments, limit)
     points = moments.step.gradient_points(limit)
 
+    @cache
     def variance(batch_size: float) -> float:
         return moments.stationary(Noise(problem, batch_size, 0.0), points).variance
 
-    many = 1e8
-    first_order = variance(many) * many
-    if first_order <= rounding:
+    # One sample's variance, were the noise that of the limit.
+    single = variance(MANY) * MANY
+    if single <= problem.dim * (1e-11 * size) ** 2:
         return 0.0
-    if bias <= rounding:
+    if bias <= problem.dim * (error * size) ** 2:
         return np.inf
-    # 1/variance(B) is (B − s)/c but for a small remainder, so that steps with the slope 1/c converge in a few.
-    batch_size = first_order / bias
-    for _ in range(60):
-        move = first_order * (1.0 / bias - 1.0 / variance(batch_size))
-        batch_size += move
-        if abs(move) <= 1e-10 * batch_size:
-            break
-    return float(batch_size)
+    if not np.isfinite(single):
+        raise ValueError(
+            f"algorithm = {algorithm!r} has no critical batch size: its variance is infinite at every batch size, "
+            "because the noise drives a direction that nothing pulls back; choose another algorithm"
+        )
+    # variance(B) falls, from infinity (where the second moment is not stable) towards single/B: 1/variance(B) rises
+    # from 0, nearly as a straight line.
+    low = high = single / bias
+    while variance(low) <= bias:
+        low /= 2
+    while variance(high) >= bias:
+        high *= 2
+    return float(brentq(lambda b: 1 / variance(b) - 1 / bias, low, high, xtol=1e-300, rtol=1e-13))
 
 
-def _expected_mse(problem: Any, network: Any, algorithm: Any, noise: Noise, start: np.ndarray) -> Iterator[float]:
+def _expected_mse(
+    problem: Problem, network: Network, algorithm: Algorithm, noise: Noise, start: np.ndarray
+) -> Iterator[float]:
     """Exact expected mse at steps 0, 1, 2, ..."""
     if problem.is_quadratic:
-        moments = represent(AffineStep(_surrogate(problem), network, algorithm, start), noise.batch_size is None)
+        moments = represent(AffineStep(surrogate_of(problem), network, algorithm, start), noise.batch_size is None)
     else:
         moments, _ = settle(problem, network, algorithm, start, noise.batch_size is None)
     minimizer = problem.known_minimizer
     return (mean_square(x - minimizer) + spread.variance for x, spread in expected_path(problem, moments, noise))
 
 
-def _rank(
-    problem: Any,
-    network: Any,
-    algorithm: Any,
-    noise: Noise,
-    start: np.ndarray,
-    target: float,
-    horizon: int,
-    momenta: np.ndarray,
-    lrs: np.ndarray,
-) -> tuple[dict[tuple[float, float], int], float]:
-    """Estimated steps to the target of the fastest (momentum, lr), all candidates run at once; and the least mse."""
-    grid = [(float(b), float(g)) for b in momenta for g in lrs]
-    table = np.array(grid)[:, :, None, None]
-    fields = {"lr": table[:, 1]}
-    if "momentum" in algorithm._fields:
-        fields["momentum"] = table[:, 0]
-    candidates = algorithm._replace(**fields)
-    state = candidates.init(np.broadcast_to(start, (len(grid), *start.shape)))
-    estimate = None if noise.is_zero else _VarianceEstimate(problem, network, algorithm, fields, noise)
-    reached: dict[tuple[float, float], int] = {}
-    lowest, best = np.inf, None
-    with np.errstate(all="ignore"):
-        for k in range(1, horizon + 1):
-            state = candidates.step(state, problem, network, Batch())
-            error = np.asarray(state[0]) - problem.known_minimizer
-            mse = np.einsum("cnd,cnd->c", error, error) / len(start)
-            if estimate is not None:
-                mse = mse + estimate.advance(mse)
-            lowest = min(lowest, float(np.nanmin(mse)))
-            for c in np.flatnonzero(mse <= target):
-                reached.setdefault(grid[c], k)
-            if reached and best is None:
-                best = k
-            if best is not None and k >= 1.1 * best:
+class _Search:
+    """Candidates (momentum, lr), all of a kind run at once."""
+
+    def __init__(
+        self, problem: Problem, network: Network, algorithm: Algorithm, noise: Noise, start: np.ndarray, target: float
+    ) -> None:
+        self.problem, self.network, self.algorithm, self.noise = problem, network, algorithm, noise
+        self.start, self.target = start, target
+        self.momenta = np.array(MOMENTA if "momentum" in algorithm._fields else (0.0,))
+        self.lrs = STEP_SIZES * unit_of_lr(problem)
+
+    def candidate(self, momentum: Any, lr: Any) -> Any:
+        """The algorithm with these values."""
+        return self.algorithm._replace(lr=lr, **({"momentum": momentum} if len(self.momenta) > 1 else {}))
+
+    def fastest(self, horizon: int) -> tuple[dict[tuple[float, float], int], float]:
+        """Steps to the target of the fastest candidates found, none if more than `horizon`; and the least mse seen."""
+        ranked: dict[tuple[float, float], int] = {}
+        lowest, density = np.inf, 1
+        while horizon > 0:
+            grid = self._grid(density)
+            found, errors = self._run(grid.reshape(-1, 2), horizon)
+            lowest = min(lowest, float(np.min(errors)))
+            if not (found or ranked):
                 break
-    return reached, lowest
+            found |= self._descend(grid, errors.reshape(grid.shape[:2]), _sooner(horizon, found))
+            ranked.update(found)
+            horizon = _sooner(horizon, found)
+            if not found:
+                density *= 2
+                dearer = density**2 * self._grid(1).size * horizon * self.start.size > AFFORDABLE
+                if density > DENSEST or dearer or not self.noise.is_zero:
+                    break
+        return ranked, lowest
+
+    def _grid(self, density: int) -> np.ndarray:
+        """Candidates (momenta, lrs, 2), `density` times as many each way."""
+        coordinates = (-np.log1p(-self.momenta), np.log(self.lrs))
+        finer = [np.interp(np.arange(0, len(c) - 1 + 1e-9, 1 / density), np.arange(len(c)), c) for c in coordinates]
+        return _values(np.stack(np.meshgrid(*finer, indexing="ij"), axis=-1))
+
+    def _descend(self, grid: np.ndarray, errors: np.ndarray, horizon: int) -> dict[tuple[float, float], int]:
+        """Candidates around the minima of a grid that reach the target within `horizon` steps, or ever fewer."""
+        from scipy.ndimage import minimum_filter
+
+        minima = np.argwhere((errors == minimum_filter(errors, 3, mode="nearest")) & np.isfinite(errors))
+        minima = minima[np.argsort(errors[tuple(minima.T)])][:BASINS]
+        centres = _coordinates(grid[tuple(minima.T)])
+        spacing = np.abs(_coordinates(grid[-1, -1]) - _coordinates(grid[0, 0])) / np.maximum(
+            np.array(grid.shape[:2]) - 1, 1
+        )
+        width = 1.2 * spacing
+        points = np.array(
+            [(i, j) for i in ((-1, -0.5, 0, 0.5, 1) if width[0] > 0 else (0,)) for j in (-1, -0.5, 0, 0.5, 1)]
+        )
+        found: dict[tuple[float, float], int] = {}
+        for _ in range(ROUNDS):
+            if horizon == 0:
+                break
+            around = _values(centres[:, None] + width * points)
+            reached, errors = self._run(around.reshape(-1, 2), horizon)
+            found.update(reached)
+            horizon = _sooner(horizon, reached)
+            best = np.argmin(errors.reshape(len(centres), -1), axis=1)
+            centres, width = _coordinates(around[np.arange(len(centres)), best]), width / 2
+        return found
+
+    def _run(self, candidates: np.ndarray, horizon: int) -> tuple[dict[tuple[float, float], int], np.ndarray]:
+        """Steps to the target of the fastest of the candidates (c, 2), and the least mse of each before that."""
+        table = candidates[:, :, None, None]
+        running = self.candidate(table[:, 0], table[:, 1])
+        state = running.init(np.broadcast_to(self.start, (len(candidates), *self.start.shape)))
+        estimate = None if self.noise.is_zero else _VarianceEstimate(self, candidates)
+        lowest = np.full(len(candidates), np.inf)
+        with np.errstate(all="ignore"):
+            for k in range(1, horizon + 1):
+                state = running.step(state, self.problem, self.network, Batch())
+                error = np.asarray(state[0]) - self.problem.known_minimizer
+                mse = np.einsum("cnd,cnd->c", error, error) / len(self.start)
+                if estimate is not None:
+                    mse = mse + estimate.advance(mse)
+                reached = np.flatnonzero(mse <= self.target)
+                if reached.size:
+                    order = reached[np.argsort(mse[reached])]
+                    return {(float(candidates[c, 0]), float(candidates[c, 1])): k for c in order}, lowest
+                lowest = np.fmin(lowest, mse)
+        return {}, lowest
+
+
+def _sooner(horizon: int, found: dict[tuple[float, float], int]) -> int:
+    """The most steps that are fewer than any found."""
+    return min([horizon, *(steps - 1 for steps in found.values())])
+
+
+def _coordinates(candidates: np.ndarray) -> np.ndarray:
+    """Logarithms of 1/(1 − β) and γ, of (momentum, lr)."""
+    return np.stack([-np.log1p(-candidates[..., 0]), np.log(candidates[..., 1])], axis=-1)
+
+
+def _values(coordinates: np.ndarray) -> np.ndarray:
+    """(momentum, lr), the inverse of `_coordinates`; momenta from 0 to 0.999."""
+    return np.stack([np.clip(-np.expm1(-coordinates[..., 0]), 0.0, 0.999), np.exp(coordinates[..., 1])], axis=-1)
 
 
 class _VarianceEstimate:
@@ -283,15 +309,17 @@ class _VarianceEstimate:
     One sample's noise has variance σ² + c mse: σ² at the minimizer, c from the spread of the samples' Hessians.
     """
 
-    def __init__(self, problem: Any, network: Any, algorithm: Any, fields: dict[str, Any], noise: Noise) -> None:
+    def __init__(self, search: _Search, candidates: np.ndarray) -> None:
+        problem, network, noise = search.problem, search.network, search.noise
         n, d = problem.n_nodes, problem.dim
         graph = graph_modes(network)
         eigenvalues = network.eigenvalues if graph is None else graph.eigenvalues
         self._weight = n / len(eigenvalues)  # where only the extreme eigenvalues are known, they stand for all
         curvature = np.linalg.eigvalsh(problem.hessian(problem.known_minimizer).mean(axis=0))
-        many = algorithm._replace(**{name: value[..., None, None] for name, value in fields.items()})
+        table = candidates[:, :, None, None, None, None]
+        many = search.candidate(table[:, 0], table[:, 1])
         consensus = np.arange(len(eigenvalues)) == 0
-        shape = (len(fields["lr"]), len(eigenvalues), d)
+        shape = (len(candidates), len(eigenvalues), d)
         self._transition, drive = mode_matrices(
             many,
             *np.broadcast_arrays(eigenvalues[:, None], curvature[None, :], consensus[:, None], np.empty(shape))[:3],
@@ -314,24 +342,3 @@ class _VarianceEstimate:
         self._covariance = moved + level[:, None, None, None, None] * self._forcing
         self._variance = self._weight * self._covariance[..., 0, 0].sum(axis=(1, 2)) / self._n
         return self._variance
-
-
-def _surrogate(problem: Any) -> Surrogate:
-    """The problem's quadratics, or those that touch it at the minimizer."""
-    if problem.is_quadratic:
-        return Surrogate.of(problem)
-    return Surrogate.at(problem, np.tile(problem.known_minimizer, (problem.n_nodes, 1)))
-
-
-def _unit_of_lr(problem: Any) -> float:
-    """1/L."""
-    if problem.smoothness == 0:
-        raise ValueError(
-            f"problem = {problem!r} has Hessians of zero, which limit no step size; pass one with curvature"
-        )
-    return 1.0 / float(problem.smoothness)
-
-
-def _require_lr(algorithm: Any) -> None:
-    if "lr" not in algorithm._fields:
-        raise ValueError(f"algorithm = {algorithm!r} has no field lr; name its step size so")

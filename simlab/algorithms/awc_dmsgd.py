@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from simlab.operations import Array, Batch, gradient, mix, zeros_like
-from simlab.schedules import StepSize
+from simlab.protocols import Mixing, Objective
+from simlab.schedules import Momentum, StepSize
 
 
 class State(NamedTuple):
@@ -19,6 +20,8 @@ class AWCDmSGD(NamedTuple):
     """Decentralized momentum SGD that exchanges parameters while it computes the gradient (average with communication).
 
     M⁺ = βM + G,  X⁺ = WX − γM⁺.
+
+    Form: combine-then-adapt, one exchange a step, undamped momentum; first step X¹ = WX⁰ − γG⁰.
 
     Parameters
     ----------
@@ -34,7 +37,7 @@ class AWCDmSGD(NamedTuple):
     """
 
     lr: StepSize
-    momentum: StepSize = 0.9
+    momentum: Momentum = 0.9
 
     references = ("balu2021decentralized", "yuan2021decentlam")
 
@@ -42,7 +45,11 @@ class AWCDmSGD(NamedTuple):
         """Start from `x` with an empty buffer."""
         return State(x, zeros_like(x))
 
-    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+    def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         m = self.momentum * state.m + gradient(problem, state.x, batch)
         return State(mix(network, state.x) - self.lr * m, m)
+
+    def bias_transfer(self, eigenvalues: Array) -> Array:
+        """φ(λ) = 1/((1−β)(1−λ))."""
+        return 1 / ((1 - self.momentum) * (1 - eigenvalues))

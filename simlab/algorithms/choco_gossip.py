@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from simlab.compression.contraction import check_contraction
 from simlab.operations import Array, Batch, compress, mix_replicas, zeros_like
-from simlab.schedules import StepSize
+from simlab.protocols import Compressor, Mixing, Objective
+from simlab.schedules import ConsensusStep
 
 
 class State(NamedTuple):
@@ -19,7 +20,7 @@ class State(NamedTuple):
 class ChocoGossip(NamedTuple):
     """Average consensus: neighbours send compressed differences to the replicas that they hold of one another.
 
-    Q = C(X − X̂);  X̂⁺ = X̂ + Q;  X⁺ = X + ζ(W − I)X̂⁺.
+    Q = C(X − X̂);  X̂⁺ = X̂ + Q;  X⁺ = X + ζ(W − I)X̂⁺, from X̂⁰ = 0: the first message is C(X⁰).
 
     The mean x̄ never changes; the step uses no gradient, so of the problem only its shape matters, and of what is
     recorded `consensus`.
@@ -37,12 +38,12 @@ class ChocoGossip(NamedTuple):
     communication, ICML 2019.
     """
 
-    consensus_lr: StepSize
-    compressor: Any
+    consensus_lr: ConsensusStep
+    compressor: Compressor
 
     references = ("koloskova2019decentralized",)
 
-    def check(self, problem: Any, network: Any) -> None:
+    def check(self, problem: Objective, network: Mixing) -> None:
         """TypeError or ValueError unless the compressor is a contraction."""
         check_contraction(self.compressor, problem.dim)
 
@@ -50,7 +51,7 @@ class ChocoGossip(NamedTuple):
         """Start from `x` with replicas at zero."""
         return State(x, zeros_like(x))
 
-    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+    def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         replica = state.replica + compress(self.compressor, state.x - state.replica, batch)
         return State(state.x + self.consensus_lr * (mix_replicas(network, replica) - replica), replica)

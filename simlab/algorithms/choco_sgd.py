@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from simlab.compression.contraction import check_contraction
 from simlab.operations import Array, Batch, compress, gradient, mix_replicas, zeros_like
-from simlab.schedules import StepSize
+from simlab.protocols import Compressor, Mixing, Objective
+from simlab.schedules import ConsensusStep, StepSize
 
 
 class State(NamedTuple):
@@ -20,6 +21,8 @@ class ChocoSGD(NamedTuple):
     """Decentralized SGD that sends compressed differences to the replicas its neighbours hold.
 
     X½ = X − γG;  Q = C(X½ − X̂);  X̂⁺ = X̂ + Q;  X⁺ = X½ + ζ(W − I)X̂⁺.
+
+    Form: adapt-then-combine; the replicas start at X̂⁰ = 0, so that the first message is C(X⁰ − γG⁰).
 
     Parameters
     ----------
@@ -37,12 +40,12 @@ class ChocoSGD(NamedTuple):
     """
 
     lr: StepSize
-    consensus_lr: StepSize
-    compressor: Any
+    consensus_lr: ConsensusStep
+    compressor: Compressor
 
     references = ("koloskova2019decentralized",)
 
-    def check(self, problem: Any, network: Any) -> None:
+    def check(self, problem: Objective, network: Mixing) -> None:
         """TypeError or ValueError unless the compressor is a contraction."""
         check_contraction(self.compressor, problem.dim)
 
@@ -50,7 +53,7 @@ class ChocoSGD(NamedTuple):
         """Start from `x` with replicas at zero."""
         return State(x, zeros_like(x))
 
-    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+    def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         half = state.x - self.lr * gradient(problem, state.x, batch)
         replica = state.replica + compress(self.compressor, half - state.replica, batch)

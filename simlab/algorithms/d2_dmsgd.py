@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from simlab.algorithms.d2 import require_smallest_eigenvalue
 from simlab.operations import Array, Batch, gradient, mix, zeros_like
-from simlab.schedules import StepSize
+from simlab.protocols import Mixing, Objective
+from simlab.schedules import Momentum, StepSize
 
 
 class State(NamedTuple):
@@ -24,6 +25,9 @@ class D2DmSGD(NamedTuple):
     M⁺ = βM + G,  X⁺ = W(2X − X⁻ − γ(M⁺ − M)), first step X¹ = W(X⁰ − γM¹). The state keeps γM, as in `D2`.
     It needs λₙ(W) > −1/3.
 
+    Form: adapt-then-combine, one exchange a step, undamped momentum. With M⁺ = βM + (1 − β)G and γ/(1 − β) in place of
+    γ it is the same sequence, which is how exact diffusion with momentum (EDM) is written. Rounding drifts as in `D2`.
+
     Parameters
     ----------
     lr : float or schedule
@@ -38,11 +42,11 @@ class D2DmSGD(NamedTuple):
     """
 
     lr: StepSize
-    momentum: StepSize = 0.9
+    momentum: Momentum = 0.9
 
     references = ("tang2018d2", "yuan2021decentlam")
 
-    def check(self, problem: Any, network: Any) -> None:
+    def check(self, problem: Objective, network: Mixing) -> None:
         """ValueError unless the smallest eigenvalue of W is above -1/3."""
         require_smallest_eigenvalue("D2DmSGD", network)
 
@@ -50,9 +54,13 @@ class D2DmSGD(NamedTuple):
         """Start from `x` with empty buffers."""
         return State(x, x, zeros_like(x), zeros_like(x))
 
-    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+    def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         m = self.momentum * state.m + gradient(problem, state.x, batch)
         update = self.lr * m
         x = mix(network, 2 * state.x - state.x_previous - update + state.update)
         return State(x, state.x, m, update)
+
+    def bias_transfer(self, eigenvalues: Array) -> Array:
+        """φ(λ) = 0."""
+        return zeros_like(eigenvalues)

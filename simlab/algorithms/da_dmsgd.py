@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from simlab.operations import Array, Batch, gradient, mix, zeros_like
-from simlab.schedules import StepSize
+from simlab.protocols import Mixing, Objective
+from simlab.schedules import Momentum, StepSize
 
 
 class State(NamedTuple):
@@ -19,6 +20,8 @@ class DADmSGD(NamedTuple):
     """Decentralized momentum SGD that averages both parameters and momentum: two exchanges a step.
 
     U = βM + G,  X⁺ = W(X − γU),  M⁺ = WU.
+
+    Form: adapt-then-combine, undamped momentum; first step X¹ = W(X⁰ − γG⁰), and the buffer is mixed from there on.
 
     Parameters
     ----------
@@ -34,7 +37,7 @@ class DADmSGD(NamedTuple):
     """
 
     lr: StepSize
-    momentum: StepSize = 0.9
+    momentum: Momentum = 0.9
 
     references = ("yu2019linear",)
 
@@ -42,7 +45,11 @@ class DADmSGD(NamedTuple):
         """Start from `x` with an empty buffer."""
         return State(x, zeros_like(x))
 
-    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+    def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         u = self.momentum * state.m + gradient(problem, state.x, batch)
         return State(mix(network, state.x - self.lr * u), mix(network, u))
+
+    def bias_transfer(self, eigenvalues: Array) -> Array:
+        """φ(λ) = λ/((1−λ)(1−βλ))."""
+        return eigenvalues / (1 - eigenvalues) / (1 - self.momentum * eigenvalues)

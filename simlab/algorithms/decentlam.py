@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from simlab.operations import Array, Batch, gradient, mix, zeros_like
-from simlab.schedules import StepSize
+from simlab.protocols import Mixing, Objective
+from simlab.schedules import Momentum, StepSize
 
 
 class State(NamedTuple):
@@ -24,6 +25,8 @@ class DecentLaM(NamedTuple):
     every momentum. With a changing step size the two forms differ; this is the first, the paper's own: the buffer
     holds gradients G̃, each formed with the step size of its time, and the momentum term is γβM.
 
+    Form: adapt-then-combine, one exchange a step, undamped momentum; first step X¹ = W(X⁰ − γG⁰).
+
     Parameters
     ----------
     lr : float or schedule
@@ -37,7 +40,7 @@ class DecentLaM(NamedTuple):
     """
 
     lr: StepSize
-    momentum: StepSize = 0.9
+    momentum: Momentum = 0.9
 
     references = ("yuan2021decentlam",)
 
@@ -45,8 +48,12 @@ class DecentLaM(NamedTuple):
         """Start from `x` with an empty buffer."""
         return State(x, zeros_like(x))
 
-    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+    def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         psi = state.x - self.lr * gradient(problem, state.x, batch)
         m = self.momentum * state.m + (state.x - mix(network, psi)) / self.lr
         return State(state.x - self.lr * m, m)
+
+    def bias_transfer(self, eigenvalues: Array) -> Array:
+        """φ(λ) = λ/(1−λ)."""
+        return eigenvalues / (1 - eigenvalues)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from simlab.operations import Array, Batch, gradient, mix, zeros_like
-from simlab.schedules import StepSize
+from simlab.protocols import Mixing, Objective
+from simlab.schedules import Momentum, StepSize
 
 
 class State(NamedTuple):
@@ -19,6 +20,9 @@ class DmSGD(NamedTuple):
     """Decentralized momentum SGD: local momentum, then an exchange of the parameters.
 
     M⁺ = βM + G,  X⁺ = W(X − γM⁺). Its squared inconsistency bias is 1/(1−β)² times that of DSGD.
+
+    Form: adapt-then-combine, one exchange a step, undamped momentum (damped, (1−β)G, it is the same at γ/(1−β)); first
+    step X¹ = W(X⁰ − γG⁰). Its combine-then-adapt form is `AWCDmSGD`.
 
     Parameters
     ----------
@@ -34,7 +38,7 @@ class DmSGD(NamedTuple):
     """
 
     lr: StepSize
-    momentum: StepSize = 0.9
+    momentum: Momentum = 0.9
 
     references = ("assran2019stochastic", "yuan2021decentlam")
 
@@ -42,7 +46,11 @@ class DmSGD(NamedTuple):
         """Start from `x` with an empty buffer."""
         return State(x, zeros_like(x))
 
-    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+    def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         m = self.momentum * state.m + gradient(problem, state.x, batch)
         return State(mix(network, state.x - self.lr * m), m)
+
+    def bias_transfer(self, eigenvalues: Array) -> Array:
+        """φ(λ) = λ/((1−β)(1−λ))."""
+        return eigenvalues / (1 - eigenvalues) / (1 - self.momentum)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
-from simlab.checks import one_of
 from simlab.operations import Array, Batch, gradient, mix
+from simlab.protocols import Mixing, Objective
 from simlab.schedules import StepSize
 
 
@@ -20,6 +20,9 @@ class DSGD(NamedTuple):
 
     `order="atc"` (adapt-then-combine, diffusion): X⁺ = W(X − γG).
     `order="cta"` (combine-then-adapt, DGD, D-PSGD): X⁺ = WX − γG.
+
+    The first step is like every other one. In the literature on diffusion, combine-then-adapt takes the gradient at WX,
+    which is atc seen between its halves; DGD and D-PSGD take it at X, as cta here.
 
     Parameters
     ----------
@@ -36,21 +39,21 @@ class DSGD(NamedTuple):
     """
 
     lr: StepSize
-    order: str = "atc"
+    order: Literal["atc", "cta"] = "atc"
 
     references = ("nedic2009distributed", "chen2012diffusion", "lian2017can")
-
-    def check(self, problem: Any, network: Any) -> None:
-        """ValueError unless `order` is known."""
-        one_of("order", self.order, ("atc", "cta"))
 
     def init(self, x: Array) -> State:
         """Start from `x`."""
         return State(x)
 
-    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+    def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         update = self.lr * gradient(problem, state.x, batch)
         if self.order == "cta":
             return State(mix(network, state.x) - update)
         return State(mix(network, state.x - update))
+
+    def bias_transfer(self, eigenvalues: Array) -> Array:
+        """φ(λ) = λ/(1−λ) in the form atc, 1/(1−λ) in the form cta."""
+        return (eigenvalues if self.order == "atc" else 1) / (1 - eigenvalues)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from simlab.operations import Array, Batch, gradient, mix, zeros_like
+from simlab.protocols import Mixing, Objective
 from simlab.schedules import StepSize
 
 
@@ -20,6 +21,12 @@ class EXTRA(NamedTuple):
 
     X⁺ = X + WX − VX⁻ − γ(G − G⁻) with V = (I + W)/2, first step X¹ = WX⁰ − γG⁰. The step is its sum from the start:
     X⁺ = WX − γ(G + Y), Y⁺ = Y + (X − WX)/(2γ), Y⁰ = 0, whose fixed point a changing step size does not move.
+
+    Form: combine-then-adapt (gradients are taken where the nodes stand, and added after the exchange), one exchange a
+    step; the adapt-then-combine analogue is `NIDS` without its l1 term. The first step is mixed and takes W, not V, as
+    in the paper. Libraries that keep X⁻ and G⁻ in place of the sum Y take the same steps while γ is constant.
+
+    Rounding: the mean of Y's rows is conserved, and drifts as in `D2`: γ(G + Y) = 0 in the mean moves with it.
 
     Parameters
     ----------
@@ -40,8 +47,12 @@ class EXTRA(NamedTuple):
         """Start from `x`."""
         return State(x, zeros_like(x))
 
-    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+    def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         combined = mix(network, state.x)
         x = combined - self.lr * (gradient(problem, state.x, batch) + state.y)
         return State(x, state.y + (state.x - combined) / (2 * self.lr))
+
+    def bias_transfer(self, eigenvalues: Array) -> Array:
+        """φ(λ) = 0."""
+        return zeros_like(eigenvalues)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from simlab.compression.contraction import check_contraction
 from simlab.operations import Array, Batch, compress, gradient, mix_replicas, soft_threshold, zeros_like
-from simlab.schedules import StepSize
+from simlab.protocols import Compressor, Mixing, Objective
+from simlab.schedules import ConsensusStep, StepSize, Weight
 
 
 class State(NamedTuple):
@@ -20,6 +21,8 @@ class MalcomPSGD(NamedTuple):
     """Compressed decentralized proximal SGD: CHOCO-SGD's exchange, then a step towards sparse parameters.
 
     X½ = X − γG;  Q = C(X½ − X̂);  X̂⁺ = X̂ + Q;  X⁺ = prox(X½ + ζ(W − I)X̂⁺),  prox the soft threshold at γν.
+
+    Form: adapt-then-combine; the replicas start at X̂⁰ = 0, so that the first message is C(X⁰ − γG⁰).
 
     It seeks the minimizer of f + ν||x||_1. What is recorded is measured against the problem's objective, whatever the
     algorithm: run it on `problem.with_l1(l1)` to see loss, mse and stationarity of that sum.
@@ -42,13 +45,13 @@ class MalcomPSGD(NamedTuple):
     """
 
     lr: StepSize
-    consensus_lr: StepSize
-    compressor: Any
-    l1: StepSize
+    consensus_lr: ConsensusStep
+    compressor: Compressor
+    l1: Weight
 
     references = ("campbell2023malcom",)
 
-    def check(self, problem: Any, network: Any) -> None:
+    def check(self, problem: Objective, network: Mixing) -> None:
         """TypeError or ValueError unless the compressor is a contraction."""
         check_contraction(self.compressor, problem.dim)
 
@@ -56,7 +59,7 @@ class MalcomPSGD(NamedTuple):
         """Start from `x` with replicas at zero."""
         return State(x, zeros_like(x))
 
-    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+    def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         half = state.x - self.lr * gradient(problem, state.x, batch)
         replica = state.replica + compress(self.compressor, half - state.replica, batch)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from simlab.operations import Array, Batch, gradient, mix, soft_threshold, zeros_like
-from simlab.schedules import StepSize
+from simlab.protocols import Mixing, Objective
+from simlab.schedules import StepSize, Weight
 
 
 class State(NamedTuple):
@@ -24,6 +25,14 @@ class NIDS(NamedTuple):
     step Z¹ = V(X⁰ − γG⁰). Without an l1 term it is D² with V in place of W, also known as exact diffusion. While a step
     size changes, (γ − γ⁻)G keeps the nodes apart.
 
+    Form: adapt-then-combine, one exchange a step. The paper, and libraries that follow it, leave the first step
+    unmixed, Z¹ = X⁰ − γG⁰; here it is mixed like every other one, as exact diffusion has it. The correction lies in
+    the range of I − W either way, so that limit and rate are the same and the paths differ. Libraries also
+    differ in where they put γ: a correction that is divided by the present step size moves its fixed point when
+    γ changes, this one does not.
+
+    Rounding: as in `D2`, the sum of the corrections over nodes is conserved and drifts with the steps.
+
     It seeks the minimizer of f + ν||x||_1. What is recorded is measured against the problem's objective, whatever the
     algorithm: run it on `problem.with_l1(l1)` to see loss, mse and stationarity of that sum.
 
@@ -41,7 +50,7 @@ class NIDS(NamedTuple):
     """
 
     lr: StepSize
-    l1: StepSize = 0.0
+    l1: Weight = 0.0
 
     references = ("li2019decentralized",)
 
@@ -49,9 +58,13 @@ class NIDS(NamedTuple):
         """Start from `x`; X⁻ = Z⁰ = X⁰ and G⁻ = 0 make the general step the first one."""
         return State(x, x, x, zeros_like(x))
 
-    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+    def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         update = self.lr * gradient(problem, state.x, batch)
         half = 2 * state.x - state.x_previous - update + state.update
         z = state.z - state.x + (half + mix(network, half)) / 2
         return State(soft_threshold(z, self.lr * self.l1), state.x, z, update)
+
+    def bias_transfer(self, eigenvalues: Array) -> Array:
+        """φ(λ) = 0, without an l1 term."""
+        return zeros_like(eigenvalues)

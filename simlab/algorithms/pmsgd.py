@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from simlab.operations import Array, Batch, average, gradient, zeros_like
-from simlab.schedules import StepSize
+from simlab.protocols import Mixing, Objective
+from simlab.schedules import Momentum, StepSize
 
 
 class State(NamedTuple):
@@ -19,6 +20,8 @@ class PmSGD(NamedTuple):
     """Parallel momentum SGD: every step averages the gradients of all nodes exactly.
 
     M⁺ = βM + J G(X),  X⁺ = X − γM⁺,  J = 11ᵀ/n. It has no inconsistency bias.
+
+    Form: undamped heavy ball; first step X¹ = X⁰ − γJG⁰. Nodes that start apart stay apart: X is never averaged.
 
     Parameters
     ----------
@@ -34,7 +37,7 @@ class PmSGD(NamedTuple):
     """
 
     lr: StepSize
-    momentum: StepSize = 0.9
+    momentum: Momentum = 0.9
 
     references = ("polyak1964methods", "yuan2021decentlam")
 
@@ -42,7 +45,11 @@ class PmSGD(NamedTuple):
         """Start from `x` with an empty buffer."""
         return State(x, zeros_like(x))
 
-    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+    def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         m = self.momentum * state.m + average(gradient(problem, state.x, batch))
         return State(state.x - self.lr * m, m)
+
+    def bias_transfer(self, eigenvalues: Array) -> Array:
+        """φ(λ) = 0."""
+        return zeros_like(eigenvalues)

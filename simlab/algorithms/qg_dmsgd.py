@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from simlab.operations import Array, Batch, gradient, mix, zeros_like
-from simlab.schedules import StepSize
+from simlab.protocols import Mixing, Objective
+from simlab.schedules import Momentum, StepSize
 
 
 class State(NamedTuple):
@@ -20,6 +21,10 @@ class QGDmSGD(NamedTuple):
 
     X⁺ = W(X − γ(βM + G)),  M⁺ = βM + (1−β)(X − X⁺)/γ.
 
+    Form: adapt-then-combine, one exchange a step, the heavy ball; first step X¹ = W(X⁰ − γG⁰). The authors' code and
+    others often take Nesterov's form, β(βM + G) + G in place of βM + G, average the buffer by a factor of its own, and
+    add weight decay.
+
     Parameters
     ----------
     lr : float or schedule
@@ -33,7 +38,7 @@ class QGDmSGD(NamedTuple):
     """
 
     lr: StepSize
-    momentum: StepSize = 0.9
+    momentum: Momentum = 0.9
 
     references = ("lin2021quasi",)
 
@@ -41,8 +46,12 @@ class QGDmSGD(NamedTuple):
         """Start from `x` with an empty buffer."""
         return State(x, zeros_like(x))
 
-    def step(self, state: State, problem: Any, network: Any, batch: Batch) -> State:
+    def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         local = self.momentum * state.m
         x = mix(network, state.x - self.lr * (local + gradient(problem, state.x, batch)))
         return State(x, local + (1 - self.momentum) * (state.x - x) / self.lr)
+
+    def bias_transfer(self, eigenvalues: Array) -> Array:
+        """φ(λ) = λ/(1−λ)."""
+        return eigenvalues / (1 - eigenvalues)

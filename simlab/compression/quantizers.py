@@ -9,9 +9,9 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from simlab import checks
+from simlab.arrays import to_host
 from simlab.compression.codes.code import CODES, source_code
 from simlab.compression.quantizer_kernels import ROW_TABLE_ROWS, ROWS
-from simlab.engine.array import to_host
 from simlab.kernel import Kernel
 
 Array = Any  #: an array of shape (..., d), of any namespace of the array API

@@ -25,15 +25,23 @@ class Dataset(NamedTuple):
         The name or path it was loaded by.
     description : str
         What was loaded and what was done to it.
+    means, scales : ndarray of shape (dim,)
+        What each column was shifted and divided by; the scale of a constant column is infinite.
+    classes : ndarray of shape (2,) or None
+        The values in the file that became the targets -1 and +1; None where there are not two.
     """
 
     features: np.ndarray
     targets: np.ndarray
     name: str
     description: str
+    means: np.ndarray
+    scales: np.ndarray
+    classes: np.ndarray | None = None
 
 
-def load(name: str | os.PathLike[str]) -> Dataset:
+@checks.keywords
+def load(name: str | os.PathLike[str], *, n_features: int | None = None, standardize: bool | Dataset = True) -> Dataset:
     """Load a data set that scikit-learn bundles, or a libsvm file.
 
     Parameters
@@ -47,18 +55,27 @@ def load(name: str | os.PathLike[str]) -> Dataset:
         - ``"digits"``: 1797 images of 8 x 8 pixels, 64 features; the digit 0, ..., 9 as an integer.
         - a file: if its targets take two values, these become -1 and +1 (the larger); all others are left as they are.
 
+    n_features : int, optional
+        Number of columns of a file, in which the last ones may be missing: a training and a test set need the same.
+    standardize : bool or Dataset, default True
+        Whether to standardize the features; a `Dataset` standardizes them with its means and scales, a test set with
+        those of the training set, and takes its two classes.
+
     Returns
     -------
     Dataset
-        `features`, `targets`, `name`, `description`. Columns are shifted and scaled to mean 0 and variance 1 over the
-        whole data set; a constant column becomes zero and is named in the description. The features are dense.
+        All its fields. Columns are shifted and scaled to mean 0 and variance 1 over the whole data set, unless
+        `standardize` says otherwise; a constant column becomes zero and is named in the description. The features are
+        dense.
 
     Raises
     ------
     TypeError
-        If `name` is neither text nor a path.
+        If `name` is neither text nor a path, or `standardize` neither a bool nor a Dataset.
     ValueError
-        If there is no such data set or file, or the file is not in the libsvm format, empty, or holds NaN.
+        If there is no such data set or file, or the file is not in the libsvm format, empty, or holds NaN; if it has
+        more than `n_features` columns, or other columns or classes than the data set `standardize`; if `n_features` is
+        given for a bundled data set.
 
     References
     ----------
@@ -73,23 +90,55 @@ def load(name: str | os.PathLike[str]) -> Dataset:
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"name = {name!r} is not text; pass one of {', '.join(map(repr, _BUNDLED))} or a file's path")
     label = os.fspath(name)
+    classes = None
     if label in _BUNDLED:
+        if n_features is not None:
+            raise ValueError(f"n_features = {n_features!r} belongs to files, {label!r} has its own; leave it out")
         features, targets, meaning = _BUNDLED[label]()
     elif Path(label).is_file():
-        features, targets, meaning = _libsvm(label)
+        other = standardize if isinstance(standardize, Dataset) else None
+        features, targets, meaning, classes = _libsvm(label, n_features, other)
+    elif Path(label).is_dir():
+        raise ValueError(f"name = {label!r} is a folder; pass the path of a libsvm file in it")
     else:
         raise ValueError(_unknown(label))
-    standardized, constant = _standardize(features)
+    means, scales, note = _scale(features, standardize)
+    size = f"{len(targets)} samples, {features.shape[1]} features{note}; target: {meaning}"
+    return Dataset((features - means) / scales + 0.0, targets, label, size, means, scales, classes)
+
+
+def _scale(features: np.ndarray, standardize: bool | Dataset) -> tuple[np.ndarray, np.ndarray, str]:
+    """Means and scales of the columns, and a note on them; dividing by an infinite scale makes a constant column 0."""
+    dim = features.shape[1]
+    if isinstance(standardize, Dataset):
+        if len(standardize.means) != dim:
+            raise ValueError(
+                f"standardize has {len(standardize.means)} features and {dim} are loaded; load both with one n_features"
+            )
+        return standardize.means, standardize.scales, f" standardized like {standardize.name}"
+    if not isinstance(standardize, bool):
+        raise TypeError(
+            f"standardize = {standardize!r} is neither a bool nor a Dataset; pass True, or what load returned"
+        )
+    if not standardize:
+        return np.zeros(dim), np.ones(dim), " as they are"
+    constant = np.flatnonzero(np.ptp(features, axis=0) == 0)
+    scales = features.std(axis=0)
+    scales[constant] = np.inf
     note = f"; constant and so zero: columns {', '.join(map(str, constant))}" if len(constant) else ""
-    size = f"{len(targets)} samples, {features.shape[1]} features of mean 0 and variance 1"
-    return Dataset(standardized, targets, label, f"{size}{note}; target: {meaning}")
+    return features.mean(axis=0), scales, f" of mean 0 and variance 1{note}"
 
 
 def _diabetes() -> tuple[np.ndarray, np.ndarray, str]:
     from sklearn.datasets import load_diabetes
 
     features, targets = load_diabetes(return_X_y=True, scaled=False)
-    return features, _standardize(targets[:, None])[0][:, 0], "disease progression, of mean 0 and variance 1"
+    column = targets[:, None]
+    return (
+        features,
+        ((column - column.mean(axis=0)) / column.std(axis=0))[:, 0],
+        "disease progression, of mean 0 and variance 1",
+    )
 
 
 def _breast_cancer() -> tuple[np.ndarray, np.ndarray, str]:
@@ -109,7 +158,9 @@ def _digits() -> tuple[np.ndarray, np.ndarray, str]:
 _BUNDLED = {"breast_cancer": _breast_cancer, "diabetes": _diabetes, "digits": _digits}
 
 
-def _libsvm(path: str) -> tuple[np.ndarray, np.ndarray, str]:
+def _libsvm(
+    path: str, n_features: int | None, other: Dataset | None
+) -> tuple[np.ndarray, np.ndarray, str, np.ndarray | None]:
     from sklearn.datasets import load_svmlight_file
 
     try:
@@ -121,32 +172,30 @@ def _libsvm(path: str) -> tuple[np.ndarray, np.ndarray, str]:
         ) from error
     if sparse.shape[0] == 0 or sparse.shape[1] == 0:
         raise ValueError(f"name = {path!r} holds no samples or no features; check the file")
+    if n_features is not None:
+        if checks.integer("n_features", n_features, minimum=1) < sparse.shape[1]:
+            raise ValueError(f"n_features = {n_features} is less than the {sparse.shape[1]} of {path!r}; take as many")
+        sparse.resize((sparse.shape[0], n_features))
     features, targets = checks.array("features", sparse.toarray()), checks.array("targets", targets)
     values = np.unique(targets)
-    if len(values) == 2:
-        return (
-            features,
-            np.where(targets == values[1], 1.0, -1.0),
-            f"+1 for {values[1]:g}, -1 for {values[0]:g} in the file",
+    classes = other.classes if other is not None else values if len(values) == 2 else None
+    if classes is None:
+        return features, targets, "as in the file", None
+    if strange := set(values) - set(classes):
+        raise ValueError(
+            f"name = {path!r} has the target {min(strange):g}, but standardize has the classes {classes[0]:g} and "
+            f"{classes[1]:g}; load it on its own, or correct the file"
         )
-    return features, targets, "as in the file"
-
-
-def _standardize(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of mean 0 and variance 1, constant ones zero, and the indices of those."""
-    constant = np.flatnonzero(np.ptp(columns, axis=0) == 0)
-    scale = columns.std(axis=0)
-    scale[constant] = 1.0
-    standardized = (columns - columns.mean(axis=0)) / scale
-    standardized[:, constant] = 0.0
-    return standardized, constant
+    signs = np.where(targets == classes[1], 1.0, -1.0)
+    return features, signs, f"+1 for {classes[1]:g}, -1 for {classes[0]:g} in the file", classes
 
 
 def _unknown(label: str) -> str:
     folder = Path(label).parent
-    files = [str(file) for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
-    near = difflib.get_close_matches(label, [*_BUNDLED, *files], n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    files = {file.name: str(file) for file in folder.iterdir() if file.is_file()} if folder.is_dir() else {}
+    names = {**files, **{name: name for name in _BUNDLED}}
+    near = difflib.get_close_matches(Path(label).name, names, n=1, cutoff=0.6)  # their folder makes none alike
+    hint = f"did you mean {names[near[0]]!r}? " if near else ""
     return (
         f"name = {label!r} is neither a bundled data set nor a file; {hint}"
         f"pass one of {', '.join(map(repr, _BUNDLED))} or the path of a libsvm file"

@@ -25,14 +25,18 @@ class Partition(NamedTuple):
         Which sample of the data set each is: `features = data.features[indices]`.
     dropped : ndarray of int, shape (n_dropped,)
         The samples that are at no node, in increasing order.
+    classes : ndarray of str, shape (n_classes,), or None
+        The names of labels that were text, sorted; None where targets are numbers.
     """
 
     features: np.ndarray
     targets: np.ndarray
     indices: np.ndarray
     dropped: np.ndarray
+    classes: np.ndarray | None = None
 
 
+@checks.keywords
 def partition(
     features: Any,
     targets: Any,
@@ -49,7 +53,8 @@ def partition(
     ----------
     features : array_like of shape (n_total, dim)
     targets : array_like of shape (n_total,)
-        Real targets or labels; whole-numbered labels for the Dirichlet scheme.
+        Real targets or labels; whole-numbered labels for the Dirichlet scheme. Labels that are text become 0, 1, ... in
+        the order of their names, or -1 and +1 if there are two, as `simlab.LogisticRegression` takes them.
     n_nodes : int
         Number of nodes.
     scheme : {"iid", "sorted", "shards", "dirichlet"}, default "iid"
@@ -109,8 +114,8 @@ def partition(
     """
     scheme, alpha = _scheme(scheme, alpha)
     features = checks.array("features", features, shape=(None, None))
+    targets, classes = _encoded(targets)
     checks.array("targets", targets, shape=(len(features),))
-    targets = np.asarray(targets)
     n_nodes = checks.integer("n_nodes", n_nodes, minimum=1)
     rng = np.random.default_rng(checks.integer("seed", seed, minimum=0))
     if shards_per_node is not None and scheme != "shards":
@@ -138,9 +143,21 @@ def partition(
             f"dropped {len(dropped)} of {len(features)} samples at random, so that each of {n_nodes} nodes has "
             f"{indices.shape[1]}; the result's `dropped` names them",
             UserWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    return Partition(features[indices], targets[indices], indices, np.sort(dropped))
+    return Partition(features[indices], targets[indices], indices, np.sort(dropped), classes)
+
+
+def _encoded(targets: Any) -> tuple[Any, np.ndarray | None]:
+    """Labels that are text as numbers, and their names; what is no text as an array, and None."""
+    try:
+        labels = np.asarray(targets)
+    except ValueError:
+        return targets, None  # ragged: refused with the other arrays that are none
+    if labels.ndim != 1 or not (labels.dtype.kind == "U" or (labels.size and all(isinstance(t, str) for t in labels))):
+        return (targets if np.ma.isMaskedArray(targets) else labels), None
+    classes, codes = np.unique(labels.astype(str), return_inverse=True)
+    return (2 * codes - 1 if len(classes) == 2 else codes), classes
 
 
 def _scheme(scheme: str, alpha: float | None) -> tuple[str, float]:

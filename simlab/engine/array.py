@@ -9,9 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from simlab.engine.chunk import Chunk, Plan
+from simlab.arrays import to_host
+from simlab.network import Network
 from simlab.operations import Batch
-from simlab.step.graph import numeric_fields
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
+from simlab.step.chunk import Chunk, Plan
+from simlab.step.graph import numeric_fields, take_step
 from simlab.step.streams import Draws
 
 FEWEST = 8  # steps from which a recording pays
@@ -39,9 +43,9 @@ class ArrayEngine:
 
     def __init__(
         self,
-        problem: Any,
-        network: Any,
-        algorithm: Any,
+        problem: Problem,
+        network: Network,
+        algorithm: Algorithm,
         *,
         xp: Any,
         dtype: np.dtype,
@@ -180,13 +184,4 @@ class ArrayEngine:
 
     def _step(self, state: Any, setting: list[Any], batch: Batch) -> Any:
         algorithm = self.algorithm._replace(**dict(zip(self.names, setting, strict=True)))
-        return algorithm.step(state, self.problem, self.network, batch)
-
-
-def to_host(x: Any) -> np.ndarray:
-    """`x` as a NumPy array."""
-    if isinstance(x, np.ndarray):
-        return x
-    if hasattr(x, "get"):  # CuPy
-        return x.get()
-    return np.from_dlpack(x)
+        return take_step(algorithm, state, self.problem, self.network, batch)

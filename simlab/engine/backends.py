@@ -7,36 +7,38 @@ from typing import Any
 
 import numpy as np
 
-from simlab.run.settings import Settings
+from simlab.network import Network
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
 from simlab.step.graph import Graph
 
 RECORDED = 2**20  # numbers in x up to which a step on a GPU is recorded
 
 
-def backend(problem: Any, network: Any, settings: Settings, threads: int) -> Callable[[Any, Graph, Any], Any]:
+def backend(
+    problem: Problem, network: Network, engine: str, *, dtype: np.dtype, sampled: bool, noisy: bool, threads: int
+) -> Callable[[Any, Graph, Any], Any]:
     """What makes the engine that advances runs of one algorithm: a function of the algorithm, its graph and the first
     state.
 
     Data that all engines read is moved here, once.
     """
-    if settings.engine == "numpy":
+    if engine == "numpy":
         from simlab.engine.array import ArrayEngine
 
-        return lambda algorithm, graph, state: ArrayEngine(problem, network, algorithm, xp=np, dtype=settings.dtype)
-    if settings.engine == "cupy":
+        return lambda algorithm, graph, state: ArrayEngine(problem, network, algorithm, xp=np, dtype=dtype)
+    if engine == "cupy":
         from simlab.engine import gpu
         from simlab.engine.array import ArrayEngine
 
         xp = gpu.cupy_namespace()
-        moved = gpu.moved(problem, network, settings.dtype)
+        moved = gpu.moved(problem, network, dtype)
 
-        def on_gpu(algorithm: Any, graph: Graph, state: Any) -> ArrayEngine:
+        def on_gpu(algorithm: Algorithm, graph: Graph, state: Any) -> ArrayEngine:
             # Of large states the kernels take longer than their launches; codes of messages count bits on the host.
             pays = graph.outputs and not graph.compressors and state[0].size <= RECORDED
             record = gpu.cuda_graph if pays else None
-            return ArrayEngine(
-                moved, network, algorithm, xp=xp, dtype=settings.dtype, stream=gpu.new_stream(), record=record
-            )
+            return ArrayEngine(moved, network, algorithm, xp=xp, dtype=dtype, stream=gpu.new_stream(), record=record)
 
         return on_gpu
     from simlab.engine.compiled import CompiledEngine
@@ -46,8 +48,8 @@ def backend(problem: Any, network: Any, settings: Settings, threads: int) -> Cal
         network,
         algorithm,
         state=state,
-        dtype=settings.dtype,
-        sampled=settings.batch_size is not None,
-        noisy=settings.noise_std > 0,
+        dtype=dtype,
+        sampled=sampled,
+        noisy=noisy,
         threads=threads,
     )

@@ -14,11 +14,15 @@ from typing import Any
 import numpy as np
 
 from simlab.arrays import aligned, aligned_copy
-from simlab.engine.chunk import Chunk, Plan
+from simlab.engine.compiler.codegen import network_names
 from simlab.engine.compiler.program import program
 from simlab.engine.tiles import cut
 from simlab.kernel import LANES
+from simlab.network import Network
+from simlab.problems.base import Problem
 from simlab.programs import load
+from simlab.protocols import Algorithm
+from simlab.step.chunk import Chunk, Plan
 from simlab.step.streams import Draws
 
 LARGE = 2**18  # numbers in one state array from which threads share the nodes
@@ -45,9 +49,9 @@ class CompiledEngine:
 
     def __init__(
         self,
-        problem: Any,
-        network: Any,
-        algorithm: Any,
+        problem: Problem,
+        network: Network,
+        algorithm: Algorithm,
         *,
         state: Any,
         dtype: np.dtype,
@@ -61,7 +65,7 @@ class CompiledEngine:
         choose = partial(program, problem, algorithm, state, dtype=self.dtype, sampled=sampled, noisy=noisy)
         built = choose()
         # A message is one run's row, so compressed algorithms run one by one.
-        self.has_lanes = bool(built.kernels[0].lanes and len(built.kernels) == 1)
+        self.has_lanes = len(built.kernels) == 1 and built.kernels[0].lanes is not None
         self.lanes = self._lanes_pay(runs)
         if self.lanes:
             built = choose(lanes=True)
@@ -70,9 +74,12 @@ class CompiledEngine:
         csr = network.csr
         data = {f"data_{c}_{k}": a for c, each in enumerate(built.kernels) for k, a in enumerate(each.data)}
         self.constants = {
-            "indptr": csr.indptr,
-            "neighbours": csr.indices,
-            **{name: self._convert(a) for name, a in {"weights": csr.values, **data}.items()},
+            **{name: self._convert(a) for name, a in data.items()},
+            **{
+                name: self._convert(a)
+                for k, each in enumerate([network, *built.networks])
+                for name, a in zip(network_names(k), each.csr, strict=True)
+            },
         }
         self.work = {f"work_{c}_{k}": a for c, each in enumerate(built.kernels) for k, a in enumerate(each.work)}
         self.large = threads <= n_nodes and n_nodes * dim >= LARGE
@@ -116,7 +123,9 @@ class CompiledEngine:
             jobs = [partial(self._alone, run, *rest) for run in range(runs)]
         return Plan(jobs, lambda: chunk)
 
-    def _arguments(self, state: dict[str, np.ndarray], hyper: np.ndarray, sent: np.ndarray, draws: Draws) -> dict:
+    def _arguments(
+        self, state: dict[str, np.ndarray], hyper: np.ndarray, sent: np.ndarray, draws: Draws
+    ) -> dict[str, Any]:
         """Every array a program reads or writes, by its name there."""
         shape = next(iter(state.values())).shape
         layout = self.layout
@@ -179,7 +188,7 @@ class CompiledEngine:
         chunk.snapshots[group] = apart[: len(group)]
 
     def _run(
-        self, arguments: dict, clock: tuple[int, int], snapshots: np.ndarray, sent_snapshots: np.ndarray
+        self, arguments: dict[str, Any], clock: tuple[int, int], snapshots: np.ndarray, sent_snapshots: np.ndarray
     ) -> tuple[np.ndarray, ...]:
         """The program over a chunk of steps: final states; snapshots are filled in."""
         if self.by_nodes:
@@ -187,7 +196,7 @@ class CompiledEngine:
         return self.module.run(*map(arguments.get, self.module.PARAMETERS), *clock, snapshots, sent_snapshots)
 
     def _run_by_nodes(
-        self, arguments: dict, clock: tuple[int, int], snapshots: np.ndarray, sent_snapshots: np.ndarray
+        self, arguments: dict[str, Any], clock: tuple[int, int], snapshots: np.ndarray, sent_snapshots: np.ndarray
     ) -> tuple[np.ndarray, ...]:
         """The same with the nodes shared by the threads within each stage of a step."""
         module = self.module
@@ -198,7 +207,7 @@ class CompiledEngine:
         taken = 0
         with ThreadPoolExecutor(self.threads) as pool:
 
-            def share(work: Callable[..., None], parts: list[tuple]) -> None:
+            def share(work: Callable[..., None], parts: list[tuple[Any, ...]]) -> None:
                 jobs = [
                     pool.submit(work, *part, *map({**arguments, **mine}.get, module.PARAMETERS))
                     for part, mine in zip(parts, memory, strict=True)

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from simlab.network import Network
+from simlab.problems.base import Problem
+
 
 def cupy_namespace() -> Any:
     """CuPy's array namespace, if there is a GPU that it can use.
@@ -34,7 +37,7 @@ def cupy_namespace() -> Any:
     return namespace
 
 
-def moved(problem: Any, network: Any, dtype: Any) -> Any:
+def moved(problem: Problem, network: Network, dtype: Any) -> Any:
     """`problem` with its data on the GPU, and W there too: done, before any stream reads them.
 
     Parameters

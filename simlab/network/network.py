@@ -11,7 +11,7 @@ from scipy import sparse
 
 from simlab import checks
 from simlab.network import weights as weight_rules
-from simlab.network.spectrum import kernel_spectrum
+from simlab.network.spectrum import Spectrum
 
 # Measured: a dense product is the faster one below about 64 nodes, and above that where a quarter of W is filled.
 DENSE_NODES = 64
@@ -42,7 +42,7 @@ class Network:
     weights: np.ndarray | sparse.csr_array
     name: str
     csr: CSR
-    _spectrum: Callable[[], np.ndarray] | None
+    _laplacian: tuple[Spectrum, float] | None
     _converted: dict[Any, Any]
 
     def __init__(
@@ -50,19 +50,19 @@ class Network:
         w: Any,
         *,
         name: str = "matrix",
-        spectrum: Callable[[], np.ndarray] | None = None,
+        laplacian: tuple[Spectrum, float] | None = None,
     ) -> None:
-        # spectrum: returns the eigenvalues of I - W where the caller knows them; trusted.
+        # laplacian: where I - W = c L, the spectrum of L and c; trusted.
         compressed = weight_rules.compressed("w", w)
         weight_rules.check_doubly_stochastic(compressed)
         weight_rules.check_connected("w", compressed)
-        if spectrum is None:
+        if laplacian is None:
             weight_rules.check_convergent(compressed)
         n_nodes = compressed.shape[0]
         dense = n_nodes <= DENSE_NODES or compressed.nnz >= DENSE_DENSITY * n_nodes**2
         csr = CSR(compressed.indptr.astype(np.int64), compressed.indices.astype(np.int32), compressed.data)
         stored = compressed.toarray() if dense else compressed
-        self.__dict__.update(weights=stored, name=name, csr=csr, _spectrum=spectrum, _converted={})
+        self.__dict__.update(weights=stored, name=name, csr=csr, _laplacian=laplacian, _converted={})
         self._freeze()
 
     @classmethod
@@ -151,17 +151,14 @@ class Network:
         rule = weight_rules.WEIGHT_RULES[checks.one_of("weights", weights, weight_rules.WEIGHT_RULES)]
         graph = weight_rules.pattern(adjacency)
         weight_rules.check_connected("graph", graph)
-        if laplacian_spectrum is None:
-            laplacian_spectrum = functools.partial(weight_rules.laplacian_spectrum_of, graph)
-        edge = rule(graph, laplacian_spectrum) * (0.5 if checks.flag("lazy", lazy) else 1.0)
+        laplacian = Spectrum(weight_rules.laplacian_of(graph), laplacian_spectrum)
+        edge = rule(graph, laplacian) * (0.5 if checks.flag("lazy", lazy) else 1.0)
         w = sparse.csr_array((np.broadcast_to(edge, graph.nnz), graph.indices, graph.indptr), graph.shape)
         w = (w + sparse.diags_array(1.0 - w.sum(axis=1))).tocsr()
         # One constant edge weight c means W = I - cL, whose spectrum is L's.
         constant = float(edge) if np.ndim(edge) == 0 else weight_rules.constant(edge)
-        spectrum = (
-            None if constant is None else functools.partial(weight_rules.scaled_spectrum, laplacian_spectrum, constant)
-        )
-        return cls(w, name=f"{name}, {'lazy ' if lazy else ''}{weights} weights", spectrum=spectrum)
+        known = None if constant is None else (laplacian, constant)
+        return cls(w, name=f"{name}, {'lazy ' if lazy else ''}{weights} weights", laplacian=known)
 
     @classmethod
     def from_matrix(cls, w: Any) -> Network:
@@ -208,36 +205,49 @@ class Network:
 
         All n of them up to 2000 nodes, and at any size where a closed form is known: constant edge weights on the
         complete graph, ring, path, star, grid, torus, hypercube and exponential graph of `simlab.topologies`.
-        Otherwise the extreme ones only, (1, lambda_2, lambda_n): by Lanczos with the known eigenvector deflated and,
-        where that stalls (tiny gaps), on a sparse factorization. W is never densified.
+        Otherwise the extreme ones only, (1, lambda_2, lambda_n): by Lanczos with the known eigenvector deflated or,
+        where factors stay sparse or that stalls (tiny gaps), on a sparse factorization. W is never densified.
         """
-        return 1.0 - self._complement_eigenvalues
+        spectrum, scale = self._complement
+        return 1.0 - scale * spectrum.values
 
     @functools.cached_property
-    def _complement_eigenvalues(self) -> np.ndarray:
-        """Those of I - W, ascending from 0: small ones keep the digits that 1 - lambda would lose."""
-        return np.sort(kernel_spectrum(_complement(self.csr)) if self._spectrum is None else self._spectrum())
+    def _complement(self) -> tuple[Spectrum, float]:
+        """A spectrum and the number it is to be multiplied with for that of I - W, ascending from 0.
+
+        Small ones keep the digits that 1 - lambda would lose.
+        """
+        if self._laplacian is not None:
+            return self._laplacian
+        w = sparse.csr_array((self.csr.values, self.csr.indices, self.csr.indptr), (self.n_nodes, self.n_nodes))
+        return Spectrum((sparse.eye_array(self.n_nodes) - w).tocsr()), 1.0
 
     @property
     def second_eigenvalue(self) -> float:
         """lambda_2, the largest eigenvalue but for the simple 1 (0 for a single node)."""
-        return float(self.eigenvalues[1]) if self.n_nodes > 1 else 0.0
+        spectrum, scale = self._complement
+        return 1.0 - scale * spectrum.second if self.n_nodes > 1 else 0.0
 
     @property
     def smallest_eigenvalue(self) -> float:
         """lambda_n (1 for a single node)."""
-        return float(self.eigenvalues[-1])
+        spectrum, scale = self._complement
+        return 1.0 - scale * spectrum.largest if self.n_nodes > 1 else 1.0
 
     @property
     def rho(self) -> float:
         """Mixing rate max(|lambda_2|, |lambda_n|) = ||W - 11'/n||_2: how one exchange shrinks disagreement."""
-        return max(abs(self.second_eigenvalue), abs(self.smallest_eigenvalue)) if self.n_nodes > 1 else 0.0
+        return 1.0 - self.spectral_gap
 
-    @property
+    @functools.cached_property
     def spectral_gap(self) -> float:
-        """1 - rho, without its cancellation."""
-        values = self._complement_eigenvalues
-        return float(min(values[1], 2.0 - values[-1])) if self.n_nodes > 1 else 1.0
+        """1 - rho, without its cancellation; lambda_n is computed only where a bound leaves open whether it counts."""
+        if self.n_nodes == 1:
+            return 1.0
+        spectrum, scale = self._complement
+        second = scale * spectrum.second
+        decided = 2.0 - scale * spectrum.largest_bound >= second
+        return second if decided else min(second, 2.0 - scale * spectrum.largest)
 
     def mix(self, x: Any) -> Any:
         """W x: each node's weighted average over itself and its neighbours.
@@ -302,15 +312,9 @@ class Network:
     def __repr__(self) -> str:
         storage = "CSR" if _is_sparse(self.weights) else "dense"
         # Large spectra are not computed just to print them.
-        known = "eigenvalues" in self.__dict__ or self.n_nodes <= 200
+        known = "spectral_gap" in self.__dict__ or self.n_nodes <= 200
         rho = f", rho={self.rho:.6g}" if known else ""
         return f"Network({self.name}: n_nodes={self.n_nodes}, n_edges={self.n_edges}, {storage}{rho})"
-
-
-def _complement(csr: CSR) -> sparse.csr_array:
-    n_nodes = len(csr.indptr) - 1
-    w = sparse.csr_array((csr.values, csr.indices, csr.indptr), (n_nodes, n_nodes))
-    return (sparse.eye_array(n_nodes) - w).tocsr()
 
 
 def _is_sparse(matrix: Any) -> bool:

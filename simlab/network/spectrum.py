@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -9,87 +11,191 @@ from scipy import sparse
 
 FULL_SPECTRUM_NODES = 2000  # up to here all eigenvalues are computed (about a second); above, the extreme ones
 
-# Lanczos restarts before a factorization is tried: enough for graphs that mix fast, whose factors would fill in.
-_RESTARTS = 100
 _TOLERANCE = 1e-10
+_RESTARTS = {True: 10, False: 100}  # of Lanczos before a factorization is tried, by whether factors stay sparse
+# Measured: within twelve rounds of elimination meshes fill to 3 times their entries, random graphs to 10 times.
+_ROUNDS = 12
+_FILL = 4
+_MEAN_DEGREE = 50  # beyond it a graph is not sparse
 
 
-def kernel_spectrum(matrix: sparse.csr_array) -> np.ndarray:
-    """Ascending eigenvalues of a symmetric `matrix` with ``matrix @ ones == 0``, such as L or I - W.
+class Spectrum:
+    """Eigenvalues of a symmetric matrix with ``matrix @ ones == 0``, such as L or I - W; each computed when asked for.
 
-    Up to ``FULL_SPECTRUM_NODES`` rows these are all eigenvalues; above, they are 0 (of the all-ones vector) followed
-    by the smallest and the largest eigenvalue on its orthogonal complement, and `matrix` is never densified.
+    Parameters
+    ----------
+    matrix : scipy.sparse.csr_array, shape (n, n)
+        Never densified above ``FULL_SPECTRUM_NODES`` rows.
+    closed_form : callable, optional
+        Returns all n eigenvalues; trusted.
     """
-    n_nodes = matrix.shape[0]
-    if n_nodes <= FULL_SPECTRUM_NODES:
-        return np.linalg.eigvalsh(matrix.toarray())
-    return np.array([0.0, _smallest(matrix), _largest(matrix)])
+
+    def __init__(self, matrix: sparse.csr_array, closed_form: Callable[[], np.ndarray] | None = None) -> None:
+        self.matrix = matrix
+        self.closed_form = closed_form
+
+    @functools.cached_property
+    def values(self) -> np.ndarray:
+        """All eigenvalues, ascending; without a closed form and above the limit the extreme ones.
+
+        These are 0 (of the all-ones vector), the smallest and the largest on its orthogonal complement.
+        """
+        return np.array([0.0, self.second, self.largest]) if self._all is None else self._all
+
+    @functools.cached_property
+    def second(self) -> float:
+        """The smallest eigenvalue on the complement of the ones vector (0 for a single node)."""
+        return _smallest(self.matrix, self._factors_stay_sparse) if self._all is None else float(self._all[:2][-1])
+
+    @functools.cached_property
+    def largest(self) -> float:
+        """The largest eigenvalue."""
+        return _largest(self.matrix, self._factors_stay_sparse) if self._all is None else float(self._all[-1])
+
+    @property
+    def largest_bound(self) -> float:
+        """At least `largest`, without its cost."""
+        return _gershgorin(self.matrix) if self._all is None else self.largest
+
+    @functools.cached_property
+    def _all(self) -> np.ndarray | None:
+        if self.closed_form is not None:
+            return np.sort(self.closed_form())
+        return np.linalg.eigvalsh(self.matrix.toarray()) if self.matrix.shape[0] <= FULL_SPECTRUM_NODES else None
+
+    @functools.cached_property
+    def _factors_stay_sparse(self) -> bool:
+        return factors_stay_sparse(self.matrix)
 
 
-def _smallest(matrix: sparse.csr_array) -> float:
-    value = _lanczos(matrix, "SA")
-    return _smallest_by_inverse(matrix) if value is None else value
+def _smallest(matrix: sparse.csr_array, factors_sparse: bool) -> float:
+    if factors_sparse and (value := _smallest_by_inverse(matrix)) is not None:
+        return value
+    value = _lanczos(matrix, "SA", _RESTARTS[False])
+    if value is None:
+        value = _smallest_by_inverse(matrix)
+    if value is None:
+        raise ValueError("the matrix has eigenvalues of both signs next to 0; make negative weights smaller")
+    return value
 
 
-def _largest(matrix: sparse.csr_array) -> float:
-    value = _lanczos(matrix, "LA")
+def _largest(matrix: sparse.csr_array, factors_sparse: bool) -> float:
+    value = _lanczos(matrix, "LA", _RESTARTS[factors_sparse])
     return _largest_by_inverse(matrix) if value is None else value
 
 
-def _lanczos(matrix: sparse.csr_array, which: Literal["SA", "LA"]) -> float | None:
+def _gershgorin(matrix: sparse.csr_array) -> float:
+    diagonal = matrix.diagonal()
+    return float(np.max(diagonal + abs(matrix).sum(axis=1) - abs(diagonal)))
+
+
+def _lanczos(
+    matrix: sparse.csr_array, which: Literal["SA", "LA"], restarts: int, tolerance: float = _TOLERANCE
+) -> float | None:
     """One extreme eigenvalue on the complement of the ones vector, or None where Lanczos stalls (tiny gaps)."""
-    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+    from scipy.sparse.linalg import ArpackNoConvergence
 
     n_nodes = matrix.shape[0]
     # Deflation: the ones vector is moved to the mean of the other eigenvalues, where it is never extreme.
     inside = matrix.trace() / (n_nodes - 1)
-    operator = LinearOperator((n_nodes, n_nodes), matvec=lambda v: matrix @ v + inside * v.mean(), dtype=np.float64)
-    start = np.random.default_rng(0).standard_normal(n_nodes)  # fixed, so that the result is reproducible
     try:
-        found = eigsh(
-            operator, k=1, which=which, v0=start, maxiter=_RESTARTS, tol=_TOLERANCE, return_eigenvectors=False
-        )
+        return _extreme(lambda v: matrix @ v + inside * v.mean(), n_nodes, which, tolerance, restarts)
     except ArpackNoConvergence:
         return None
+
+
+def _extreme(
+    product: Callable[[np.ndarray], np.ndarray], n_nodes: int, which: str, tolerance: float, restarts: int | None = None
+) -> float:
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
+    operator = LinearOperator((n_nodes, n_nodes), matvec=lambda v: product(v.ravel()), dtype=np.float64)
+    start = np.random.default_rng(0).standard_normal(n_nodes)  # fixed, so that the result is reproducible
+    found = eigsh(operator, 1, which=which, v0=start, maxiter=restarts, tol=tolerance, return_eigenvectors=False)
     return float(found[0])
 
 
-def _smallest_by_inverse(matrix: sparse.csr_array) -> float:
-    """Lanczos on the pseudo-inverse: node 0 is grounded and the rest factorized.
-
-    The graphs that mix too slowly for plain Lanczos are those whose factors stay sparse: rings, grids, meshes.
-    """
-    from scipy.sparse.linalg import LinearOperator, eigsh
-
-    n_nodes = matrix.shape[0]
+def _smallest_by_inverse(matrix: sparse.csr_array) -> float | None:
+    """Lanczos on the pseudo-inverse: node 0 is grounded and the rest factorized; None if there is anything below 0."""
     factors = _factorize(matrix[1:, 1:])
+    if factors is None:
+        return None
 
     def pseudo_inverse(vector: np.ndarray) -> np.ndarray:
-        vector = vector.ravel()
         solution = np.concatenate(([0.0], factors.solve(vector[1:] - vector.mean())))
         return solution - solution.mean()
 
-    operator = LinearOperator((n_nodes, n_nodes), matvec=pseudo_inverse, dtype=np.float64)
-    start = np.random.default_rng(0).standard_normal(n_nodes)
-    return 1.0 / float(eigsh(operator, k=1, which="LM", v0=start, return_eigenvectors=False)[0])
+    return 1.0 / _extreme(pseudo_inverse, matrix.shape[0], "LM", _TOLERANCE)
 
 
 def _largest_by_inverse(matrix: sparse.csr_array) -> float:
-    """Shift-invert just above Gershgorin's bound, which is nearly attained where Lanczos stalls."""
-    from scipy.sparse.linalg import LinearOperator, eigsh
+    """Shift-invert next above the largest eigenvalue: positive definite, which the factorization tells.
 
-    n_nodes = matrix.shape[0]
-    diagonal = matrix.diagonal()
-    bound = float(np.max(diagonal + abs(matrix).sum(axis=1) - abs(diagonal)))
-    shift = bound * (1.0 + 1e-10)
-    factors = _factorize(shift * sparse.eye_array(n_nodes) - matrix)
-    operator = LinearOperator((n_nodes, n_nodes), matvec=lambda v: factors.solve(v.ravel()), dtype=np.float64)
-    start = np.random.default_rng(0).standard_normal(n_nodes)
-    return shift - 1.0 / float(eigsh(operator, k=1, which="LM", v0=start, return_eigenvectors=False)[0])
+    Where plain Lanczos stalls eigenvalues are dense at the end of the spectrum, so that the shift has to come close.
+    """
+    bound, identity = _gershgorin(matrix), sparse.eye_array(matrix.shape[0])
+    below = _lanczos(matrix, "LA", _RESTARTS[False], 1e-3)
+    distance = 100 * _TOLERANCE * bound
+    shift = bound + distance
+    factors = None
+    while below is not None and factors is None and below + distance < bound:
+        shift = below + distance
+        factors = _factorize(shift * identity - matrix)
+        distance *= 10
+    if factors is None:
+        shift = bound * (1 + _TOLERANCE)
+        factors = _factorize(shift * identity - matrix)
+    assert factors is not None  # by Gershgorin
+    # A relative error of the inverse is one of the distance to the shift.
+    tolerance = np.clip(0.01 * _TOLERANCE * bound / distance, _TOLERANCE, 1e-3)
+    return shift - 1.0 / _extreme(factors.solve, matrix.shape[0], "LM", float(tolerance))
 
 
 def _factorize(matrix: sparse.csr_array) -> Any:
+    """Factors of a positive definite matrix; None if it is not."""
     from scipy.sparse.linalg import splu
 
-    # Positive definite: symmetric ordering without pivoting keeps the factors sparse.
-    return splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    # Symmetric ordering without pivoting keeps the factors sparse, and their pivots have the signs of the eigenvalues.
+    options = {"SymmetricMode": True}
+    try:
+        factors = splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
+    except RuntimeError:  # exactly singular
+        return None
+    definite = np.array_equal(factors.perm_r, factors.perm_c) and np.all(factors.U.diagonal() > 0)
+    return factors if definite else None
+
+
+def factors_stay_sparse(matrix: sparse.csr_array) -> bool:
+    """Whether eliminating nodes of least degree fills the graph of those that are left with few entries.
+
+    In rounds: each takes the nodes whose degree is less than those of their neighbours (ties at random), which are
+    independent, and joins all neighbours of each. Trees, chains and what hangs on them vanish, meshes thin out;
+    graphs that mix fast fill up.
+    """
+    rng = np.random.default_rng(0)
+    graph = _without_diagonal(matrix)
+    if graph.nnz > _MEAN_DEGREE * graph.shape[0]:
+        return False
+    limit = _FILL * graph.nnz
+    for _ in range(_ROUNDS):
+        n_nodes, degrees = graph.shape[0], np.diff(graph.indptr).astype(np.int64)
+        if n_nodes < 2:
+            return True
+        rank = degrees * n_nodes + rng.permutation(n_nodes)
+        out = rank < np.minimum.reduceat(rank[graph.indices], graph.indptr[:-1])
+        if int((degrees[out] ** 2).sum()) > 2 * limit:
+            return False
+        rest = graph[~out]
+        border = rest[:, out]
+        graph = _without_diagonal(rest[:, ~out] + border @ border.T)
+        if graph.nnz > limit:
+            return False
+    return True
+
+
+def _without_diagonal(matrix: sparse.csr_array) -> sparse.csr_array:
+    """The graph of a matrix: ones off the diagonal."""
+    entries = matrix.tocoo()
+    edges = entries.row != entries.col
+    ones = np.ones(np.count_nonzero(edges), np.float32)
+    return sparse.csr_array((ones, (entries.row[edges], entries.col[edges])), entries.shape)

@@ -9,31 +9,30 @@ import numpy as np
 from scipy import sparse
 
 from simlab import checks
-from simlab.network.spectrum import kernel_spectrum
+from simlab.network.spectrum import Spectrum
 
 _TOLERANCE = 1e-10  # of symmetry and of the row sums
 _NEGLIGIBLE = 1e-12  # weights that connect nothing, distances from +-1 that are rounding
 
-# Weight rules: (graph, laplacian_spectrum) -> one edge weight, or one an entry of graph.
+# Weight rules: (graph, spectrum of its Laplacian) -> one edge weight, or one an entry of graph.
 
 
-def _metropolis(graph: sparse.csr_array, laplacian_spectrum: Callable[[], np.ndarray]) -> np.ndarray:
+def _metropolis(graph: sparse.csr_array, laplacian: Spectrum) -> np.ndarray:
     degrees = np.diff(graph.indptr)
     return 1.0 / (1 + np.maximum(np.repeat(degrees, degrees), degrees[graph.indices]))
 
 
-def _max_degree(graph: sparse.csr_array, laplacian_spectrum: Callable[[], np.ndarray]) -> float:
+def _max_degree(graph: sparse.csr_array, laplacian: Spectrum) -> float:
     return 1.0 / (1 + int(np.diff(graph.indptr).max()))
 
 
-def _best_constant(graph: sparse.csr_array, laplacian_spectrum: Callable[[], np.ndarray]) -> float:
+def _best_constant(graph: sparse.csr_array, laplacian: Spectrum) -> float:
     if graph.shape[0] == 1:
         return 0.0
-    eigenvalues = np.sort(laplacian_spectrum())
-    return 2.0 / float(eigenvalues[1] + eigenvalues[-1])
+    return 2.0 / (laplacian.second + laplacian.largest)
 
 
-def _uniform(graph: sparse.csr_array, laplacian_spectrum: Callable[[], np.ndarray]) -> float:
+def _uniform(graph: sparse.csr_array, laplacian: Spectrum) -> float:
     degrees = np.diff(graph.indptr)
     if degrees.min() != degrees.max():
         raise ValueError(
@@ -43,7 +42,7 @@ def _uniform(graph: sparse.csr_array, laplacian_spectrum: Callable[[], np.ndarra
     return 1.0 / (1 + int(degrees[0]))
 
 
-WEIGHT_RULES: dict[str, Callable[[sparse.csr_array, Callable[[], np.ndarray]], Any]] = {
+WEIGHT_RULES: dict[str, Callable[[sparse.csr_array, Spectrum], Any]] = {
     "metropolis": _metropolis,
     "max_degree": _max_degree,
     "laplacian": _best_constant,
@@ -51,14 +50,9 @@ WEIGHT_RULES: dict[str, Callable[[sparse.csr_array, Callable[[], np.ndarray]], A
 }
 
 
-def laplacian_spectrum_of(graph: sparse.csr_array) -> np.ndarray:
-    """Eigenvalues of the Laplacian of `graph`, as `kernel_spectrum` gives them."""
-    return kernel_spectrum((sparse.diags_array(graph.sum(axis=1)) - graph).tocsr())
-
-
-def scaled_spectrum(laplacian_spectrum: Callable[[], np.ndarray], edge: float) -> np.ndarray:
-    """Eigenvalues of I - W = edge L."""
-    return edge * laplacian_spectrum()
+def laplacian_of(graph: sparse.csr_array) -> sparse.csr_array:
+    """The Laplacian of `graph`."""
+    return (sparse.diags_array(graph.sum(axis=1)) - graph).tocsr()
 
 
 def constant(values: np.ndarray) -> float | None:
@@ -70,10 +64,10 @@ def constant(values: np.ndarray) -> float | None:
 
 def compressed(name: str, matrix: Any) -> sparse.csr_array:
     """A square finite float64 CSR copy of `matrix`, rows sorted, without zeros."""
-    if np.iscomplexobj(matrix):
-        raise TypeError(f"{name} is complex; pass real numbers")
     is_sparse: bool = sparse.issparse(matrix)
     if is_sparse:
+        if matrix.dtype.kind == "c":
+            raise TypeError(f"{name} is complex; pass real numbers")
         checks.array(f"{name}.data", sparse.csr_array(matrix).data)
     values = matrix if is_sparse else checks.array(name, matrix, shape=(None, None))
     result = sparse.csr_array(values).astype(np.float64, copy=True)
@@ -138,7 +132,7 @@ def check_convergent(w: sparse.csr_array) -> None:
         negative = np.all(w.diagonal() <= _NEGLIGIBLE) and _bipartite(w)
         smallest, largest = -1.0 if negative else 0.0, (1.0, 0.0)
     else:
-        spectrum = np.sort(1.0 - kernel_spectrum((sparse.eye_array(w.shape[0]) - w).tocsr()))
+        spectrum = np.sort(1.0 - Spectrum((sparse.eye_array(w.shape[0]) - w).tocsr()).values)
         smallest, largest = spectrum[0], (spectrum[-1], spectrum[-2])
     if smallest <= -1.0 + _NEGLIGIBLE:
         raise ValueError(

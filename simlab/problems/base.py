@@ -24,7 +24,7 @@ AT_MINIMIZER = {"minimizer", "minimum", "heterogeneity", "gradient_variance"}
 BLOCK = 1 << 22  # intermediate numbers held at once, of many points or samples: 32 MiB
 
 
-class constant(functools.cached_property):
+class constant(functools.cached_property[Any]):
     """A cached property of the problem as it was built: a converted copy asks its original."""
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -164,7 +164,7 @@ class Problem:
             by_node = xp.permute_dims(self.local_gradients(xp, rows), (1, 0, 2))
             result = xp.reshape(by_node, (*lead, self.n_nodes, self.dim))
         else:
-            self._check_can_sample()
+            _ = self.sample_count
             result = self.sampled_gradients(xp, x, batch.indices)
         return result if batch is None or batch.noise is None else result + batch.noise
 
@@ -249,9 +249,12 @@ class Problem:
             return function(points)
         return xp.concat([function(points[k : min(k + block, count), :]) for k in range(0, count, block)])
 
-    def _check_can_sample(self) -> None:
+    @property
+    def sample_count(self) -> int:
+        """`n_samples`; ValueError where there is nothing to sample."""
         if self.n_samples is None:
             raise ValueError(f"{self!r} has no samples to draw; use the full batch, with noise_std if noise is wanted")
+        return self.n_samples
 
     def convert(self, xp: Any, dtype: Any = None) -> Self:
         """A copy whose arrays live in the namespace `xp` (CuPy, array-api-strict, ...) with data type `dtype`.

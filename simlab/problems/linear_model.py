@@ -22,9 +22,10 @@ class LinearModel(Problem):
     l2: float
 
     def _set_samples(self, features: Any, targets: Any, name: str) -> None:
-        if np.ndim(features) == 2:
+        features = checks.array("features", features)
+        if features.ndim == 2:
             raise ValueError(
-                f"features has shape {np.shape(features)}, not (any, any, any) = (nodes, samples, dim); "
+                f"features has shape {features.shape}, not (any, any, any) = (nodes, samples, dim); "
                 "split the samples over nodes with simlab.data.partition, or reshape them"
             )
         a = own(checks.array("features", features, shape=(None, None, None)))

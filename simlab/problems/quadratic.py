@@ -90,7 +90,7 @@ class Quadratic(Problem):
 
     def kernel(self, sampled: bool) -> Kernel:
         if sampled:
-            self._check_can_sample()
+            _ = self.sample_count
         data = self.curvature, self.linear
         return Kernel((diagonal_quadratic_row,), data) if self.curvature.ndim == 2 else dense_quadratic(*data)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from simlab.network import Network
 from simlab.operations import soft_threshold
+from simlab.problems.base import Problem
 
 BLOCK = 2**20  # numbers worked on at once
 
 
-def measure(problem: Any, x: np.ndarray) -> dict[str, np.ndarray]:
+def measure(problem: Problem, x: np.ndarray) -> dict[str, np.ndarray]:
     """Errors of node states.
 
     Parameters
@@ -63,12 +66,69 @@ def measure(problem: Any, x: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def recorded(record: Mapping[str, Callable[[np.ndarray], Any]], x: np.ndarray) -> dict[str, np.ndarray]:
+    """What the functions of `record` make of node states (..., n, d), each an array (...) of numbers.
+
+    Raises
+    ------
+    ValueError
+        A function returns another shape, or what are no real numbers.
+    """
+    states = x.view()
+    states.flags.writeable = False
+    found = {}
+    for name, function in record.items():
+        value = np.asarray(function(states))
+        if value.shape != x.shape[:-2] or value.dtype.kind not in "biuf":
+            raise ValueError(
+                f"record[{name!r}] returned {value.dtype} of shape {value.shape} for node states of shape {x.shape}; "
+                f"return a real number for each index but the last two, an array of shape {x.shape[:-2]}"
+            )
+        found[name] = value
+    return found
+
+
+def worst_node_error(problem: Problem) -> Callable[[np.ndarray], np.ndarray]:
+    """max_i ||x_i − x*||² as a function of node states, for `record` of `simlab.simulate`.
+
+    Parameters
+    ----------
+    problem : Problem
+        With a known minimizer x*.
+
+    Returns
+    -------
+    function
+        Of states (..., n, d), returns (...).
+
+    Raises
+    ------
+    ValueError
+        The minimizer is not known.
+
+    Examples
+    --------
+    >>> import simlab
+    >>> problem = simlab.LeastSquares.synthetic(n_nodes=8, n_samples=50, dim=3, seed=1)
+    >>> worst = {"worst": simlab.worst_node_error(problem)}
+    >>> trace = simlab.simulate(problem, simlab.topologies.ring(8), simlab.DSGD(lr=0.1), steps=10, record=worst)
+    >>> bool((trace.frame.worst >= trace.frame.mse).all())
+    True
+    """
+    minimizer = problem.known_minimizer
+
+    def worst(x: np.ndarray) -> np.ndarray:
+        return np.square(x - minimizer).sum(axis=-1).max(axis=-1)
+
+    return worst
+
+
 def sum_of_squares(x: np.ndarray) -> np.ndarray:
     """sum_i ||x_i||^2 over the rows of x (..., n, d)."""
     return np.einsum("...ij,...ij->...", x, x)
 
 
-def traffic(graph: Any, network: Any, dim: int, number_bits: int) -> tuple[int, int]:
+def traffic(graph: Any, network: Network, dim: int, number_bits: int) -> tuple[int, int]:
     """Bits that one step sends, summed over nodes.
 
     Parameters
@@ -91,6 +151,6 @@ def traffic(graph: Any, network: Any, dim: int, number_bits: int) -> tuple[int, 
     """
     message = dim * number_bits
     all_reduce = graph.count("average") * 2 * (network.n_nodes - 1) * message
-    mixes = graph.count("mix")
-    payload = mixes * network.n_nodes * message + all_reduce
-    return payload, mixes * int(np.sum(network.degrees)) * message + all_reduce
+    over = [network if other is None else other for other in graph.exchanges()]
+    payload = len(over) * network.n_nodes * message + all_reduce
+    return payload, sum(int(np.sum(each.degrees)) for each in over) * message + all_reduce

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 
 from simlab.citation import references
-from simlab.run.metrics import measure, traffic
+from simlab.network import Network
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
+from simlab.run.metrics import measure, recorded, traffic
 from simlab.run.provenance import describe
 from simlab.run.settings import LARGEST, Settings, same
-from simlab.step.graph import Graph, numeric_fields, trace
+from simlab.step.graph import ForeignNounError, Graph, numeric_fields, step_graph
 from simlab.step.streams import Draws
 from simlab.trace import Trace
 
@@ -38,8 +41,8 @@ class Runs:
 
     def __init__(
         self,
-        problem: Any,
-        network: Any,
+        problem: Problem,
+        network: Network,
         algorithms: list[tuple[Any, str, np.ndarray]],
         start: np.ndarray,
         settings: Settings,
@@ -53,7 +56,7 @@ class Runs:
         algorithm, runs = algorithms[0][0], len(algorithms) * settings.replicates
         state = first_state(algorithm, np.broadcast_to(start, (runs, *start.shape)))
         self.state = type(state)(*(np.array(field, dtype=settings.dtype) for field in state))
-        self.graph = traced(problem, network, algorithm, self.state, settings.engine)
+        self.graph = traced(problem, network, algorithm, self.state, settings)
         self.step_bits = traffic(self.graph, network, problem.dim, 8 * settings.dtype.itemsize)
         self.sent = np.zeros((runs, network.n_nodes), np.int64)  # by compressed messages
         self.lost: dict[int, np.ndarray] = {}  # last states of the runs that diverged, in range where `KEPT` allows
@@ -181,6 +184,10 @@ class Runs:
         metrics = measure(self.problem, snapshots)
         metrics["payload_bits"] = steps * payload + sent.sum(axis=-1)
         metrics["bits"] = steps * received + sent @ np.asarray(self.network.degrees, np.int64)
+        taken = self.settings.record.keys() & {"algorithm", "replicate", "run", "step", *metrics}
+        if taken:
+            raise ValueError(f"record has the name {min(taken)!r}, which is a column already; choose another one")
+        metrics.update(recorded(self.settings.record, snapshots))
         self.records.append((who, steps, metrics))
 
     def traces(self, about: dict[str, Any]) -> list[Trace]:
@@ -243,16 +250,18 @@ def same_step(a: Any, b: Any) -> bool:
     )
 
 
-def traceable(algorithm: Any, start: np.ndarray) -> bool:
+def traceable(algorithm: Algorithm, start: np.ndarray) -> bool:
     """Whether the step consists of array operations, which take a hyperparameter for each run as well as a number."""
     try:
-        trace(algorithm, first_state(algorithm, start[None]))
+        step_graph(algorithm, first_state(algorithm, start[None]))
+    except ForeignNounError:
+        raise
     except TypeError:
         return False
     return True
 
 
-def first_state(algorithm: Any, x: np.ndarray) -> Any:
+def first_state(algorithm: Algorithm, x: np.ndarray) -> Any:
     """`algorithm.init(x)`; TypeError unless it is a NamedTuple of arrays shaped like `x`."""
     state = algorithm.init(x)
     if not (hasattr(state, "_fields") and all(np.shape(field) == x.shape for field in state)):
@@ -263,13 +272,16 @@ def first_state(algorithm: Any, x: np.ndarray) -> Any:
     return state
 
 
-def traced(problem: Any, network: Any, algorithm: Any, state: Any, engine: str) -> Graph:
+def traced(problem: Problem, network: Network, algorithm: Algorithm, state: Any, settings: Settings) -> Graph:
     """The traced step; of one that the array engine runs but that cannot be traced, what it sends."""
     try:
-        return trace(algorithm, state)
+        sampled, noisy = settings.batch_size is not None, settings.noise_std > 0
+        return step_graph(algorithm, state, sampled=sampled, noisy=noisy)
+    except ForeignNounError:
+        raise
     except TypeError:
-        if engine == "compiled":
+        if settings.engine == "compiled":
             raise
-    from simlab.step.dry_run import dry_run
+    from simlab.run.dry_run import dry_run
 
     return dry_run(algorithm, state, problem, network)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from simlab import checks
-from simlab.schedules import values
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
+from simlab.schedules import check_fields, ranges, values
 from simlab.step.graph import numeric_fields
 
 ENGINES = ("compiled", "numpy", "cupy")
-RANGES = {
-    "lr": {"above": 0.0},
-    "momentum": {"minimum": 0.0, "below": 1.0},
-    "consensus_lr": {"above": 0.0, "maximum": 1.0},
-    "l1": {"minimum": 0.0},
-}
 LARGEST = {"float64": 1e100, "float32": 1e18}  # beyond it a state counts as diverged; its square is still finite
+
+
+Recorder = Callable[[np.ndarray], Any]  #: of node states (..., n, d), returns (...)
 
 
 class Settings(NamedTuple):
@@ -33,6 +32,7 @@ class Settings(NamedTuple):
     record_every: int
     engine: str
     dtype: np.dtype
+    record: Mapping[str, Recorder]
 
 
 def check_nouns(problem: Any, network: Any, algorithms: Sequence[Any]) -> None:
@@ -60,28 +60,25 @@ def check_nouns(problem: Any, network: Any, algorithms: Sequence[Any]) -> None:
             raise TypeError(f"algorithm = {a!r} is not an algorithm; pass {known}")
         if isinstance(a, type):
             raise TypeError(f"algorithm = {a.__name__} is a class; pass an instance, e.g. {a.__name__}(lr=0.01)")
+        check_fields(a, numeric_fields(a))
         if hasattr(a, "check"):
             a.check(problem, network)
 
 
-def hyperparameters(algorithm: Any, steps: int) -> np.ndarray:
+def hyperparameters(algorithm: Algorithm, steps: int) -> np.ndarray:
     """The numeric hyperparameters at every step, (steps, H), checked."""
     names, kind = numeric_fields(algorithm), type(algorithm).__name__
-    for name in RANGES:
-        if name in algorithm._fields and name not in names:
-            raise TypeError(
-                f"{kind}.{name} = {getattr(algorithm, name)!r} is not a real number or a schedule; "
-                "pass a float, or a function of the step counter such as simlab.schedules.Cosine"
-            )
+    declared = ranges(type(algorithm))
+    limits = {name: declared[name]._asdict() if name in declared else {} for name in names}
     if not any(callable(getattr(algorithm, name)) for name in names):
-        constants = [checks.real(f"{kind}.{name}", getattr(algorithm, name), **RANGES.get(name, {})) for name in names]
+        constants = [checks.real(f"{kind}.{name}", getattr(algorithm, name), **limits[name]) for name in names]
         return np.broadcast_to(np.array(constants, dtype=float), (steps, len(names)))
     table = np.empty((steps, len(names)))
     for column, name in enumerate(names):
         value = getattr(algorithm, name)
         label = f"{kind}.{name}"
         if not callable(value):
-            checks.real(label, value, **RANGES.get(name, {}))
+            checks.real(label, value, **limits[name])
         try:
             table[:, column] = values(value, np.arange(steps))
         except (TypeError, ValueError) as error:
@@ -91,13 +88,13 @@ def hyperparameters(algorithm: Any, steps: int) -> np.ndarray:
         if callable(value) and steps:
             for extreme in (table[:, column].min(), table[:, column].max()):
                 try:
-                    checks.real(label, float(extreme), **RANGES.get(name, {}))
+                    checks.real(label, float(extreme), **limits[name])
                 except ValueError as error:
                     raise ValueError(f"{error}: this is {value!r} at its extreme value") from None
     return table
 
 
-def check_batch_size(problem: Any, batch_size: Any) -> int | None:
+def check_batch_size(problem: Problem, batch_size: Any) -> int | None:
     """`batch_size` as an int, None for the full batch."""
     if batch_size is None:
         return None
@@ -113,6 +110,26 @@ def check_batch_size(problem: Any, batch_size: Any) -> int | None:
     return int(batch_size)
 
 
+def check_record(record: Any) -> Mapping[str, Recorder]:
+    """`record` as a mapping of names of columns to functions, empty for None."""
+    if record is None:
+        return {}
+    if not isinstance(record, Mapping):
+        raise TypeError(
+            f"record = {record!r} is not a mapping; pass names and functions of the node states, such as "
+            "{'worst': simlab.worst_node_error(problem)}"
+        )
+    for name, function in record.items():
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"record has the key {name!r}, which is no name of a column; pass a text")
+        if not callable(function):
+            raise TypeError(
+                f"record[{name!r}] = {function!r} is not a function; pass one of node states (..., n, d) that returns "
+                "an array (...)"
+            )
+    return dict(record)
+
+
 def dtype_name(dtype: Any) -> str:
     """Name of a data type, however it is given; what is none, as it is."""
     try:
@@ -121,7 +138,7 @@ def dtype_name(dtype: Any) -> str:
         return str(dtype)
 
 
-def initial_state(problem: Any, x0: Any, dtype: np.dtype) -> np.ndarray:
+def initial_state(problem: Problem, x0: Any, dtype: np.dtype) -> np.ndarray:
     """`x0` as an array (n, d); zeros for None."""
     shape = (problem.n_nodes, problem.dim)
     if x0 is None:

@@ -9,15 +9,18 @@ from __future__ import annotations
 import numbers
 from typing import Any, NamedTuple, NoReturn
 
-from simlab.step.batch import Batch
+import numpy as np
 
-SCALARS = {"hyper", "const"}
-LEAVES = SCALARS | {"input"}
-ARITHMETIC = {"add", "sub", "mul", "div", "neg", "pow", "abs", "sign", "sqrt"}
-ELEMENTWISE = ARITHMETIC | {"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "where"}
-MIXES = {"mix", "mix_replicas"}
-EXCHANGES = MIXES | {"average"}
-ROW_CALLS = {"gradient", "compress", "norm"}
+from simlab.protocols import Algorithm, Mixing, Objective
+from simlab.step.batch import Batch
+from simlab.step.operation import kind
+
+SCALARS = ("hyper", "const")  # leaves that are numbers
+MIXES = ("mix", "mix_replicas")
+
+
+class ForeignNounError(TypeError):
+    """A step hands an operation another problem, network or batch than it was given, where that cannot work."""
 
 
 class Expression:
@@ -29,7 +32,7 @@ class Expression:
     def __init__(self, op: str, args: tuple[Any, ...], by: Any = None) -> None:
         self.op = op
         self.by = by
-        self.args = args if op in LEAVES else tuple(lift(a) for a in args)
+        self.args = args if kind(op) == "leaf" else tuple(lift(a) for a in args)
         self.is_array: bool = op == "input" or (op not in SCALARS and any(a.is_array for a in self.args))
 
     def __add__(self, other: Any) -> Expression:
@@ -116,14 +119,28 @@ class Expression:
         raise AttributeError(f"a step cannot use .{name} of its arrays when it is compiled")
 
 
-class _Unseen:
-    """Problem or network while a step is traced: only operations may use them."""
+class Unseen:
+    """What a step is given, while it is traced: only operations may use it, and they know it again.
+
+    Parameters
+    ----------
+    noun : str
+        What it stands for, for messages.
+    """
 
     def __init__(self, noun: str) -> None:
         self._noun = noun
 
+    def __repr__(self) -> str:
+        return f"the step's {self._noun}"
+
     def __getattr__(self, name: str) -> NoReturn:
         raise TypeError(f"a step cannot use {self._noun}.{name} when it is compiled")
+
+
+def is_given(value: Any, noun: str) -> bool:
+    """Whether `value` is the problem, network or part of a batch that the traced step was given as `noun`."""
+    return isinstance(value, Unseen) and value._noun == noun
 
 
 def lift(value: Any) -> Expression:
@@ -171,6 +188,20 @@ class Graph(NamedTuple):
         """How many different nodes are an `op`; of "mix", the exchanges of a step."""
         return sum(node.op == op for node in self.nodes)
 
+    def exchanges(self) -> list[Any]:
+        """The network of each mix of a step; None is the one that is simulated."""
+        return [node.by for node in self.nodes if node.op == "mix"]
+
+    @property
+    def networks(self) -> list[Any]:
+        """The other networks that a step mixes over, each once."""
+        return list(dict.fromkeys(node.by for node in self.nodes if node.op == "mix" and node.by is not None))
+
+    @property
+    def gradients(self) -> list[bool]:
+        """Which gradients a step takes: on mini-batches (True), of all samples (False); in the order of the nodes."""
+        return list(dict.fromkeys(node.by[0] for node in self.nodes if node.op == "gradient"))
+
     @property
     def compressors(self) -> list[Any]:
         """The compressor of each compression of a step, in the order of the calls."""
@@ -178,7 +209,7 @@ class Graph(NamedTuple):
         return [compressor for compressor, _ in sorted(calls, key=lambda call: call[1])]
 
 
-def numeric_fields(algorithm: Any) -> tuple[str, ...]:
+def numeric_fields(algorithm: Algorithm) -> tuple[str, ...]:
     """Names of the hyperparameters that are numbers or schedules (callables of the step counter)."""
     return tuple(
         name
@@ -187,7 +218,39 @@ def numeric_fields(algorithm: Any) -> tuple[str, ...]:
     )
 
 
-def check_new(algorithm: Any, state: Any, new: Any) -> None:
+def protected(state: Any) -> Any:
+    """`state` with NumPy arrays that cannot be written to: a step that tries would change what it was given."""
+
+    def read_only(field: Any) -> Any:
+        if not isinstance(field, np.ndarray):
+            return field
+        view = field.view()
+        view.flags.writeable = False
+        return view
+
+    return type(state)(*map(read_only, state))
+
+
+def take_step(algorithm: Algorithm, state: Any, problem: Objective, network: Mixing, batch: Batch) -> Any:
+    """``algorithm.step`` on arrays that it cannot write to.
+
+    Raises
+    ------
+    ValueError
+        It tries.
+    """
+    try:
+        return algorithm.step(protected(state), problem, network, batch)
+    except ValueError as error:
+        if "read-only" not in str(error):
+            raise
+        raise ValueError(
+            f"{type(algorithm).__name__}.step writes into an array that it was given; write x = x + y in place of "
+            "x += y, and make new arrays"
+        ) from error
+
+
+def check_new(algorithm: Algorithm, state: Any, new: Any) -> None:
     """TypeError unless the step of `algorithm` turned `state` into a `new` state of the same kind."""
     if type(new) is not type(state):
         raise TypeError(
@@ -196,27 +259,56 @@ def check_new(algorithm: Any, state: Any, new: Any) -> None:
         )
 
 
-def trace(algorithm: Any, state: Any) -> Graph:
-    """Call the step of `algorithm` once on symbols.
+def step_graph(algorithm: Algorithm, state: Any, *, sampled: bool = False, noisy: bool = False) -> Graph:
+    """Call the step of `algorithm` on symbols.
 
     Parameters
     ----------
     algorithm : NamedTuple with `init` and `step`
     state : NamedTuple
-        Any state of it; only its type and field names are used.
+        Any state of it; only its type, its field names and its number of nodes are used.
+    sampled, noisy : bool
+        Whether the batch has indices of samples, and noise.
 
     Raises
     ------
     TypeError
         If the step does what cannot be traced.
+    ForeignNounError
+        If it uses what it was not given: on no engine.
     """
+    name = type(algorithm).__name__
+    graph = _recorded(algorithm, state, sampled, noisy)
+    if graph != _recorded(algorithm, state, sampled, noisy):
+        raise ForeignNounError(
+            f"{name}.step is not a function of its arguments: two calls on the same state differ; draw random numbers "
+            "with noise_std or batch_size, and count steps by a schedule"
+        )
+    n_nodes = np.shape(state[0])[-2]
+    for network in graph.networks:
+        if network.n_nodes != n_nodes:
+            raise ForeignNounError(
+                f"{name}.step mixes over {network!r}, but there are {n_nodes} nodes; pass a network of as many"
+            )
+    return graph
+
+
+def _recorded(algorithm: Algorithm, state: Any, sampled: bool, noisy: bool) -> Graph:
+    """One call of the step on symbols."""
     hyper = numeric_fields(algorithm)
     symbolic = algorithm._replace(**{name: Expression("hyper", (name,)) for name in hyper})
     inputs = type(state)(*(Expression("input", (name,)) for name in state._fields))
-    batch = Batch(ledger=[])
+    batch = Batch(
+        Unseen("batch.indices") if sampled else None,
+        Unseen("batch.noise") if noisy else None,
+        Unseen("batch.dither"),
+        [],
+    )
     name = type(algorithm).__name__
     try:
-        new = symbolic.step(inputs, _Unseen("problem"), _Unseen("network"), batch)
+        new = symbolic.step(inputs, Unseen("problem"), Unseen("network"), batch)
+    except ForeignNounError as error:
+        raise ForeignNounError(f"{name}.step: {error}") from None
     except (TypeError, AttributeError) as error:
         raise TypeError(
             f"{name}.step cannot be compiled: {error}; use array operators and the functions of simlab.operations, "
@@ -240,9 +332,9 @@ def _merge(expression: Expression, nodes: list[Node], known: dict[Node, int], vi
     """Position of `expression` among `nodes`, which it joins if no equal one is known."""
     if id(expression) in visited:
         return visited[id(expression)]
-    args = (
-        expression.args if expression.op in LEAVES else tuple(_merge(a, nodes, known, visited) for a in expression.args)
-    )
+    args = expression.args
+    if kind(expression.op) != "leaf":
+        args = tuple(_merge(a, nodes, known, visited) for a in args)
     node = Node(expression.op, args, expression.is_array, expression.by)
     if node not in known:
         known[node] = len(nodes)

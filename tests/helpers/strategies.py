@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import simlab
+from tests.helpers.algorithms import affine
 
 KINDS = ("quadratic", "diagonal", "least_squares", "wide_least_squares", "logistic", "nonconvex")
 SAMPLED_KINDS = ("least_squares", "wide_least_squares", "logistic", "nonconvex")
@@ -115,31 +116,9 @@ def _d2_network(n_nodes: int, rule: str, random: np.random.Generator) -> Any:
     return simlab.Network.from_matrix((np.asarray(built.weights) * 2 + np.eye(n_nodes)) / 3)  # eigenvalues above -1/3
 
 
-def algorithms(lr: Any, momentum: Any) -> list[Any]:
-    """Every algorithm of the package."""
-    return [
-        simlab.PmSGD(lr, momentum),
-        simlab.DSGD(lr, order="atc"),
-        simlab.DSGD(lr, order="cta"),
-        simlab.DmSGD(lr, momentum),
-        simlab.AWCDmSGD(lr, momentum),
-        simlab.DADmSGD(lr, momentum),
-        simlab.QGDmSGD(lr, momentum),
-        simlab.D2(lr),
-        simlab.D2DmSGD(lr, momentum),
-        simlab.DecentLaM(lr, momentum),
-        simlab.EXTRA(lr),
-        simlab.GradientTracking(lr),
-        simlab.NIDS(lr),
-    ]
-
-
-NAMES = (
-    *("PmSGD", "DSGD-atc", "DSGD-cta", "DmSGD", "AWCDmSGD", "DADmSGD", "QGDmSGD", "D2", "D2DmSGD", "DecentLaM"),
-    *("EXTRA", "GradientTracking", "NIDS"),
-)
+NAMES = tuple(affine(0.1, 0.5))
 
 
 def algorithm(name: str, lr: Any, momentum: Any) -> Any:
-    """The algorithm of one of NAMES."""
-    return algorithms(lr, momentum)[NAMES.index(name)]
+    """The algorithm of one of NAMES: those whose step is affine where gradients are."""
+    return affine(lr, momentum)[name]

@@ -32,9 +32,9 @@ def test_script_runs(page, tmp_path, capsys):
     assert capsys.readouterr().out
 
 
-def test_own_method_is_simulated_predicted_and_verified():
-    page = DOCS / "own_method.md"
-    names = {"__name__": "own_method"}
+def test_own_algorithm_is_simulated_predicted_and_verified():
+    page = DOCS / "own_algorithm.md"
+    names = {"__name__": "own_algorithm"}
     exec(compile(script(page), str(page), "exec"), names)
     trace, prediction = names["trace"], names["prediction"]
     assert trace.frame["mse"].iloc[-1] < 1e-20  # exact diffusion has no bias

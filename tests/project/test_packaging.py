@@ -20,7 +20,7 @@ CONTRACT = [
     *("Network", "topologies", "data", "schedules", "operations"),
     *("Problem", "Quadratic", "LeastSquares", "LogisticRegression", "NonconvexLogistic"),
     *("PmSGD", "DSGD", "DmSGD", "AWCDmSGD", "DADmSGD", "QGDmSGD", "D2", "D2DmSGD", "DecentLaM"),
-    *("simulate", "frame", "Trace", "load_trace", "cite", "generated_source", "SimulationInterrupted", "Kernel"),
+    *("simulate", "frame", "Trace", "cite", "generated_source", "SimulationInterrupted", "Kernel"),
 ]
 
 

@@ -475,7 +475,7 @@ def test_a_real_interruption(tmp_path: Any) -> None:
     (trace,) = caught.value.traces
     assert np.isfinite(trace.x).all()
     trace.save(tmp_path / "interrupted.parquet")
-    assert simlab.load_trace(tmp_path / "interrupted.parquet").frame.equals(trace.frame)
+    assert simlab.Trace.load(tmp_path / "interrupted.parquet").frame.equals(trace.frame)
 
 
 # Progress.

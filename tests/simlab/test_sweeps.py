@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import simlab
-from simlab import runs, simulation
+from simlab import simulation
 from simlab.engine import array, compiled
 from simlab.operations import Batch, gradient, mix
+from simlab.run import runs
 from tests.helpers import strategies
 from tests.helpers.agreement import SETTING, assert_same
 

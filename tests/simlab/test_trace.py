@@ -48,11 +48,11 @@ def test_round_trip(tmp_path: Path, dtype: str, replicates: int) -> None:
     trace = run(simlab.DecentLaM(0.1), dtype=dtype, replicates=replicates, batch_size=2, x0=np.arange(3.0))
     path = tmp_path / "not" / "yet" / "there.parquet"
     trace.save(path)
-    loaded = simlab.load_trace(str(path))
+    loaded = simlab.Trace.load(str(path))
     assert_same(trace, loaded)
     assert loaded.problem is loaded.network is loaded.algorithm is None
     loaded.save(tmp_path / "again.parquet")
-    assert_same(simlab.load_trace(tmp_path / "again.parquet"), loaded)
+    assert_same(simlab.Trace.load(tmp_path / "again.parquet"), loaded)
     assert os.listdir(path.parent) == ["there.parquet"]
 
 
@@ -60,7 +60,7 @@ def test_round_trip_of_a_diverged_replicate(tmp_path: Path) -> None:
     with pytest.warns(RuntimeWarning, match="diverged"):
         trace = run(simlab.DSGD(50.0), steps=500, replicates=2, x0=np.ones(3))
     trace.save(tmp_path / "trace.parquet")
-    loaded = simlab.load_trace(tmp_path / "trace.parquet")
+    loaded = simlab.Trace.load(tmp_path / "trace.parquet")
     assert_same(trace, loaded)
     assert loaded.provenance["diverged"].keys() == {"0", "1"}
 
@@ -68,7 +68,7 @@ def test_round_trip_of_a_diverged_replicate(tmp_path: Path) -> None:
 def test_round_trip_of_no_steps(tmp_path: Path) -> None:
     trace = run(simlab.DSGD(0.1), steps=0, replicates=2, x0=np.arange(12.0).reshape(4, 3))
     trace.save(tmp_path / "trace.parquet")
-    assert_same(trace, simlab.load_trace(tmp_path / "trace.parquet"))
+    assert_same(trace, simlab.Trace.load(tmp_path / "trace.parquet"))
 
 
 def test_frame_is_plain_parquet(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_frame_is_plain_parquet(tmp_path: Path) -> None:
 def test_a_loaded_trace_is_judged_like_the_one_that_was_saved(tmp_path: Path, x0: Any) -> None:
     trace = run(simlab.DSGD(0.1), x0=x0, noise_std=0.0)
     trace.save(tmp_path / "trace.parquet")
-    loaded = simlab.load_trace(tmp_path / "trace.parquet")
+    loaded = simlab.Trace.load(tmp_path / "trace.parquet")
     with pytest.raises(ValueError, match="attach them with dataclasses"):
         theory.verify(loaded)
     attached = replace(loaded, problem=PROBLEM, network=NETWORK, algorithm=simlab.DSGD(0.1))
@@ -135,7 +135,7 @@ def test_a_failed_save_leaves_the_old_file(
     monkeypatch.setattr(pyarrow.parquet, "write_table", write_half)
     with pytest.raises(type(failure)):
         run(simlab.DSGD(0.2)).save(path)
-    assert_same(old, simlab.load_trace(path))
+    assert_same(old, simlab.Trace.load(path))
     assert os.listdir(tmp_path) == ["trace.parquet"]
 
 
@@ -157,12 +157,16 @@ def test_what_is_not_a_trace(tmp_path: Path, content: Any) -> None:
     else:
         path.write_bytes(content)
     with pytest.raises(ValueError, match=rf"path = '{re.escape(str(path))}' .*; pass a file that Trace\.save wrote"):
-        simlab.load_trace(path)
+        simlab.Trace.load(path)
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        simlab.load_trace(tmp_path / "none.parquet")
+    with pytest.raises(FileNotFoundError, match=r"none\.parquet' does not exist; pass"):
+        simlab.Trace.load(tmp_path / "none.parquet")
+    with pytest.raises(ValueError, match="is a folder; pass"):
+        simlab.Trace.load(tmp_path)
+    with pytest.raises(TypeError, match="path = 7 is not a path"):
+        simlab.Trace.load(7)  # type: ignore[arg-type]
 
 
 def test_frames_are_joined() -> None:
@@ -190,7 +194,7 @@ def test_hyperparameters_as_columns(tmp_path: Path) -> None:
     traces = run(algorithms)
     traces[0].save(tmp_path / "trace")
     assert traces[0].provenance["label"] == "DSGD(lr=0.1)"
-    for first in (traces[0], simlab.load_trace(tmp_path / "trace")):
+    for first in (traces[0], simlab.Trace.load(tmp_path / "trace")):
         joined = simlab.frame([first, *traces[1:]], hyperparameters=True)
         found = joined.groupby("algorithm", sort=False)[["algorithm_class", "lr", "momentum"]].first()
         expected = {
@@ -314,7 +318,7 @@ def test_traces_are_cited(tmp_path: Path) -> None:
     for trace in traces:
         assert simlab.cite(trace) == simlab.cite(trace.algorithm)
         trace.save(tmp_path / "trace.parquet")
-        assert simlab.cite(simlab.load_trace(tmp_path / "trace.parquet")) == simlab.cite(trace)
+        assert simlab.cite(simlab.Trace.load(tmp_path / "trace.parquet")) == simlab.cite(trace)
     together = keys(simlab.cite(traces))
     assert len(together) == len(set(together)) and "yuan2021decentlam" in together
     assert set(together) == {key for trace in traces for key in keys(simlab.cite(trace))}
@@ -341,9 +345,9 @@ class Misspelt(Mine):
 def test_methods_of_users_are_cited(tmp_path: Path) -> None:
     assert keys(simlab.cite(Published(0.1))) == ["me2024mine", "lian2017can"]
     run(Published(0.1)).save(tmp_path / "trace.parquet")
-    assert keys(simlab.cite(simlab.load_trace(tmp_path / "trace.parquet"))) == ["me2024mine", "lian2017can"]
+    assert keys(simlab.cite(simlab.Trace.load(tmp_path / "trace.parquet"))) == ["me2024mine", "lian2017can"]
     run(Mine(0.1)).save(tmp_path / "trace.parquet")
-    for unpublished in (Mine(0.1), run(Mine(0.1)), simlab.load_trace(tmp_path / "trace.parquet"), 7):
+    for unpublished in (Mine(0.1), run(Mine(0.1)), simlab.Trace.load(tmp_path / "trace.parquet"), 7):
         with pytest.raises(TypeError, match="names no references; pass an algorithm"):
             simlab.cite(unpublished)
     with pytest.raises(ValueError, match="'lian2017cant', which is not in"):

@@ -12,6 +12,7 @@ import simlab
 import theory
 from simlab.operations import Batch, gradient, mix
 from simlab.schedules import InverseSqrt
+from tests.helpers import algorithms
 from theory.moments.affine import AffineStep, Surrogate
 from theory.moments.dense import Dense
 from theory.moments.krylov import Krylov
@@ -19,21 +20,8 @@ from theory.moments.modes import Modes, graph_modes
 from theory.moments.noise import Noise
 from theory.prediction import expected_path
 
-ALGORITHMS = [
-    simlab.DSGD(0.1),
-    simlab.DSGD(0.1, order="cta"),
-    simlab.PmSGD(0.05, 0.5),
-    simlab.DmSGD(0.05, 0.5),
-    simlab.AWCDmSGD(0.05, 0.5),
-    simlab.DADmSGD(0.05, 0.5),
-    simlab.QGDmSGD(0.1, 0.5),
-    simlab.D2(0.1),
-    simlab.D2DmSGD(0.05, 0.5),
-    simlab.DecentLaM(0.05, 0.5),
-    simlab.EXTRA(0.1),
-    simlab.GradientTracking(0.1),
-    simlab.NIDS(0.1),
-]
+EVERY = algorithms.affine(0.05, 0.5)
+ALGORITHMS = list(EVERY.values())
 
 
 def label(algorithm):
@@ -278,12 +266,7 @@ NOISES = [{"noise_std": 0.3}, {"batch_size": 1}, {"batch_size": 4}, {"batch_size
 
 def test_predicted_mse_is_in_the_interval_of_simulations():
     """200,000 settled steps a case; each 99.9 % interval must hold: a false alarm at 1 seed in 250."""
-    cases = [
-        (ALGORITHMS[9], NOISES[0]),
-        (ALGORITHMS[9], NOISES[1]),
-        (ALGORITHMS[8], NOISES[1]),
-        (ALGORITHMS[8], NOISES[0]),
-    ]
+    cases = [(EVERY[name], noise) for name in ("DecentLaM", "D2DmSGD") for noise in NOISES[:2]]
     assert np.all(interval_misses(cases) > 0.001)
 
 

@@ -15,7 +15,8 @@ import simlab
 import theory
 from simlab.operations import gradient, mix
 from tests.helpers import strategies
-from theory import modes as modes_module, transfer
+from theory import transfer
+from theory.moments import modes as modes_module
 from theory.moments.modes import graph_modes
 
 WITHOUT_BIAS = ("PmSGD", "D2", "D2DmSGD", "EXTRA", "GradientTracking", "NIDS")

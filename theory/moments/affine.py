@@ -5,13 +5,17 @@ code.
 from __future__ import annotations
 
 import numbers
+from copy import copy
 from typing import Any
 
 import numpy as np
 
 import simlab
+from simlab.network import Network
 from simlab.operations import Batch
-from simlab.step.graph import check_new
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm, Objective
+from simlab.step.graph import ForeignNounError, check_new, step_graph, take_step
 
 BLOCK = 1 << 22  # numbers of states held at once while a matrix is read off
 UNFELT = 1e-12  # relative: what rounding may leave of an effect that there is not
@@ -49,7 +53,7 @@ class Surrogate:
         return cls(first if shared else curvature, problem.linear)
 
     @classmethod
-    def at(cls, problem: Any, x: np.ndarray) -> Surrogate:
+    def at(cls, problem: Problem, x: np.ndarray) -> Surrogate:
         """The quadratics that agree with the f_i to second order at the rows of `x` (n, d)."""
         hessians = problem.hessian(x)
         return cls(hessians, (hessians @ x[:, :, None])[:, :, 0] - problem.gradient(x))
@@ -105,7 +109,7 @@ class AffineStep:
         The step is not affine, or a hyperparameter changes from step to step.
     """
 
-    def __init__(self, surrogate: Surrogate, network: Any, algorithm: Any, x0: np.ndarray) -> None:
+    def __init__(self, surrogate: Surrogate, network: Network, algorithm: Algorithm, x0: np.ndarray) -> None:
         for field, value in zip(algorithm._fields, algorithm, strict=True):
             if callable(value) and not _compresses(value):
                 raise ValueError(
@@ -123,6 +127,7 @@ class AffineStep:
         state = algorithm.init(np.array(x0))
         self._state = type(state)
         self.fields: tuple[str, ...] = state._fields
+        self._check_nouns(state)
         bad = [f for f, value in zip(state._fields, state, strict=True) if np.shape(value) != x0.shape]
         if bad:
             raise ValueError(
@@ -139,6 +144,15 @@ class AffineStep:
         self._gradient_origin = np.array(self._homogeneous.point)
         self._check_affine()
         self._forget_what_x_never_feels()
+
+    def _check_nouns(self, state: Any) -> None:
+        """ForeignNounError where the step uses a problem or batch of its own, as `simlab.simulate` refuses it."""
+        try:
+            step_graph(self.algorithm, state)
+        except ForeignNounError:
+            raise
+        except TypeError:
+            pass  # what cannot be traced may yet be affine
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
         """Tz + u."""
@@ -190,10 +204,10 @@ class AffineStep:
             rows.append(function(units.reshape(-1, *shape)).reshape(len(units), -1))
         return np.concatenate(rows)
 
-    def of(self, problem: Any, z: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
+    def of(self, problem: Objective, z: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
         """The step of a problem that may be another: (..., k, n, d) -> (..., k, n, d)."""
         old = self._state(*np.moveaxis(_combine(self.up, z), -3, 0))
-        state = self.algorithm.step(old, problem, self.network, Batch(None, noise))
+        state = take_step(self.algorithm, old, problem, self.network, Batch(None, noise))
         check_new(self.algorithm, old, state)
         shape = (*z.shape[:-3], *z.shape[-2:])
         new = np.stack([np.broadcast_to(np.asarray(value, dtype=float), shape) for value in state], axis=-3)
@@ -203,6 +217,14 @@ class AffineStep:
         """T and N on modes, see `mode_matrices`, for states as here: (..., k, k), (..., k)."""
         transition, noise = mode_matrices(self.algorithm, graph, curvature, consensus)
         return self.down @ transition @ self.up, noise @ self.down.T
+
+    def rescaled(self, algorithm: Algorithm, units: np.ndarray) -> AffineStep:
+        """The step of an algorithm with other parameters, fields `units` times as large."""
+        other = copy(self)
+        other.algorithm = algorithm
+        other.up, other.down = units[:, None] * self.up, self.down / units
+        other._hold(self.start)
+        return other
 
     def typical_modes(self, mean: bool, count: int = 6) -> np.ndarray:
         """T on random modes of the mean over nodes, or of the disagreement: (count, k, k)."""
@@ -267,6 +289,7 @@ class AffineStep:
                 a, b = scale * random.standard_normal((2, *self.shape))
                 left, right = self.linear(2.0 * a - 3.0 * b), 2.0 * self.linear(a) - 3.0 * self.linear(b)
                 size = np.max(np.abs(self.linear(a))) + np.max(np.abs(self.linear(b))) + np.max(np.abs(self._constant))
+                size += 1e-5 * np.max(np.abs([a, b]))  # T may be 0, but for rounding
                 if not np.max(np.abs(left - right)) <= 1e-9 * size:
                     raise self._refusal
                 e = scale * random.standard_normal(self.shape[1:])
@@ -307,7 +330,7 @@ class _Mode:
 
 
 def mode_matrices(
-    algorithm: Any, graph: np.ndarray, curvature: np.ndarray, consensus: np.ndarray
+    algorithm: Algorithm, graph: np.ndarray, curvature: np.ndarray, consensus: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """T and N on the modes that decouple where all Hessians are equal, again by the algorithm's own step.
 

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from theory.moments.affine import AffineStep
+from theory.moments.budget import FREE, Budget
 from theory.moments.linear import Stein, changes, deflate, spectral_radius
-from theory.moments.minibatches import Eigenbasis, node_blocks, second_moment
+from theory.moments.minibatches import EIGENVECTORS, Eigenbasis, node_blocks, second_moment, settling_work
 from theory.moments.noise import Noise
 
-THREADED = 1000  # states; up to here more threads of BLAS wait for each other longer than they save
 ROUNDING = 1e-14  # relative change a step of what has come to rest
 SETTLED = 1e-8  # relative, what a transient may lack of the stationary state to be called that
 
@@ -31,16 +31,14 @@ NONE = Spread(0.0, 0.0)
 
 
 def _unthreaded(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of `Dense` with one thread of BLAS where the matrices are small.
+    """A method of `Dense` with one thread of BLAS.
 
-    Eigenvalues of a few hundred states gain nothing from a second thread, and where another process has its core they
-    wait for it, seconds at a time.
+    Eigenvalues of a few thousand states gain nothing from a second thread, and where another process has its core they
+    wait for it, seconds at a time (1,280 states: 10 s to 37 s of processor time with two threads, 2.5 s with one).
     """
 
     @wraps(method)
     def limited(self: Dense, *args: Any) -> Any:
-        if self.step.size > THREADED:
-            return method(self, *args)
         with _blas().limit(limits=1):
             return method(self, *args)
 
@@ -129,13 +127,26 @@ class Dense:
         """Solver of S = T_E S T_Eʹ + Q."""
         return Stein(self.kept)
 
+    @cached_property
+    def _factors(self) -> tuple[np.ndarray, np.ndarray]:
+        from scipy.linalg import lu_factor
+
+        return lu_factor(np.eye(self.step.size) - self.kept)
+
+    @property
+    def amplification(self) -> float:
+        """Norm of (I − T_E)⁻¹, by which an error of one step is multiplied in the fixed point."""
+        from scipy.linalg.lapack import dgecon
+
+        norm = np.linalg.norm(np.eye(self.step.size) - self.kept, 1)
+        return float(1 / (dgecon(self._factors[0], norm)[0] * norm))
+
     @_unthreaded
     def fixed_point(self) -> np.ndarray:
         """z_∞ reached from the start, (k, n, d): z_0 + (I − T_E)⁻¹(z_1 − z_0), with iterative refinement."""
-        from scipy.linalg import lu_factor, lu_solve
+        from scipy.linalg import lu_solve
 
-        step = self.step
-        factors = lu_factor(np.eye(step.size) - self.kept)
+        step, factors = self.step, self._factors
         z = step.start
         for _ in range(3):
             move = (step(z) - z).ravel()
@@ -251,21 +262,33 @@ class Dense:
         return self.spread(s)
 
     @_unthreaded
-    def settled_spread(self, noise: Noise, path: Iterator[np.ndarray], steps: int) -> Spread | None:
+    def settled_spread(
+        self, noise: Noise, path: Iterator[np.ndarray], steps: int, budget: Budget = FREE
+    ) -> Spread | None:
         """Stationary spread under mini-batches if after `steps` steps it is reached, to `SETTLED`; None if not surely.
 
         With the maps L(S) = TSTʹ + N A(YSYʹ) Nʹ and F(R) = N blockdiag(R_i) Nʹ, let P = Σ_j r⁻ʲ L^j(F(R)) for a number
         r < 1 and R >= Q at the limit, positive definite: it solves P = L(P)/r + F(R), and L^j(F(R)) <= r^j P. So the
         transient from S = 0 lacks at most r^k P; noise that exceeds Q by δR at step j leaves at most δ r^(k−1−j) P.
+
+        Raises
+        ------
+        CostError
+            It would cost more than `budget`. None comes first where the rate alone forbids: P is at least S.
         """
-        if not self.rate < 1.0 or self.drifts:
+        n, d = self.step.shape[1:]
+        budget.check(settling_work(n * d, self.step.size), "the stationary covariance")
+        budget.spend(EIGENVECTORS * float(self.step.size) ** 3, "the rate of the step")
+        decay = max(self.rate, 0.5)
+        if not self.rate < 1.0 or decay**steps > SETTLED or self.drifts:
             return None
         at_limit = noise.covariance(self.step.gradient_points(self.fixed_point()))
         size = float(np.max(np.linalg.eigvalsh(at_limit)))
         if size == 0 or self.is_driven(np.broadcast_to(np.eye(at_limit.shape[-1]), at_limit.shape)):
             return None
         reference = at_limit + size * np.eye(at_limit.shape[-1])
-        stationary, slowed = second_moment(self, noise, at_limit), self._slowed(noise, reference)
+        stationary = second_moment(self, noise, at_limit, budget)
+        slowed = None if stationary is None else self._slowed(noise, reference, budget)
         if stationary is None or slowed is None:
             return None
         found, bound = self.spread(stationary), self.spread(slowed)
@@ -274,22 +297,27 @@ class Dense:
         def is_close(slack: float) -> bool:
             return all(slack * most <= SETTLED * whole for most, whole in zip(bound, scale, strict=True))
 
-        decay = max(self.rate, 0.5)
         if not is_close(decay**steps):  # the slack below is never less
             return None
-        slack, excess, before = 1.0, np.inf, None
-        for mean in islice(path, steps):
-            if before is None or not are_equal(mean, before):
-                moved = noise.covariance(self.step.gradient_points(mean)) - at_limit
-                excess = float(np.max(np.abs(np.linalg.eigvalsh(moved)))) / size
-            slack, before = decay * slack + excess, mean
+        slack, before = 1.0, None
+        for k, mean in enumerate(islice(path, steps)):
+            moved = noise.covariance(self.step.gradient_points(mean)) - at_limit
+            excess = float(np.max(np.abs(np.linalg.eigvalsh(moved)))) / size
+            slack = decay * slack + excess
+            if before is not None and are_equal(mean, before):  # and so from here on
+                rest = decay ** (steps - 1 - k)
+                slack = rest * slack + excess * (1 - rest) / (1 - decay)
+                break
+            before = mean
         return found if is_close(slack) else None
 
-    def _slowed(self, noise: Noise, reference: np.ndarray) -> np.ndarray | None:
+    def _slowed(self, noise: Noise, reference: np.ndarray, budget: Budget) -> np.ndarray | None:
         """P of `settled_spread` for r = rate, or 1/2: the covariance of T/√r and A/r; None where there is none."""
         r = max(self.rate, 0.5)
         slowed = Dense(self.step, True, self.kept / np.sqrt(r))
-        return second_moment(slowed, Noise(noise.problem, noise.batch_size * r, noise.std), reference)
+        slowed.eigenbasis = None if self.eigenbasis is None else self.eigenbasis.scaled(1 / np.sqrt(r))
+        slower = Noise(noise.problem, noise.batch_size * r, noise.std)
+        return second_moment(slowed, slower, reference, budget, residual_to=1e-6 * (1 - self.rate))  # it is a bound
 
 
 def are_equal(a: np.ndarray, b: np.ndarray) -> bool:

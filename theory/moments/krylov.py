@@ -87,6 +87,11 @@ class Krylov:
         start, first = self.step.start, self.step(self.step.start)
         return size_of(self._conserve(first - start)) > CONSERVED * (size_of(start) + size_of(first))
 
+    @property
+    def amplification(self) -> float:
+        """See `theory.moments.dense.Dense`; here that of a normal T, which is the least that it can be."""
+        return 1 / (1 - self.rate)
+
     def fixed_point(self) -> np.ndarray:
         """z_∞ reached from the start, (k, n, d)."""
         from scipy.sparse.linalg import LinearOperator, gmres

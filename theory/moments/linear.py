@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+LEFT_OUT = 1e-9  # the norm at which the powers of T end
 CONSERVED = 1e-9  # relative: what rounding may leave of a conserved quantity's change
 
 
@@ -38,6 +39,27 @@ def deflate(transition: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         transition = transition - (transition @ null) @ null.swapaxes(-1, -2)
         conserved = np.concatenate([conserved, null], axis=-1)
     return transition, conserved
+
+
+def without_conserved(base: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """As `deflate` for all T = A + γB at once: A and B without what every one of them conserves, and how much that is.
+
+    Parameters
+    ----------
+    base, slope : ndarrays, shape (..., s, s)
+        A and B, of like size.
+    """
+    size, count = base.shape[-1], 0
+    for _ in range(min(size, 6)):
+        # ℓ'(A − I) = 0 and ℓ'B = 0.
+        both = np.concatenate([base - np.eye(size), slope], axis=-1)
+        u, s, _ = np.linalg.svd(both, full_matrices=False)
+        null = u * (s <= 8 * size * np.finfo(float).eps * np.maximum(s[..., :1], 1.0))[..., None, :]
+        if not np.any(null):
+            break
+        projector = null @ null.swapaxes(-1, -2)
+        base, slope, count = base - base @ projector, slope - slope @ projector, count + int(null.any(-2).sum())
+    return base, slope, count
 
 
 def _left_null(matrix: np.ndarray) -> np.ndarray:
@@ -93,7 +115,7 @@ class Stein:
     def __init__(self, transition: np.ndarray) -> None:
         self.powers = [transition]
         # ||T^k||² is what the sum to infinity still lacks after k terms, relatively.
-        while np.linalg.norm(self.powers[-1]) > 1e-9 and len(self.powers) < 50:
+        while np.linalg.norm(self.powers[-1]) > LEFT_OUT and len(self.powers) < 50:
             self.powers.append(self.powers[-1] @ self.powers[-1])
 
     def solve(self, forcing: np.ndarray) -> np.ndarray:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from copy import copy
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
+from theory.moments.budget import FREE, Budget
+from theory.moments.linear import LEFT_OUT
 from theory.moments.noise import Noise
 
+EXACT = 2e-13  # relative residual of a stationary covariance that is called exact
 SOLVED = 1e-13  # relative residual of the covariances at the gradient points
+EIGENVECTORS = 45  # s³ multiplications in whose time a matrix is deflated, diagonalized and its eigenvectors applied
+INVERSE = 8  # the same for the inverse of the complex eigenvectors
 DEFINITE = 1e-4  # least over largest eigenvalue of noise that is surely positive definite
 
 
-def second_moment(dense: Any, noise: Noise, at_limit: np.ndarray) -> np.ndarray | None:
+def second_moment(
+    dense: Any, noise: Noise, at_limit: np.ndarray, budget: Budget = FREE, residual_to: float = EXACT
+) -> np.ndarray | None:
     """Stationary covariance S of the states, (s, s), or None where it diverges.
 
     S = TSTʹ + N blockdiag(Q_i + A_i(V_i)) Nʹ enters its own noise only by the n blocks V_i of YSYʹ, the covariances of
@@ -27,26 +36,37 @@ def second_moment(dense: Any, noise: Noise, at_limit: np.ndarray) -> np.ndarray 
     noise : Noise
     at_limit : ndarray, shape (n, d, d)
         Q_i at the limit.
+    budget : Budget, optional
+        What may be spent.
+    residual_to : float, optional
+        Relative residual at which no more is corrected.
+
+    Raises
+    ------
+    CostError
+        The budget is spent: most likely the eigenvectors are ill-conditioned, and doubling takes a hundred times more.
     """
     reads, identity = dense.gradient_matrix, np.broadcast_to(np.eye(at_limit.shape[-1]), at_limit.shape)
     for inverse in (dense.eigenbasis, Doubling(dense)):
         if inverse is None:
             continue
-        v = _solve(inverse, noise, inverse.blocks(at_limit))
+        metered = Metered(inverse, budget)
+        v = _solve(metered, noise, metered.blocks(at_limit))
         # K and A keep matrices positive semidefinite. So the recursion is stable if and only if positive definite noise
         # has a positive semidefinite solution (Collatz, Wielandt).
         least, largest = _extremes(at_limit)
-        response = v if least > DEFINITE * largest else _solve(inverse, noise, inverse.blocks(identity))
+        response = v if least > DEFINITE * largest else _solve(metered, noise, metered.blocks(identity))
         least, largest = _extremes(response)
         if least < -1e-9 * largest:
             return None
-        s = inverse.states(at_limit + noise.spread(v))
+        s = metered.states(at_limit + noise.spread(v))
         for _ in range(6):
+            budget.spend(residual_work(*dense.gradient_matrix.shape), RESIDUAL)
             q = at_limit + noise.spread(node_blocks(reads @ s, reads, at_limit.shape[:2]))
             residual = dense.kept @ s @ dense.kept.T + dense.forcing(q) - s
-            if np.linalg.norm(residual) <= 2e-13 * np.linalg.norm(s):
+            if np.linalg.norm(residual) <= residual_to * np.linalg.norm(s):
                 return s
-            s = s + _correction(dense, inverse, noise, residual)
+            s = s + _correction(dense, metered, noise, residual)
         if np.linalg.norm(residual) <= 1e-9 * (1 - dense.rate) * np.linalg.norm(s):
             return s
     return None
@@ -88,8 +108,31 @@ def _solve(inverse: _Inverse, noise: Noise, right: np.ndarray) -> np.ndarray:
     return gmres(operator, right.ravel(), rtol=SOLVED, restart=100, maxiter=3)[0].reshape(right.shape)
 
 
+RESIDUAL = "the stationary covariance"
+
+
+def residual_work(drives: int, size: int) -> float:
+    """Multiplications of S -> TSTʹ + N blockdiag(Q) Nʹ."""
+    return 2.0 * size**2 * (size + drives)
+
+
+def settling_work(drives: int, size: int) -> float:
+    """Multiplications that two covariances usually take: a dozen products each by GMRES, one correction of the first.
+
+    It is from below: what ill-conditioned eigenvectors or noise that nearly feeds on itself take more is noted as it
+    comes up.
+    """
+    inside = 2.0 * drives * size**2
+    states, full = inside + 3.0 * size**3, (INVERSE + 7.0) * size**3
+    return EIGENVECTORS * float(size) ** 3 + 24 * 2 * inside + 2 * states + full + 3 * residual_work(drives, size)
+
+
 class _Inverse(Protocol):
-    """Solves S = TSTʹ + forcing."""
+    """Solves S = TSTʹ + forcing; `work` is what each call multiplies, by its name."""
+
+    @property
+    def work(self) -> dict[str, float]:
+        """Multiplications of one call of each method."""
 
     def full(self, forcing: np.ndarray) -> np.ndarray:
         """S for any symmetric forcing (s, s)."""
@@ -99,6 +142,28 @@ class _Inverse(Protocol):
 
     def blocks(self, q: np.ndarray) -> np.ndarray:
         """K(Q): the blocks of YSYʹ for that S."""
+
+
+class Metered:
+    """An inverse whose every call is first paid for."""
+
+    def __init__(self, inverse: _Inverse, budget: Budget) -> None:
+        self.work, self._inverse, self._budget = inverse.work, inverse, budget
+
+    def full(self, forcing: np.ndarray) -> np.ndarray:
+        """S for any symmetric forcing (s, s)."""
+        self._budget.spend(self.work["full"], RESIDUAL)
+        return self._inverse.full(forcing)
+
+    def states(self, q: np.ndarray) -> np.ndarray:
+        """S for forcing N blockdiag(Q) Nʹ."""
+        self._budget.spend(self.work["states"], RESIDUAL)
+        return self._inverse.states(q)
+
+    def blocks(self, q: np.ndarray) -> np.ndarray:
+        """K(Q)."""
+        self._budget.spend(self.work["blocks"], RESIDUAL)
+        return self._inverse.blocks(q)
 
 
 class Eigenbasis:
@@ -118,8 +183,28 @@ class Eigenbasis:
         self.half_reads = self.reads[:, self.half] * self.twice
         self.weights = 1.0 / (1.0 - self.values[self.half, None] * self.values.conj())
 
+    def scaled(self, factor: float) -> Eigenbasis:
+        """That of `factor` T, for the same eigenvectors."""
+        other = copy(self)
+        other.values = factor * self.values
+        other.weights = 1.0 / (1.0 - other.values[self.half, None] * other.values.conj())
+        return other
+
+    @cached_property
+    def _inverse(self) -> np.ndarray:
+        return np.linalg.inv(self.vectors)
+
+    @property
+    def work(self) -> dict[str, float]:
+        """A complex product is four real ones, and half the rows are enough."""
+        drives, size = self.reads.shape
+        inverse = 0 if "_inverse" in self.__dict__ else INVERSE * size**3
+        whole = 3.0 * size**3
+        inside = 2.0 * drives * size**2
+        return {"full": inverse + 4.0 * size**3 + whole, "states": inside + whole, "blocks": 2 * inside}
+
     def full(self, forcing: np.ndarray) -> np.ndarray:
-        inverse = np.linalg.inv(self.vectors)
+        inverse = self._inverse
         return self._whole(self.weights * (inverse[self.half] @ forcing @ inverse.conj().T))
 
     def states(self, q: np.ndarray) -> np.ndarray:
@@ -142,6 +227,15 @@ class Doubling:
 
     def __init__(self, dense: Any) -> None:
         self.dense = dense
+
+    @property
+    def work(self) -> dict[str, float]:
+        """Two products for each power of T; all of them once more for the powers themselves."""
+        drives, size = self.dense.gradient_matrix.shape
+        powers = np.log2(max(np.log(LEFT_OUT) / np.log(self.dense.rate), 1.0)) + 1 if self.dense.rate > 0 else 1.0
+        solve = (2.0 if "stein" in self.dense.__dict__ else 3.0) * powers * size**3
+        forced = drives * size**2
+        return {"full": solve, "states": solve + forced, "blocks": solve + 2 * forced}
 
     def full(self, forcing: np.ndarray) -> np.ndarray:
         return self.dense.stein.solve(forcing)

@@ -1,12 +1,15 @@
-"""Exact moments where all Hessians are equal: modes of the network and of the Hessian, each a small recursion."""
+"""Exact moments where all Hessians are equal: modes of the network and of the Hessian, each a small recursion.
+
+What the modes of this package's algorithms obey: docs/theory.md, "Equal Hessians".
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
+from simlab.network import Network
 from theory.caching import remembered
 from theory.moments.affine import AffineStep
 from theory.moments.dense import INFINITE, NONE, ROUNDING, Spread, size_of
@@ -57,7 +60,7 @@ class _Characters(GraphModes):
 class _Eigenvectors(GraphModes):
     """Any W, by its eigenvectors."""
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Network) -> None:
         values, self._vectors = modes(network)
         self.eigenvalues, self._root = np.concatenate([[1.0], values]), np.sqrt(network.n_nodes)
 
@@ -69,7 +72,7 @@ class _Eigenvectors(GraphModes):
 
 
 @remembered
-def graph_modes(network: Any) -> GraphModes | None:
+def graph_modes(network: Network) -> GraphModes | None:
     """The eigenbasis of W, or None for large networks without symmetry."""
     kernel = _translation_kernel(network)
     if kernel is not None:
@@ -77,7 +80,7 @@ def graph_modes(network: Any) -> GraphModes | None:
     return _Eigenvectors(network) if network.n_nodes <= LARGEST else None
 
 
-def _translation_kernel(network: Any) -> np.ndarray | None:
+def _translation_kernel(network: Network) -> np.ndarray | None:
     """The first row of W, folded to the shape of the group under which W is invariant; None if there is none."""
     n = network.n_nodes
     indptr, columns, values = network.csr
@@ -115,6 +118,8 @@ class Modes:
         Largest over the modes (λ, h).
     drifts : bool
         See `Dense`.
+    transition : ndarray, shape (distinct eigenvalues of W, d, k, k)
+        T on each mode.
     """
 
     def __init__(self, step: AffineStep, graph: GraphModes) -> None:
@@ -131,7 +136,7 @@ class Modes:
         self._eigenvalues = np.concatenate([[1.0], distinct])
         consensus = np.arange(len(self._eigenvalues)) == 0
         transition, drive = step.modes(self._eigenvalues[:, None], self._hessian_values[None, :], consensus[:, None])
-        self._transition, self._drive = transition, drive  # (groups, d, k, k), (groups, d, k)
+        self.transition, self._drive = transition, drive  # (groups, d, k, k), (groups, d, k)
         self._kept, self._conserved = deflate(transition)
         self.rate = spectral_radius(self._kept)
         first = self._forward(step(step.start) - step.start)
@@ -145,15 +150,22 @@ class Modes:
         """Whether the modes are the step: not of one that treats nodes differently, which two nodes do not show."""
         random = np.random.default_rng(0)
         z, noise = random.standard_normal(self.step.shape), random.standard_normal(self.step.shape[1:])
-        by_mode = np.einsum("ndkl,ndl->ndk", self._transition[self._group], self._forward(z))
+        by_mode = np.einsum("ndkl,ndl->ndk", self.transition[self._group], self._forward(z))
         driven = self._forward(noise[None]) * self._drive[self._group]
         pairs = (self._backward(by_mode), self.step.linear(z)), (self._backward(driven), self.step.drive(noise))
         return all(size_of(one - two) <= 1e-9 * (size_of(two) + size_of(z)) for one, two in pairs)
 
+    @property
+    def amplification(self) -> float:
+        """See `theory.moments.dense.Dense`."""
+        return float(np.max(np.linalg.norm(self._inverse(), 2, axis=(-2, -1))))
+
+    def _inverse(self) -> np.ndarray:
+        return np.linalg.inv(np.eye(self.step.shape[0]) - self._kept)
+
     def fixed_point(self) -> np.ndarray:
         """z_∞ reached from the start, (k, n, d)."""
-        k = self.step.shape[0]
-        inverse = np.linalg.inv(np.eye(k) - self._kept)
+        inverse = self._inverse()
         projector = inverse - inverse @ self._conserved @ self._conserved.swapaxes(-1, -2)
         z = self.step.start
         for _ in range(3):
@@ -176,7 +188,7 @@ class Modes:
         s, spread = np.zeros_like(forcing), NONE
         for mean in path:
             yield mean[0], spread
-            new = self._transition @ s @ self._transition.swapaxes(-1, -2) + forcing
+            new = self.transition @ s @ self.transition.swapaxes(-1, -2) + forcing
             spread = self._spread(new)
             if np.all(np.abs(new - s) <= ROUNDING * np.abs(new)):
                 break

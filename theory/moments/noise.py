@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 import simlab
 from simlab.operations import Batch
+from simlab.problems.base import Problem
 
 BLOCK = 1 << 22  # gradient entries held at once
 
@@ -29,7 +28,7 @@ class Noise:
         Standard deviation of the additive noise of each coordinate.
     """
 
-    def __init__(self, problem: Any, batch_size: float | None, std: float) -> None:
+    def __init__(self, problem: Problem, batch_size: float | None, std: float) -> None:
         self.problem, self.batch_size, self.std = problem, batch_size, std
         self.is_exact = batch_size is None or isinstance(problem, simlab.LeastSquares)
         self.depends_on_state = batch_size is not None and isinstance(problem, simlab.LeastSquares)
@@ -47,6 +46,7 @@ class Noise:
 
     def spread(self, v: np.ndarray) -> np.ndarray:
         """A_i(V_i), what the covariance V_i of x_i adds to the mean of Q_i: (n, d, d) -> (n, d, d)."""
+        assert isinstance(self.problem, simlab.LeastSquares) and self.batch_size is not None
         a = self.problem.features  # (n, m, d)
         m = a.shape[1]
         gram = a.swapaxes(1, 2) @ a / m
@@ -56,7 +56,7 @@ class Noise:
     def _samples(self, x: np.ndarray) -> np.ndarray:
         """Covariance of one sample's gradient: (n, d) -> (n, d, d)."""
         n, d = x.shape
-        m = self.problem.n_samples
+        m = self.problem.sample_count
         width = max(1, BLOCK // (n * d))
         mean = self.problem.gradient(x)
         total = np.zeros((n, d, d))

@@ -1,55 +1,33 @@
 """Theorems, one file each: statement, reference, assumptions that are checked, constants, bound.
 
-`THEOREMS` are those about runs of algorithms of this package, which `theory.verify` goes through. `choco_gossip`,
-`qsgd`, `dual_averaging` and `local_sgd` are about arrays and parameters: they have `assumptions(...)` and bounds of
-their own.
+`THEOREMS` are those about runs, which `theory.verify` goes through: the `THEOREMS` of each module in `ABOUT_RUNS`.
+Modules in `ABOUT_FORMULAS` are about arrays and parameters alone: they have `assumptions(...)` and bounds of their own;
+`choco_gossip` and `spectral_gaps` have both. A new theorem is one file and one name here. All statements side by side:
+docs/theory.md, "Theorems".
 """
 
-from theory.theorems import (
-    b1,
-    b2,
-    choco_gossip,
-    dgd,
-    dpsgd,
-    dual_averaging,
-    heavy_ball,
-    leading_constant,
-    local_sgd,
-    qsgd,
-    spectral_gaps,
-)
+from importlib import import_module
+
 from theory.theorems.theorem import Check, Setting, Theorem
 
-THEOREMS = (
-    b1.CONSENSUS,
-    b1.MSE,
-    b1.SHARPER_MSE,
-    b2.MSE,
-    leading_constant.UPPER,
-    leading_constant.LOWER,
-    dgd.CONSENSUS,
-    dgd.GRADIENTS,
-    dpsgd.CITED,
-    dpsgd.SHARPER,
-    choco_gossip.CONSENSUS,
-    heavy_ball.ENVELOPE,
-    spectral_gaps.RING,
-)
-
-__all__ = [
-    "THEOREMS",
-    "Check",
-    "Setting",
-    "Theorem",
+ABOUT_RUNS = (
     "b1",
     "b2",
-    "choco_gossip",
+    "leading_constant",
     "dgd",
     "dpsgd",
-    "dual_averaging",
+    "choco_gossip",
     "heavy_ball",
-    "leading_constant",
+    "spectral_gaps",
+)
+ABOUT_FORMULAS = (
+    "dual_averaging",
     "local_sgd",
     "qsgd",
-    "spectral_gaps",
-]
+)
+
+_modules = {name: import_module(f"theory.theorems.{name}") for name in (*ABOUT_RUNS, *ABOUT_FORMULAS)}
+
+THEOREMS: tuple[Theorem, ...] = tuple(theorem for name in ABOUT_RUNS for theorem in _modules[name].THEOREMS)
+
+__all__ = ["ABOUT_FORMULAS", "ABOUT_RUNS", "THEOREMS", "Check", "Setting", "Theorem"]

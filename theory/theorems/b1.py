@@ -64,7 +64,7 @@ def positive_transfer(setting: Setting) -> Check:
 def constants(setting: Setting) -> dict[str, Any]:
     """γ, r = max φ and b."""
     return {
-        "lr": float(setting.algorithm.lr),
+        "lr": float(setting.value("lr")),
         "transfer": float(np.max(transfer_on(setting.network, setting.algorithm), initial=0.0)),
         "heterogeneity": setting.problem.heterogeneity,
     }
@@ -122,3 +122,5 @@ SHARPER_MSE = Theorem(
     sharper_mse_bound,
     lambda trace: last(trace, "mse"),
 )
+
+THEOREMS = (CONSENSUS, MSE, SHARPER_MSE)

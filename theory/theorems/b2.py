@@ -57,7 +57,7 @@ def feedback_constants(setting: Setting) -> dict[str, Any]:
     """γ, r = max|φ|, L and κ."""
     problem = setting.problem
     return {
-        "lr": float(setting.algorithm.lr),
+        "lr": float(setting.value("lr")),
         "transfer": float(np.max(np.abs(transfer_on(setting.network, setting.algorithm)), initial=0.0)),
         "smoothness": problem.smoothness,
         "condition_number": problem.smoothness / problem.strong_convexity,
@@ -89,3 +89,5 @@ MSE = Theorem(
     bound,
     lambda trace: last(trace, "mse"),
 )
+
+THEOREMS = (MSE,)

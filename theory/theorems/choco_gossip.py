@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 
 import simlab
+from simlab.network import Network
 from theory.theorems.theorem import Check, Setting, Theorem, constant_hyperparameters, in_order, last
 
 
-def assumptions(network: Any, compression: float, consensus_lr: float) -> list[Check]:
+def assumptions(network: Network, compression: float, consensus_lr: float) -> list[Check]:
     """A compressor that contracts, a network that mixes, and the theorem's consensus step size.
 
     Parameters
@@ -51,7 +52,7 @@ def assumptions(network: Any, compression: float, consensus_lr: float) -> list[C
     ]
 
 
-def constants(network: Any, compression: float) -> dict[str, Any]:
+def constants(network: Network, compression: float) -> dict[str, Any]:
     """δ, q = 1 − λₙ and ω."""
     return {
         "gap": network.spectral_gap,
@@ -102,23 +103,20 @@ def run_assumptions(setting: Setting) -> list[Check]:
     checks = in_order(setting, gossip, constant_hyperparameters)
     if not all(check.holds for check in checks):
         return checks
-    algorithm = setting.algorithm
-    compression = float(algorithm.compressor.contraction(setting.problem.dim))
-    return [*checks, *assumptions(setting.network, compression, float(algorithm.consensus_lr))]
+    compression = float(setting.value("compressor").contraction(setting.problem.dim))
+    return [*checks, *assumptions(setting.network, compression, float(setting.value("consensus_lr")))]
 
 
 def gossip(setting: Setting) -> Check:
     """The algorithm is ChocoGossip, which starts from replicas at zero."""
     name = type(setting.algorithm).__name__
-    return Check(
-        "algorithm", type(setting.algorithm) is simlab.ChocoGossip, f"{name}; the theorem is about ChocoGossip"
-    )
+    return Check("algorithm", setting.kind is simlab.ChocoGossip, f"{name}; the theorem is about ChocoGossip")
 
 
 def run_constants(setting: Setting) -> dict[str, Any]:
     """δ, ω, T, and the most that (1/n)e_0 can be: from x̂ = 0 the first message leaves at most (1 − ω)‖x_i‖²."""
     assert setting.start is not None and setting.x0 is not None
-    compression = float(setting.algorithm.compressor.contraction(setting.problem.dim))
+    compression = float(setting.value("compressor").contraction(setting.problem.dim))
     size = float(np.sum(setting.x0.astype(np.float64) ** 2)) / setting.network.n_nodes
     return {
         "gap": setting.network.spectral_gap,
@@ -142,3 +140,5 @@ CONSENSUS = Theorem(
     run_bound,
     lambda trace: last(trace, "consensus"),
 )
+
+THEOREMS = (CONSENSUS,)

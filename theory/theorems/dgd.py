@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 import simlab
+from simlab.trace import Trace
 from theory.theorems.theorem import (
     Check,
     Setting,
@@ -30,6 +31,7 @@ from theory.theorems.theorem import (
     exact_gradients,
     in_order,
     no_l1_term,
+    nouns,
     smooth,
 )
 
@@ -51,9 +53,8 @@ def assumptions(setting: Setting) -> list[Check]:
 
 def combine_then_adapt(setting: Setting) -> Check:
     """The algorithm is DSGD in its combine-then-adapt form."""
-    algorithm = setting.algorithm
-    matches = type(algorithm) is simlab.DSGD and algorithm.order == "cta"
-    return Check("algorithm", matches, f"{type(algorithm).__name__}; the theorem is about DSGD(order='cta')")
+    matches = setting.kind is simlab.DSGD and setting.value("order") == "cta"
+    return Check("algorithm", matches, f"{setting.kind.__name__}; the theorem is about DSGD(order='cta')")
 
 
 def bounded_below(setting: Setting) -> Check:
@@ -68,7 +69,7 @@ def bounded_below(setting: Setting) -> Check:
 def step_size(setting: Setting) -> Check:
     """γ <= (1 + λₙ)/L."""
     largest = (1 + setting.network.smallest_eigenvalue) / setting.problem.smoothness
-    lr = float(setting.algorithm.lr)
+    lr = float(setting.value("lr"))
     return Check("step size", lr <= largest * (1 + 1e-12), f"γ = {lr:.4g}, must be <= (1 + λₙ)/L = {largest:.4g}")
 
 
@@ -86,7 +87,7 @@ def consensus_constants(setting: Setting) -> dict[str, Any]:
     """Those of the gradients, γ, n and ρ."""
     return {
         **gradient_constants(setting),
-        "lr": float(setting.algorithm.lr),
+        "lr": float(setting.value("lr")),
         "n_nodes": setting.problem.n_nodes,
         "rho": setting.network.rho,
     }
@@ -102,12 +103,13 @@ def consensus_bound(smoothness: Any, initial_gap: Any, lr: Any, n_nodes: Any, rh
     return lr**2 * gradient_bound(smoothness, initial_gap) / (n_nodes * (1 - rho) ** 2)
 
 
-def final_gradients(trace: Any) -> np.ndarray:
+def final_gradients(trace: Trace) -> np.ndarray:
     """Σ‖∇f_i(x_i)‖² at the final states; those of other steps are not recorded."""
-    return np.sum(trace.problem.gradient(trace.x.astype(np.float64)) ** 2, axis=(-2, -1))
+    problem, _, _ = nouns(trace)
+    return np.sum(problem.gradient(trace.x.astype(np.float64)) ** 2, axis=(-2, -1))
 
 
-def largest_consensus(trace: Any) -> np.ndarray:
+def largest_consensus(trace: Trace) -> np.ndarray:
     """Largest recorded (1/n)‖X̃_k‖² of each replicate."""
     return trace.frame.groupby("replicate")["consensus"].max().to_numpy()
 
@@ -133,3 +135,5 @@ CONSENSUS = Theorem(
     consensus_bound,
     largest_consensus,
 )
+
+THEOREMS = (CONSENSUS, GRADIENTS)

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from simlab.trace import Trace
 from theory.theorems.dgd import combine_then_adapt
 from theory.theorems.suprema import gradient_dissimilarity, gradient_variance
 from theory.theorems.theorem import (
@@ -84,20 +85,20 @@ def every_step_recorded(setting: Setting) -> Check:
 
 def step_size(setting: Setting) -> Check:
     """γL <= 1."""
-    product = float(setting.algorithm.lr) * setting.problem.smoothness
+    product = float(setting.value("lr")) * setting.problem.smoothness
     return Check("step size", product <= 1, f"γL = {product:.4g}, must be <= 1")
 
 
 def positive_sharper_factor(setting: Setting) -> Check:
     """D > 0."""
-    factor = sharper_factor(float(setting.algorithm.lr), setting.problem.smoothness, setting.network.rho)
+    factor = sharper_factor(float(setting.value("lr")), setting.problem.smoothness, setting.network.rho)
     return Check("positive D", factor > 0, f"D = {factor:.4g}; take a smaller γ")
 
 
 def positive_factors(setting: Setting) -> Check:
     """D₁, D₂ > 0."""
     problem = setting.problem
-    first, second = factors(float(setting.algorithm.lr), problem.smoothness, setting.network.rho, problem.n_nodes)
+    first, second = factors(float(setting.value("lr")), problem.smoothness, setting.network.rho, problem.n_nodes)
     return Check(
         "positive D1 and D2", first > 0 and second > 0, f"D1 = {first:.4g}, D2 = {second:.4g}; take a smaller γ"
     )
@@ -120,7 +121,7 @@ def constants(setting: Setting) -> dict[str, Any]:
     assert setting.start is not None  # consensual_start holds
     problem = setting.problem
     return {
-        "lr": float(setting.algorithm.lr),
+        "lr": float(setting.value("lr")),
         "steps": setting.steps,
         "smoothness": problem.smoothness,
         "n_nodes": problem.n_nodes,
@@ -194,7 +195,7 @@ def sharper_bound(**constants: Any) -> Any:
     return 2 * sharper_weighted_bound(**constants)
 
 
-def mean_gradient_norm(trace: Any) -> np.ndarray:
+def mean_gradient_norm(trace: Trace) -> np.ndarray:
     """(1/K)Σ_{k<K} ‖∇f(x̄_k)‖² of each replicate."""
     rows = trace.frame[trace.frame["step"] < trace.provenance["steps"]]
     return rows.groupby("replicate")["squared_gradient_norm"].mean().to_numpy()
@@ -219,3 +220,5 @@ SHARPER = Theorem(
     sharper_bound,
     mean_gradient_norm,
 )
+
+THEOREMS = (CITED, SHARPER)

@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 
 import simlab
+from simlab.problems.base import Problem
+from simlab.trace import Trace
 from theory.theorems.theorem import (
     Check,
     Setting,
@@ -33,6 +35,7 @@ from theory.theorems.theorem import (
     exact_gradients,
     in_order,
     no_l1_term,
+    nouns,
     quadratic,
     strongly_convex,
 )
@@ -56,19 +59,19 @@ def assumptions(setting: Setting) -> list[Check]:
 def parallel_momentum(setting: Setting) -> Check:
     """The algorithm is PmSGD, heavy ball on the mean objective."""
     name = type(setting.algorithm).__name__
-    return Check("algorithm", type(setting.algorithm) is simlab.PmSGD, f"{name}; the theorem is about PmSGD")
+    return Check("algorithm", setting.kind is simlab.PmSGD, f"{name}; the theorem is about PmSGD")
 
 
 def underdamped(setting: Setting) -> Check:
     """(1−√β)²/μ <= γ <= (1+√β)²/L, with μ and L of the mean Hessian."""
     least, largest = extreme_eigenvalues(setting.problem)
-    lr, root = float(setting.algorithm.lr), np.sqrt(float(setting.algorithm.momentum))
+    lr, root = float(setting.value("lr")), np.sqrt(float(setting.value("momentum")))
     low, high = (1 - root) ** 2 / least, (1 + root) ** 2 / largest
     holds = low * (1 - 1e-12) <= lr <= high * (1 + 1e-12)
     return Check("underdamped", bool(holds), f"γ = {lr:.6g}, must be in [{low:.6g}, {high:.6g}]")
 
 
-def extreme_eigenvalues(problem: Any) -> tuple[float, float]:
+def extreme_eigenvalues(problem: Problem) -> tuple[float, float]:
     """μ and L of the mean Hessian of a quadratic problem."""
     values = np.linalg.eigvalsh(problem.hessian(np.zeros(problem.dim)).mean(axis=0))
     return float(values[0]), float(values[-1])
@@ -102,12 +105,13 @@ def best_parameters(strong_convexity: float, smoothness: float) -> tuple[float, 
     return float(lr), float(best_rate(smoothness / strong_convexity) ** 2)
 
 
-def largest_relative_error(trace: Any) -> np.ndarray:
+def largest_relative_error(trace: Trace) -> np.ndarray:
     """Largest mse_k/(mse_0 envelope_k²) over the recorded steps k >= 1, down to rounding."""
+    problem, _, algorithm = nouns(trace)
     rows = trace.frame
     start = rows.groupby("replicate")["mse"].transform("first")
-    allowed = start * envelope(rows["step"], float(trace.algorithm.momentum)) ** 2
-    finest = 1e-24 * (start + float(np.sum(trace.problem.minimizer**2)))
+    allowed = start * envelope(rows["step"], float(getattr(algorithm, "momentum", 0.0))) ** 2
+    finest = 1e-24 * (start + float(np.sum(problem.known_minimizer**2)))
     ratio = (rows["mse"] / allowed).where((rows["step"] >= 1) & (allowed > finest), 0.0)
     return ratio.groupby(rows["replicate"]).max().to_numpy()
 
@@ -121,3 +125,5 @@ ENVELOPE = Theorem(
     bound,
     largest_relative_error,
 )
+
+THEOREMS = (ENVELOPE,)

@@ -65,7 +65,7 @@ def upper_assumptions(setting: Setting) -> list[Check]:
 def constants(setting: Setting) -> dict[str, Any]:
     """γ, C and a."""
     return {
-        "lr": float(setting.algorithm.lr),
+        "lr": float(setting.value("lr")),
         "constant": transfer.leading_constant(setting.problem, setting.network, setting.algorithm),
         "feedback": b2.feedback(**b2.feedback_constants(setting)),
     }
@@ -103,3 +103,5 @@ LOWER = Theorem(
     lambda trace: last(trace, "mse"),
     ">=",
 )
+
+THEOREMS = (UPPER, LOWER)

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from theory.theorems.theorem import Check, Setting, Theorem
+from simlab.trace import Trace
+from theory.theorems.theorem import Check, Setting, Theorem, nouns
 from theory.transfer import LARGEST, modes
 
 
@@ -59,11 +60,12 @@ def directed_exponential(n_nodes: int) -> np.ndarray:
     return weights
 
 
-def measured_gap(trace: Any) -> np.ndarray:
+def measured_gap(trace: Trace) -> np.ndarray:
     """1 − ρ by a dense eigendecomposition of the weights; as the network computes it where they are too large."""
-    if trace.network.n_nodes > LARGEST:
-        return np.array([trace.network.spectral_gap])
-    return np.array([1 - np.max(np.abs(modes(trace.network).values))])
+    _, network, _ = nouns(trace)
+    if network.n_nodes > LARGEST:
+        return np.array([network.spectral_gap])
+    return np.array([1 - np.max(np.abs(modes(network).values))])
 
 
 RING = Theorem(
@@ -77,3 +79,5 @@ RING = Theorem(
     "==",
     random=False,
 )
+
+THEOREMS = (RING,)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from simlab.operations import Batch
+from simlab.problems.base import Problem
 from theory.caching import remembered
 
 PER_DECADE = 8
@@ -24,7 +25,7 @@ class Supremum(NamedTuple):
 
 
 @remembered
-def gradient_dissimilarity(problem: Any) -> Supremum:
+def gradient_dissimilarity(problem: Problem) -> Supremum:
     """ς² = sup_x (1/n)Σ‖∇f_i(x) − ∇f(x)‖².
 
     Exact for quadratics: finite only where all Hessians are equal. Otherwise an estimate, see `largest_value`.
@@ -43,7 +44,7 @@ def gradient_dissimilarity(problem: Any) -> Supremum:
 
 
 @remembered
-def gradient_variance(problem: Any, batch_size: int | None, noise_std: float) -> Supremum:
+def gradient_variance(problem: Problem, batch_size: int | None, noise_std: float) -> Supremum:
     """σ² = sup_x (1/n)ΣE‖stochastic gradient of f_i at x − ∇f_i(x)‖², mini-batch and additive noise together.
 
     Exact for additive noise alone; an estimate with mini-batches, see `largest_value`.
@@ -51,7 +52,7 @@ def gradient_variance(problem: Any, batch_size: int | None, noise_std: float) ->
     additive = problem.dim * noise_std**2
     if batch_size is None:
         return Supremum(additive, "exact")
-    m, n, d = problem.n_samples, problem.n_nodes, problem.dim
+    m, n, d = problem.sample_count, problem.n_nodes, problem.dim
     single = np.broadcast_to(np.arange(m)[:, None, None], (m, n, 1))
 
     def at(points: np.ndarray) -> np.ndarray:
@@ -66,7 +67,9 @@ def gradient_variance(problem: Any, batch_size: int | None, noise_std: float) ->
     return Supremum(sampled.value / batch_size + additive, sampled.how)
 
 
-def largest_value(problem: Any, function: Callable[[np.ndarray], np.ndarray], directions: int = DIRECTIONS) -> Supremum:
+def largest_value(
+    problem: Problem, function: Callable[[np.ndarray], np.ndarray], directions: int = DIRECTIONS
+) -> Supremum:
     """Largest value of a function of one point x, by evaluation: an estimate of its supremum from below.
 
     The points lie in random directions from the origin, at distances from 0.01 to 100,000. Where the value still more

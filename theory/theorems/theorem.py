@@ -8,6 +8,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 import simlab
+from simlab.network import Network
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
+from simlab.trace import Trace
 from theory.transfer import limit_residual, transfer_on
 
 
@@ -44,9 +48,9 @@ class Setting(NamedTuple):
         States after the last step.
     """
 
-    problem: Any
-    network: Any
-    algorithm: Any
+    problem: Problem
+    network: Network
+    algorithm: Algorithm
     batch_size: int | None = None
     noise_std: float = 0.0
     steps: int = 0
@@ -55,8 +59,17 @@ class Setting(NamedTuple):
     x0: np.ndarray | None = None
     final: np.ndarray | None = None
 
+    @property
+    def kind(self) -> type:
+        """The class of the algorithm."""
+        return type(self.algorithm)
+
+    def value(self, name: str) -> Any:
+        """A hyperparameter of the algorithm."""
+        return getattr(self.algorithm, name)
+
     @classmethod
-    def of(cls, trace: Any) -> Self:
+    def of(cls, trace: Trace) -> Self:
         """The setting of a run.
 
         Raises
@@ -68,17 +81,13 @@ class Setting(NamedTuple):
         """
         if not isinstance(trace, simlab.Trace):
             raise TypeError(f"trace = {trace!r} is not a Trace; pass a single one that simlab.simulate returned")
-        if trace.problem is None or trace.network is None or trace.algorithm is None:
-            raise ValueError(
-                f"trace = {trace!r} was loaded without its problem, network and algorithm; attach them with "
-                "dataclasses.replace(trace, problem=..., network=..., algorithm=...)"
-            )
+        problem, network, algorithm = nouns(trace)
         about = trace.provenance
         first = trace.frame[trace.frame["step"] == 0].mean(numeric_only=True)
         return cls(
-            trace.problem,
-            trace.network,
-            trace.algorithm,
+            problem,
+            network,
+            algorithm,
             about["batch_size"],
             about["noise_std"],
             about["steps"],
@@ -87,6 +96,16 @@ class Setting(NamedTuple):
             trace.x0,
             trace.x,
         )
+
+
+def nouns(trace: Trace) -> tuple[Problem, Network, Algorithm]:
+    """What was simulated; ValueError of a trace that was loaded without it."""
+    if trace.problem is None or trace.network is None or trace.algorithm is None:
+        raise ValueError(
+            f"trace = {trace!r} was loaded without its problem, network and algorithm; attach them with "
+            "dataclasses.replace(trace, problem=..., network=..., algorithm=...)"
+        )
+    return trace.problem, trace.network, trace.algorithm
 
 
 class Theorem(NamedTuple):
@@ -217,7 +236,7 @@ def consensual_start(setting: Setting) -> Check:
     return Check(name, start.consensus <= 1e-24 * (1 + start.mse), f"consensus error {start.consensus:.3g} at step 0")
 
 
-def known_constant(problem: Any, name: str) -> float:
+def known_constant(problem: Problem, name: str) -> float:
     """A constant of a problem, NaN where it has none."""
     try:
         return float(getattr(problem, name))
@@ -225,7 +244,7 @@ def known_constant(problem: Any, name: str) -> float:
         return float("nan")
 
 
-def last(trace: Any, column: str) -> np.ndarray:
+def last(trace: Trace, column: str) -> np.ndarray:
     """A metric at the last recorded step of each replicate, infinite where the replicate diverged."""
     values = trace.frame.groupby("replicate")[column].last()
     diverged = [int(r) for r in trace.provenance.get("diverged", {})]

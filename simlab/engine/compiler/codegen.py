@@ -8,28 +8,8 @@ from typing import NamedTuple
 
 from simlab.engine.compiler.layout import Layout, Position, store_position, written_to
 from simlab.kernel import LANES, Kernel, source as kernel_source
-from simlab.step.graph import ELEMENTWISE, MIXES, ROW_CALLS, Graph
-
-TEMPLATES = {
-    "add": "{} + {}",
-    "sub": "{} - {}",
-    "mul": "{} * {}",
-    "div": "{} / {}",
-    "pow": "{} ** {}",
-    "neg": "-{}",
-    "lt": "{} < {}",
-    "le": "{} <= {}",
-    "gt": "{} > {}",
-    "ge": "{} >= {}",
-    "and": "({} != 0) & ({} != 0)",
-    "or": "({} != 0) | ({} != 0)",
-    "where": "{1} if {0} else {2}",
-    "abs": "abs({})",
-    "sqrt": "math.sqrt({})",
-    "eq": "{} == {}",
-    "ne": "{} != {}",
-    "sign": "real({0} > 0) - real({0} < 0) if {0} == {0} else {0}",  # NaN stays NaN
-}
+from simlab.step.graph import MIXES, Graph
+from simlab.step.operation import OPERATIONS, kind
 
 # Reassociation and contraction only: flags that assume no NaN or infinity would delete divergence checks. Division by
 # zero is infinite or NaN, as in NumPy.
@@ -75,14 +55,6 @@ def average_rows(source, out):
             out[j] += source[i, j]
     out /= source.shape[0]
 
-
-@njit(nogil=True, fastmath=FAST, error_model="numpy")
-def norm_row(row, out, lanes):
-    for r in range(lanes):
-        total = real(0)
-        for j in range(r, row.shape[0], lanes):
-            total += row[j] * row[j]
-        out[r::lanes] = math.sqrt(total)
 '''
 
 
@@ -122,13 +94,11 @@ COMPRESSOR_DECORATOR = '@njit(nogil=True, error_model="numpy")\n'
 def generate(
     graph: Graph,
     layout: Layout,
-    kernel: Kernel,
+    gradients: dict[bool, Kernel],
     compressors: list[Kernel],
     *,
     title: str,
     real: str,
-    sampled: bool,
-    noisy: bool,
     lanes: bool,
 ) -> str:
     """The program that runs chunks of steps of `graph`.
@@ -139,20 +109,18 @@ def generate(
         The traced step.
     layout : Layout
         Its stages and storage.
-    kernel : Kernel
-        The problem's gradient of one node.
+    gradients : dict of Kernel
+        The problem's gradients of one node that the step takes: on mini-batches (True), of all samples (False).
     compressors : list of Kernel
         The row function of each compression of a step.
     title : str
         First line of the program.
     real : {"float64", "float32"}
         Precision of states and arithmetic.
-    sampled, noisy : bool
-        Whether gradients take mini-batches, whether noise is added to them.
     lanes : bool
         Whether a row holds `LANES` runs, each with hyperparameters of its own.
     """
-    kernels = [kernel, *compressors]
+    kernels = [*gradients.values(), *compressors]
     work = [[f"work_{c}_{k}" for k in range(len(each.work))] for c, each in enumerate(kernels)]
     data = [[f"data_{c}_{k}" for k in range(len(each.data))] for c, each in enumerate(kernels)]
     fields = list(graph.outputs)
@@ -163,17 +131,23 @@ def generate(
         *("scratch", "averages"),
         *itertools.chain(*work),
         *(["hyper_rows"] if lanes else []),
-        *("sent", "hyper", "indices", "noise", "dither", "indptr", "neighbours", "weights"),
+        *("sent", "hyper", "indices", "noise", "dither"),
+        *itertools.chain(*(network_names(k) for k in range(len(graph.networks) + 1))),
         *itertools.chain(*data),
     ]
     calls = [_Call(each.functions[-1].__name__, [*w, *a]) for each, w, a in zip(kernels, work, data, strict=True)]
-    writer = _Writer(graph, layout, calls[0], calls[1:], sampled, noisy, lanes)
+    of_gradients = dict(zip(gradients, calls, strict=False))
+    writer = _Writer(graph, layout, of_gradients, calls[len(gradients) :], lanes)
     n_stages = layout.last[0] + 1
     return "\n\n".join(
         [
             HEADER.format(title=title, real=real, lanes=LANES),
+            *(KERNEL_DECORATOR + helper.strip() for helper in _helpers(graph)),
             *([SPREAD] if lanes else []),
-            *_kernel_sources(kernel.functions, [f for each in compressors for f in each.functions]),
+            *_kernel_sources(
+                [f for each in gradients.values() for f in each.functions],
+                [f for each in compressors for f in each.functions],
+            ),
             *(
                 part
                 for s in range(n_stages)
@@ -185,6 +159,18 @@ def generate(
             f"PARAMETERS = {tuple(parameters)!r}\nN_STAGES = {n_stages}\n",
         ]
     )
+
+
+def network_names(k: int) -> tuple[str, str, str]:
+    """Names of the CSR arrays of network k: 0 is the one that is simulated, then those that the step brings."""
+    suffix = f"_{k}" if k else ""
+    return f"indptr{suffix}", f"neighbours{suffix}", f"weights{suffix}"
+
+
+def _helpers(graph: Graph) -> list[str]:
+    """Texts of the functions that row calls of the graph need, each once."""
+    rows = (OPERATIONS[node.op] for node in graph.nodes)
+    return list(dict.fromkeys(row.helper for row in rows if row.helper))
 
 
 def _kernel_sources(gradient: Iterable[Callable[..., object]], compressors: list[Callable[..., object]]) -> list[str]:
@@ -213,15 +199,12 @@ class _Writer:
         self,
         graph: Graph,
         layout: Layout,
-        gradient: _Call,
+        gradients: dict[bool, _Call],
         compressors: list[_Call],
-        sampled: bool,
-        noisy: bool,
         lanes: bool,
     ) -> None:
-        self.graph, self.layout = graph, layout
-        self.sampled, self.noisy, self.lanes = sampled, noisy, lanes
-        self.gradient, self.compressors = gradient, compressors
+        self.graph, self.layout, self.lanes = graph, layout, lanes
+        self.gradients, self.compressors = gradients, compressors
 
     def stage(self, stage: int, parameters: list[str]) -> str:
         """The function that works on rows lo to hi of one stage."""
@@ -291,23 +274,28 @@ class _Writer:
                 continue
             out = self.layout.scratch[k]
             if node.op in MIXES:
-                lines.append(f"mix_row(i, indptr, neighbours, weights, {self._array(node.args[0])}, {out})")
+                which = 0 if node.by is None else 1 + self.graph.networks.index(node.by)
+                arrays = ", ".join(network_names(which))
+                lines.append(f"mix_row(i, {arrays}, {self._array(node.args[0])}, {out})")
             elif node.op == "gradient":
-                batch = ["indices[k, i]"] if self.sampled else []
-                name, trailing = self.gradient
+                sampled, noisy = node.by
+                name, trailing = self.gradients[sampled]
+                batch = ["indices[k, i]"] if sampled else []
                 lines.append(f"{name}({', '.join(['i', *batch, self._row(node.args[0]), out, *trailing])})")
-                if self.noisy and self.lanes:
+                if noisy and self.lanes:
                     lines += [f"for c in range({out}.shape[0] // LANES):", "    for r in range(LANES):"]
                     lines += [f"        {out}[LANES * c + r] += noise[r, k, i, c]"]
-                elif self.noisy:
+                elif noisy:
                     lines += [f"for j in range({out}.shape[0]):", f"    {out}[j] += noise[k, i, j]"]
-            elif node.op == "norm":
-                lines.append(f"norm_row({self._row(node.args[0])}, {out}, {'LANES' if self.lanes else 1})")
             elif node.op == "compress":
                 plane = node.by[1]
                 name, trailing = self.compressors[plane]
                 row = [self._row(node.args[0]), f"dither[k, {plane}, i]", out, *trailing]
                 lines.append(f"sent[i] += {name}(i, {', '.join(row)})")
+            elif kind(node.op) == "row call":
+                printed = OPERATIONS[node.op].printed
+                lanes = "LANES" if self.lanes else "1"
+                lines.append(printed.format(row=self._row(node.args[0]), out=out, lanes=lanes))
         return lines
 
     def _loop(self, place: Position) -> list[str]:
@@ -318,7 +306,7 @@ class _Writer:
             if self._place(k) == place and name not in self._output_arrays():
                 targets.append((k, f"{name}[i, j]"))
         for k, row in layout.scratch.items():
-            if graph.nodes[k].op in ELEMENTWISE and self._place(k) == place:
+            if kind(graph.nodes[k].op) == "elementwise" and self._place(k) == place:
                 targets.append((k, f"{row}[j]"))
         for field, k in graph.outputs.items():
             if layout.outputs[field] == place:
@@ -332,7 +320,7 @@ class _Writer:
             node = graph.nodes[k]
             if k not in needed and node.is_array:
                 needed.add(k)
-                if node.op in ELEMENTWISE and not self._stored_before(k, place):
+                if kind(node.op) == "elementwise" and not self._stored_before(k, place):
                     pending.extend(node.args)
         lines = ["for j in range(scratch.shape[1]):"]
         if self.lanes:
@@ -351,7 +339,7 @@ class _Writer:
         node = self.graph.nodes[k]
         if self._stored_before(k, place):
             return f"{self.layout.stored[k]}[i, j]"
-        if node.op in ROW_CALLS | MIXES:
+        if kind(node.op) == "row call" or node.op in MIXES:
             return f"{self.layout.scratch[k]}[j]"
         match node.op:
             case "input":
@@ -361,7 +349,7 @@ class _Writer:
             case "average":
                 return f"a{k}[j]"
         names = (f"hyper_{n.args[0]}" if n.op == "hyper" else f"v{a}" for a, n in self._arguments(k))
-        return TEMPLATES[node.op].format(*names)
+        return OPERATIONS[node.op].printed.format(*names)
 
     def _arguments(self, k: int):  # type: ignore[no-untyped-def]
         return [(a, self.graph.nodes[a]) for a in self.graph.nodes[k].args]

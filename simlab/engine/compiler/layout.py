@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from simlab.step.graph import ELEMENTWISE, EXCHANGES, MIXES, ROW_CALLS, Graph, Node
+from simlab.step.graph import MIXES, Graph, Node
+from simlab.step.operation import kind
 
 Position = tuple[int, int]  #: (stage, level)
 FLOATING: Position = (-1, 0)  #: computable from the old state alone, at any time
@@ -38,6 +39,8 @@ class Layout(NamedTuple):
         Nodes that are exact averages, one row for all.
     early_mix : bool
         Whether the first stage reads other rows.
+    one_network : bool
+        Whether all exchanges are with the neighbours in the network that is simulated.
     """
 
     positions: list[Position]
@@ -49,11 +52,12 @@ class Layout(NamedTuple):
     scratch: dict[int, str]
     averages: tuple[int, ...]
     early_mix: bool
+    one_network: bool
 
     @property
     def wave(self) -> bool:
         """Whether rows may enter the second stage while others are still in the first."""
-        return self.last[0] == 1 and not self.averages and not self.early_mix
+        return self.last[0] == 1 and not self.averages and not self.early_mix and self.one_network
 
 
 def lay_out(graph: Graph) -> Layout:
@@ -72,7 +76,8 @@ def lay_out(graph: Graph) -> Layout:
             continue
         for a in node.args:
             outlives = positions[a] != FLOATING and nodes[a].op != "average" and positions[a][0] < positions[user][0]
-            if nodes[a].is_array and nodes[a].op != "input" and (outlives or node.op in EXCHANGES) and a not in kept:
+            complete = outlives or kind(node.op) == "exchange"
+            if nodes[a].is_array and nodes[a].op != "input" and complete and a not in kept:
                 kept.append(a)
 
     swapped = tuple(f for f, written in outputs.items() if not _in_place(f, written, graph, positions, outputs, kept))
@@ -88,27 +93,29 @@ def lay_out(graph: Graph) -> Layout:
 
     scratch: dict[int, str] = {}
     for node in nodes:
-        if node.op in ROW_CALLS:
+        if kind(node.op) == "row call":
             for a in node.args:
-                if nodes[a].op in ELEMENTWISE and a not in stored:
+                if kind(nodes[a].op) == "elementwise" and a not in stored:
                     scratch.setdefault(a, f"r{len(scratch)}")
     for k, node in enumerate(nodes):
-        if node.op in ROW_CALLS | MIXES:
+        if kind(node.op) == "row call" or node.op in MIXES:
             scratch[k] = f"r{len(scratch)}"
     averages = tuple(k for k, node in enumerate(nodes) if node.op == "average")
     early_mix = any(node.op in MIXES and positions[k][0] == 0 for k, node in enumerate(nodes))
-    return Layout(positions, last, stored, outputs, swapped, tuple(buffers), scratch, averages, early_mix)
+    return Layout(
+        positions, last, stored, outputs, swapped, tuple(buffers), scratch, averages, early_mix, not graph.networks
+    )
 
 
 def _position(node: Node, nodes: tuple[Node, ...], positions: list[Position]) -> Position:
     if not node.is_array or node.op == "input":
         return FLOATING
     places = [positions[a] for a in node.args if nodes[a].is_array]
-    if node.op in ELEMENTWISE:
+    if kind(node.op) == "elementwise":
         return max(places)
     (argument,) = node.args
     (stage, level) = positions[argument]
-    if node.op in EXCHANGES:
+    if kind(node.op) == "exchange":
         return (0, 0) if nodes[argument].op == "input" else (max(stage, 0) + 1, 0)
     return (0, 0) if nodes[argument].op == "input" else (max(stage, 0), level + 1)
 
@@ -140,7 +147,7 @@ def _in_place(
     reads: list[Position] = []
     roots = [(k, outputs[f]) for f, k in graph.outputs.items()] + [(k, store_position(k, positions)) for k in kept]
     for k, node in enumerate(nodes):
-        if node.op in ROW_CALLS:
+        if kind(node.op) == "row call":
             (a,) = node.args
             roots.append((a, max(positions[a], (max(positions[k][0], 0), 0))))
             if a == old:
@@ -154,7 +161,7 @@ def _in_place(
             seen.add(k)
             if k == old:
                 reads.append(place)
-            elif nodes[k].op in ELEMENTWISE and (k == root or k not in kept):
+            elif kind(nodes[k].op) == "elementwise" and (k == root or k not in kept):
                 pending.extend(nodes[k].args)
     mixes = [positions[k][0] for k, node in enumerate(nodes) if node.op in MIXES and node.args == (old,)]
     averages = [positions[k][0] for k, node in enumerate(nodes) if node.op == "average" and node.args == (old,)]

@@ -13,7 +13,9 @@ import numpy as np
 from simlab.engine.compiler.codegen import generate
 from simlab.engine.compiler.layout import Layout, lay_out
 from simlab.kernel import Kernel, check_row
-from simlab.step.graph import trace
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm, Compressor
+from simlab.step.graph import step_graph
 
 
 class Program(NamedTuple):
@@ -26,16 +28,26 @@ class Program(NamedTuple):
     layout : Layout
         Its stages and storage.
     kernels : list of Kernel
-        The gradient, then each compression.
+        The gradients, then each compression.
+    networks : list of Network
+        Those that the step mixes over besides the one that is simulated.
     """
 
     source: str
     layout: Layout
     kernels: list[Kernel]
+    networks: list[Any]
 
 
 def program(
-    problem: Any, algorithm: Any, state: Any, *, dtype: np.dtype, sampled: bool, noisy: bool, lanes: bool = False
+    problem: Problem,
+    algorithm: Algorithm,
+    state: Any,
+    *,
+    dtype: np.dtype,
+    sampled: bool,
+    noisy: bool,
+    lanes: bool = False,
 ) -> Program:
     """Trace and print the step of `algorithm`.
 
@@ -52,13 +64,12 @@ def program(
     lanes : bool
         Whether runs lie side by side, see `Kernel`.
     """
-    graph = trace(algorithm, state)
+    graph = step_graph(algorithm, state, sampled=sampled, noisy=noisy)
     layout = lay_out(graph)
-    gradient = _gradient_kernel(problem, sampled)
+    gradients = {kind: _gradient_kernel(problem, kind) for kind in graph.gradients}
     if lanes:
-        assert gradient.lanes is not None
-        gradient = gradient.lanes
-    kernels = [gradient, *(_compressor_kernel(compressor, problem.dim) for compressor in graph.compressors)]
+        gradients = {kind: kernel.lanes for kind, kernel in gradients.items() if kernel.lanes is not None}
+    compressors = [_compressor_kernel(compressor, problem.dim) for compressor in graph.compressors]
     words = [
         "mini-batch" if sampled else "full",
         "gradients",
@@ -66,12 +77,11 @@ def program(
         *["of runs side by side"] * lanes,
     ]
     title = f"{graph.algorithm} on {type(problem).__name__}: {' '.join(words)}, {dtype.name}."
-    choices = {"real": dtype.name, "sampled": sampled, "noisy": noisy, "lanes": lanes}
-    source = generate(graph, layout, kernels[0], kernels[1:], title=title, **choices)  # type: ignore[arg-type]
-    return Program(source, layout, kernels)
+    source = generate(graph, layout, gradients, compressors, title=title, real=dtype.name, lanes=lanes)
+    return Program(source, layout, [*gradients.values(), *compressors], graph.networks)
 
 
-def _gradient_kernel(problem: Any, sampled: bool) -> Kernel:
+def _gradient_kernel(problem: Problem, sampled: bool) -> Kernel:
     kernel, name = problem.kernel(sampled), type(problem).__name__
     if isinstance(kernel, Kernel) and not kernel.functions:
         raise NotImplementedError(
@@ -82,7 +92,7 @@ def _gradient_kernel(problem: Any, sampled: bool) -> Kernel:
     return kernel
 
 
-def _compressor_kernel(compressor: Any, dim: int) -> Kernel:
+def _compressor_kernel(compressor: Compressor, dim: int) -> Kernel:
     if not hasattr(compressor, "kernel"):
         raise TypeError(
             f"compressor = {compressor!r} has no `kernel`, and the compiled engine needs it; "

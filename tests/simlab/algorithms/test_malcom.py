@@ -1,4 +1,4 @@
-"""Compressed and proximal algorithms against their formulas in theory.md sections 2 and 5, written out node by node."""
+"""Compressed and proximal algorithms against docs/theory.md, "Algorithms" and "Theorems", written out node by node."""
 
 import math
 

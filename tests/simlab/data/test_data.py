@@ -189,7 +189,7 @@ def test_dirichlet_string_is_short_for_alpha():
         ({"features": np.full((6, 2), np.nan)}, ValueError, "features holds 12 .*NaN"),
         ({"features": np.zeros(6)}, ValueError, "features has shape"),
         ({"targets": [0, 1]}, ValueError, r"targets has shape \(2,\), not \(6\)"),
-        ({"targets": ["a"] * 6}, TypeError, "targets is not an array of numbers"),
+        ({"targets": [["a"]] * 6}, TypeError, "targets is not an array of numbers: it holds 'a'"),
     ],
 )
 def test_partition_names_what_is_wrong(change, error, message):
@@ -249,6 +249,57 @@ def test_two_valued_libsvm_targets_become_signs(tmp_path):
     assert load(str(path)).targets.tolist() == [1, -1, 1]
 
 
+def test_a_test_file_is_taken_like_its_training_file(tmp_path):
+    """Columns that it lacks, means, scales and classes are the training set's."""
+    train, test = tmp_path / "train.svm", tmp_path / "test.svm"
+    train.write_text("1 1:1 3:5 4:7\n2 1:2 4:7\n1 1:6 3:1 4:7\n")
+    test.write_text("2 1:3\n2 1:-1 2:4\n")
+    first = load(train, n_features=5)
+    second = load(test, n_features=5, standardize=first)
+    raw = np.array([[3, 0, 0, 0, 0], [-1, 4, 0, 0, 0]])
+    columns = np.array([[1, 0, 5, 7, 0], [2, 0, 0, 7, 0], [6, 0, 1, 7, 0]])
+    mean, scale = columns.mean(axis=0), columns.std(axis=0)
+    expected = np.where(scale > 0, (raw - mean) / np.where(scale > 0, scale, 1), 0)
+    np.testing.assert_allclose(second.features, expected, rtol=1e-14)
+    assert second.targets.tolist() == [1, 1]
+    assert first.targets.tolist() == [-1, 1, -1]
+    np.testing.assert_array_equal(load(test, n_features=5, standardize=False).features, raw)
+    np.testing.assert_array_equal(load(train, n_features=5, standardize=first).features, first.features)
+    for options, error, message in [
+        ({"n_features": 1}, ValueError, "n_features = 1 is less than the 2 of"),
+        ({"n_features": 2.5}, TypeError, "n_features = 2.5 is not an integer"),
+        ({"standardize": first}, ValueError, "standardize has 5 features and 2 are loaded"),
+        ({"standardize": "yes"}, TypeError, "standardize = 'yes' is neither"),
+        ({"n_feature": 2}, TypeError, "load takes no n_feature = 2; did you mean 'n_features'"),
+    ]:
+        with pytest.raises(error, match=message):
+            load(test, **options)
+    test.write_text("3 1:3\n")
+    with pytest.raises(ValueError, match="has the target 3, but standardize has the classes 1 and 2"):
+        load(test, n_features=5, standardize=first)
+    with pytest.raises(ValueError, match="n_features = 5 belongs to files"):
+        load("digits", n_features=5)
+
+
+@pytest.mark.parametrize("scheme", ["iid", "sorted", "shards", "dirichlet"])
+@pytest.mark.parametrize("kind", [list, np.array, lambda t: np.array(t, dtype=object)])
+def test_labels_that_are_text_are_numbered_and_their_names_kept(scheme, kind):
+    names = np.array(["dog", "cat", "eel"])[np.arange(12) % 3]
+    parts = partition(np.eye(12), kind(names.tolist()), n_nodes=3, scheme=scheme)
+    assert parts.classes.tolist() == ["cat", "dog", "eel"]
+    np.testing.assert_array_equal(parts.classes[parts.targets], names[parts.indices])
+    assert (
+        partition(np.eye(12), np.arange(12.0), n_nodes=3, scheme=scheme if scheme != "dirichlet" else "iid").classes
+        is None
+    )
+
+
+def test_two_labels_that_are_text_are_signs():
+    parts = partition(np.eye(4), ["no", "yes", "no", "yes"], n_nodes=2)
+    assert (parts.targets == np.where(parts.indices % 2, 1, -1)).all()
+    assert parts.classes.tolist() == ["no", "yes"]
+
+
 def test_load_names_what_is_wrong(tmp_path):
     (tmp_path / "mushrooms.svm").write_text("1 1:1\n")
     bad, nan, empty = tmp_path / "bad.svm", tmp_path / "nan.svm", tmp_path / "empty.svm"
@@ -258,7 +309,7 @@ def test_load_names_what_is_wrong(tmp_path):
     for name, error, message in [
         ("diabets", ValueError, "name = 'diabets' .*did you mean 'diabetes'"),
         (tmp_path / "mushroom.svm", ValueError, "neither .*did you mean '.*mushrooms.svm'"),
-        (tmp_path, ValueError, "neither a bundled data set nor a file"),
+        (tmp_path, ValueError, "is a folder; pass the path of a libsvm file in it$"),
         (tmp_path / "no" / "such", ValueError, "neither a bundled data set nor a file"),
         (bad, ValueError, "bad.svm' is not a libsvm file"),
         (nan, ValueError, "features holds 1 .*NaN"),

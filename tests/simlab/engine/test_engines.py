@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import array_api_strict
@@ -11,14 +12,16 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import simlab
-from simlab import inputs, simulation
-from simlab.engine import compiled, graph
+from simlab import simulation
+from simlab.engine import compiled
 from simlab.engine.array import ArrayEngine
 from simlab.operations import Batch, gradient, maximum, minimum, mix, norm, sqrt, where, zeros_like
-from simlab.run.settings import hyperparameters
+from simlab.run.settings import ENGINES, hyperparameters
+from simlab.step import graph
 from simlab.step.streams import Draws
 from tests.helpers import strategies
 from tests.helpers.agreement import SETTING, assert_same
+from tests.helpers.interpreted import interpreted
 
 STEPS = 12
 MODES = [(False, False), (False, True), (True, False), (True, True)]  # (sampled, noisy)
@@ -36,30 +39,68 @@ def simulated(setting: strategies.Setting, algorithm: Any, engine: str, **choice
     return simlab.simulate(setting.objective.problem, setting.network, algorithm, engine=engine, **options)
 
 
+# A program says the same whether it is compiled or interpreted, which takes milliseconds. Compiled are every kernel,
+# with mini-batches or with noise, one by one and side by side, and every algorithm once.
+COMPILED = [
+    ("quadratic", False, "DSGD-cta", [2, 17]),
+    ("diagonal", False, "D2DmSGD", [2, 17]),
+    ("least_squares", False, "NIDS", [2, 17]),
+    ("least_squares", True, "QGDmSGD", [2]),
+    ("wide_least_squares", False, "GradientTracking", [2, 17]),
+    ("wide_least_squares", True, "DecentLaM", [2]),
+    ("logistic", False, "DADmSGD", [2, 17]),
+    ("logistic", True, "D2", [2]),
+    ("nonconvex", False, "PmSGD", [2, 17]),
+    ("nonconvex", True, "AWCDmSGD", [2]),
+    ("diagonal", False, "DSGD-atc", [2]),
+    ("diagonal", False, "DmSGD", [2]),
+    ("diagonal", False, "EXTRA", [2]),
+]
+
+
+def agree(setting: strategies.Setting, name: str, **choices: Any) -> None:
+    algorithm = strategies.algorithm(name, setting.lr, setting.momentum)
+    assert_same(*(simulated(setting, algorithm, engine, **choices) for engine in ENGINES[:2]))
+
+
+def agree_in_mode(setting: strategies.Setting, name: str, sampled: bool, noisy: bool, **choices: Any) -> None:
+    batch_size, noise_std = (setting.batch_size if sampled else None), (setting.noise_std if noisy else 0.0)
+    agree(setting, name, batch_size=batch_size, noise_std=noise_std, **choices)
+
+
+def test_every_algorithm_is_compiled() -> None:
+    assert {name for _, _, name, _ in COMPILED} == set(strategies.NAMES)
+    assert {kind for kind, *_ in COMPILED} == set(strategies.KINDS)
+    assert {kind for kind, sampled, *_ in COMPILED if sampled} == set(strategies.SAMPLED_KINDS)
+
+
 @pytest.mark.parametrize("name", strategies.NAMES)
 @given(setting=strategies.settings("least_squares"), replicates=st.sampled_from([1, 2, 5]))
-@settings(max_examples=50)
-def test_every_algorithm(name: str, setting: strategies.Setting, replicates: int) -> None:
-    algorithm = strategies.algorithm(name, setting.lr, setting.momentum)
-    one, two = (simulated(setting, algorithm, engine, replicates=replicates) for engine in inputs.ENGINES[:2])
-    assert_same(one, two)
+@settings(max_examples=12)
+def test_every_algorithm_interpreted(name: str, setting: strategies.Setting, replicates: int) -> None:
+    with interpreted():
+        agree(setting, name, replicates=replicates, steps=6)
 
 
-# Every problem in every mode, with the algorithms in turn; the first number of replicates runs one by one, the second
-# side by side where there is such a form.
-@pytest.mark.parametrize(("number", "combination"), list(enumerate(COMBINATIONS)))
-@given(data=st.data(), replicates=st.sampled_from([2, 17]))
-@settings(max_examples=10)
-def test_every_problem(number: int, combination: tuple[str, bool, bool], data: st.DataObject, replicates: int) -> None:
-    kind, sampled, noisy = combination
-    setting = data.draw(strategies.settings(kind))
-    algorithm = strategies.algorithm(strategies.NAMES[number % len(strategies.NAMES)], setting.lr, setting.momentum)
-    choices = {"replicates": replicates, "batch_size": setting.batch_size if sampled else None}
-    choices["noise_std"] = setting.noise_std if noisy else 0.0
+@pytest.mark.parametrize(("kind", "sampled", "noisy"), COMBINATIONS)
+@given(data=st.data(), name=st.sampled_from(strategies.NAMES), replicates=st.sampled_from([2, 5]))
+@settings(max_examples=8)
+def test_every_problem_interpreted(
+    kind: str, sampled: bool, noisy: bool, data: st.DataObject, name: str, replicates: int
+) -> None:
+    with interpreted():
+        agree_in_mode(data.draw(strategies.settings(kind)), name, sampled, noisy, replicates=replicates, steps=6)
+
+
+# 2 replicates run one by one, 17 side by side.
+@pytest.mark.parametrize(("kind", "sampled", "name", "replicates"), COMPILED)
+@given(data=st.data())
+@settings(max_examples=20)
+def test_every_kernel_compiled(kind: str, sampled: bool, name: str, replicates: list[int], data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled, "SIDE_BY_SIDE", 2)
-        one, two = (simulated(setting, algorithm, engine, **choices) for engine in inputs.ENGINES[:2])
-    assert_same(one, two)
+        setting, number = data.draw(strategies.settings(kind)), data.draw(st.sampled_from(replicates))
+        agree_in_mode(setting, name, sampled, not sampled, replicates=number)
 
 
 @pytest.mark.parametrize("name", strategies.NAMES)
@@ -122,7 +163,7 @@ def test_array_engine_on_the_array_api(name: str, sampled: bool, single: bool) -
     algorithm, steps, runs = strategies.algorithm(name, 0.1, 0.9), 11, 3
     dtype = np.dtype(np.float32 if single else np.float64)
     state = algorithm.init(random.standard_normal((runs, 6, 4)).astype(dtype))
-    compressions = len(graph.trace(algorithm, state).compressors)
+    compressions = len(graph.step_graph(algorithm, state).compressors)
     draws = [
         Draws(
             random.integers(0, 9, (steps, 6, 2), dtype=np.int32) if sampled else None,
@@ -203,21 +244,25 @@ def test_draws_do_not_depend_on_how_they_are_run(engine: str) -> None:
         np.testing.assert_allclose(x, states[0], rtol=0, atol=1e-13)
 
 
-def test_side_by_side_and_by_nodes_agree() -> None:
+@pytest.mark.parametrize(
+    ("name", "form"), [("DecentLaM", nullcontext), ("PmSGD", interpreted), ("AWCDmSGD", interpreted)]
+)
+def test_side_by_side_and_by_nodes_agree(name: str, form: Any) -> None:
     """However the compiled engine shares its work: replicates one by one, side by side, or nodes in threads."""
     problem = strategies.objective("quadratic", 12, 5, 1, np.random.default_rng(8)).problem
     network = simlab.topologies.erdos_renyi(12, 0.4, seed=3)
-    for name in ("DecentLaM", "PmSGD", "AWCDmSGD"):
-        algorithm = strategies.algorithm(name, 0.1, 0.9)
-        options = {"steps": 30, "noise_std": 0.1, "seed": 4, "progress": False, "record_every": 7}
-        expected = simlab.simulate(problem, network, algorithm, replicates=18, engine="numpy", **options)
-        for threads in (1, 2, 4):
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(simulation, "THREADS", threads)
-                assert_same(simlab.simulate(problem, network, algorithm, replicates=18, **options), expected)
-                patch.setattr(compiled, "LARGE", 0)
-                alone = simlab.simulate(problem, network, algorithm, replicates=1, **options)
-        np.testing.assert_allclose(alone.x[0], expected.x[0], rtol=0, atol=1e-12)
+    algorithm = strategies.algorithm(name, 0.1, 0.9)
+    options = {"steps": 30, "noise_std": 0.1, "seed": 4, "progress": False, "record_every": 7}
+    if form is interpreted:
+        options |= {"steps": 8, "record_every": 3}
+    expected = simlab.simulate(problem, network, algorithm, replicates=18, engine="numpy", **options)
+    for threads in (1, 2, 4):
+        with form(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(simulation, "THREADS", threads)
+            assert_same(simlab.simulate(problem, network, algorithm, replicates=18, **options), expected)
+            patch.setattr(compiled, "LARGE", 0)
+            alone = simlab.simulate(problem, network, algorithm, replicates=1, **options)
+    np.testing.assert_allclose(alone.x[0], expected.x[0], rtol=0, atol=1e-12)
 
 
 # Algorithms that users write.
@@ -278,8 +323,7 @@ class Adaptive(NamedTuple):
 
 
 @pytest.mark.parametrize("exchange", [1.0, 0.0, lambda k: (k % 3 == 2) * 1.0])
-@pytest.mark.parametrize("replicates", [1, 20])  # 20: side by side
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("replicates", "dtype"), [(1, "float64"), (20, "float32")])  # 20: side by side
 def test_clipped_and_scaled_steps(exchange: Any, replicates: int, dtype: str) -> None:
     problem = strategies.objective("quadratic", 6, 4, 1, np.random.default_rng(8)).problem
     options = {"steps": 20, "noise_std": 0.1, "replicates": replicates, "progress": False, "dtype": dtype}

@@ -14,23 +14,10 @@ import pytest
 
 import simlab
 from simlab.engine import gpu
+from tests.helpers import algorithms
 
 ALGORITHMS = [
-    simlab.PmSGD(lr=0.02),
-    simlab.DSGD(lr=0.02),
-    simlab.DSGD(lr=0.02, order="cta"),
-    simlab.DmSGD(lr=0.02),
-    simlab.AWCDmSGD(lr=0.02),
-    simlab.DADmSGD(lr=0.02),
-    simlab.QGDmSGD(lr=0.02),
-    simlab.D2(lr=0.02),
-    simlab.D2DmSGD(lr=0.02),
-    simlab.DecentLaM(lr=0.02),
-    simlab.EXTRA(lr=0.02),
-    simlab.GradientTracking(lr=0.02),
-    simlab.NIDS(lr=0.02),
-    simlab.ProximalDSGD(lr=0.02, l1=0.01),
-    simlab.ChocoSGD(lr=0.02, consensus_lr=0.1, compressor=simlab.compression.QSGD(8, scaled=True)),
+    *algorithms.forms(lr=0.02, consensus_lr=0.1).values(),
     simlab.ChocoSGD(lr=0.02, consensus_lr=0.1, compressor=simlab.compression.TopK(3)),
     simlab.MalcomPSGD(lr=0.02, consensus_lr=0.1, compressor=simlab.compression.DitheredUniform(8), l1=0.01),
 ]

@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
-import types
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from simlab.engine import codegen, compiled
+from simlab.engine import compiled
 from simlab.engine.array import ArrayEngine
 from simlab.engine.compiled import CompiledEngine
 from simlab.operations import absolute, average, gradient, mix, sign, soft_threshold, where
 from simlab.step.streams import Draws
 from tests.helpers import programs, strategies
+from tests.helpers.interpreted import interpreted
 
 STEPS = 3
-
-
-@contextmanager
-def interpreted() -> Iterator[None]:
-    """Run printed programs as plain Python, in milliseconds, on work arrays full of NaN."""
-
-    def load(source: str) -> Any:
-        module = types.ModuleType("interpreted")
-        exec(source.replace("from numba import njit", "njit = lambda **_: lambda function: function"), module.__dict__)
-        return module
-
-    poisoned = types.SimpleNamespace(**vars(np))
-    poisoned.empty = lambda shape, dtype=float: np.full(shape, np.nan if np.dtype(dtype).kind == "f" else -7, dtype)
-    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
-        patch.setattr(compiled, "load", load)
-        patch.setattr(compiled, "np", poisoned)
-        patch.setattr(compiled, "aligned", poisoned.empty)
-        patch.setattr(compiled, "SIDE_BY_SIDE", 2)
-        for module in (codegen, compiled):
-            patch.setattr(module, "LANES", 4)  # five runs fill one group of lanes and a part of another
-        yield
 
 
 def advance_both(
@@ -200,6 +177,7 @@ def test_random_steps_by_nodes_interpreted(algorithm: programs.RandomMethod, see
     """Threads that share the nodes of one replicate."""
     with interpreted(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled, "LARGE", 0)
+        patch.setattr(compiled, "TILE", 1)  # tiles of one node, some of which wait for other threads
         assert_equal(*advance_both(algorithm, noisy=True, seed=seed, threads=3))
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import sparse
 
-from simlab import Network, mixing, spectrum, topologies
+from simlab import Network, topologies
+from simlab.network import spectrum, weights as weight_rules
 
 RULES = ["metropolis", "max_degree", "laplacian"]
 NAMED = ["complete", "ring", "path", "star", "grid", "torus", "hypercube", "exponential"]
@@ -214,8 +215,8 @@ def test_building_computes_no_spectrum(monkeypatch):
     def forbidden(*args):
         raise AssertionError("a spectrum was computed")
 
-    monkeypatch.setattr("simlab.network.weights.kernel_spectrum", forbidden)
-    monkeypatch.setattr("simlab.network.network.kernel_spectrum", forbidden)
+    for part in ("values", "second", "largest"):
+        monkeypatch.setattr(spectrum.Spectrum, part, property(forbidden))
     network = topologies.erdos_renyi(300, seed=0)
     repr(network)
     Network.from_matrix(network.weights)
@@ -352,9 +353,108 @@ def test_laplacian_rule_by_extreme_eigenvalues(monkeypatch):
 
 def test_spectrum_of_all_and_of_extreme_eigenvalues_agree(monkeypatch):
     matrix = sparse.csr_array(nx.laplacian_matrix(nx.grid_2d_graph(9, 13)).astype(float))
-    everything = spectrum.kernel_spectrum(matrix)
+    everything = spectrum.Spectrum(matrix).values
     monkeypatch.setattr(spectrum, "FULL_SPECTRUM_NODES", 10)
-    assert_close(spectrum.kernel_spectrum(matrix), everything[[0, 1, -1]], atol=1e-11)
+    assert_close(spectrum.Spectrum(matrix).values, everything[[0, 1, -1]], atol=1e-11)
+
+
+def count_products(monkeypatch):
+    """Products with the matrix or its factors, which are what a spectrum costs."""
+    calls = []
+    extreme = spectrum._extreme
+
+    def counted(product, *args):
+        return extreme(lambda v: calls.append(None) or product(v), *args)
+
+    monkeypatch.setattr(spectrum, "_extreme", counted)
+    return calls
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    "graph",
+    [
+        nx.barbell_graph(20, 400),
+        nx.path_graph(500),
+        nx.balanced_tree(2, 8),
+        nx.star_graph(300),
+        nx.grid_2d_graph(15, 30),
+        nx.random_regular_graph(4, 400, seed=0),
+        nx.barbell_graph(120, 10),
+    ],
+    ids=["barbell", "path", "tree", "star", "grid", "random", "cliques"],
+)
+def test_extreme_eigenvalues_of_slow_and_fast_graphs_are_those_of_the_dense_matrix(graph, rule, monkeypatch):
+    full = np.sort(1 - np.linalg.eigvalsh(dense(Network.from_graph(graph, rule))))
+    monkeypatch.setattr(spectrum, "FULL_SPECTRUM_NODES", 100)
+    network = Network.from_graph(graph, rule)
+    assert network.spectral_gap == pytest.approx(min(full[1], 2 - full[-1]), rel=1e-8, abs=1e-13)
+    assert network.second_eigenvalue == pytest.approx(1 - full[1], abs=1e-13)
+    assert network.smallest_eigenvalue == pytest.approx(1 - full[-1], abs=1e-9)
+
+
+@pytest.mark.parametrize("rule", ["metropolis", "max_degree"])
+def test_the_gap_of_a_long_path_takes_few_products(rule, monkeypatch):
+    """50,000 nodes. On the old code: thousands of products, half a minute."""
+    calls = count_products(monkeypatch)
+    n = 50_000
+    network = Network.from_graph(nx.path_graph(n), rule)
+    assert network.spectral_gap == pytest.approx(4 / 3 * np.sin(np.pi / (2 * n)) ** 2, rel=1e-8)
+    assert len(calls) < 100
+    # That of the other end is found when asked for, and not before.
+    smallest = (1 + 2 * np.cos(np.pi * (n - 1) / n)) / 3
+    assert network.smallest_eigenvalue == pytest.approx(smallest, abs=1e-9)
+    assert 100 < len(calls) < 1000
+
+
+def test_the_gap_of_a_long_barbell_takes_few_products(monkeypatch):
+    """Against the tridiagonal matrix that is left when the 99 like nodes of each clique are taken as one."""
+    from scipy.linalg import eigh_tridiagonal
+
+    calls = count_products(monkeypatch)
+    gap = Network.from_graph(nx.barbell_graph(100, 5000)).spectral_gap
+    assert 0 < len(calls) < 100
+    inner = np.full(5000, 2 / 3)
+    inner[[0, -1]] = 1 / 3 + 1 / 101
+    diagonal = np.concatenate(([1 / 101, 100 / 101], inner, [100 / 101, 1 / 101]))
+    end = [-np.sqrt(99) / 101, -1 / 101]
+    beside = np.concatenate((end, np.full(4999, -1 / 3), end[::-1]))
+    _, second = eigh_tridiagonal(diagonal, beside, eigvals_only=True, select="i", select_range=(0, 1))
+    assert gap == pytest.approx(second, rel=1e-7)
+
+
+def test_the_best_constant_weight_computes_one_spectrum(monkeypatch):
+    calls = count_products(monkeypatch)
+    network = Network.from_graph(nx.path_graph(3000), "laplacian")
+    built = len(calls)
+    assert network.spectral_gap == pytest.approx(
+        2 * np.tan(np.pi / 6000) ** 2 / (1 + np.tan(np.pi / 6000) ** 2), rel=1e-6
+    )
+    assert len(calls) == built
+
+
+def test_factors_of_meshes_and_trees_stay_sparse_and_those_of_random_graphs_do_not():
+    def judged(graph):
+        return spectrum.factors_stay_sparse(Network.from_graph(graph)._complement[0].matrix)
+
+    assert judged(nx.grid_2d_graph(50, 60))
+    assert judged(nx.barbell_graph(50, 2000))
+    assert judged(nx.random_labeled_tree(3000, seed=0))
+    assert not judged(nx.random_regular_graph(4, 3000, seed=0))
+    assert not judged(nx.gnp_random_graph(1000, 0.1, seed=0))
+
+
+def test_a_matrix_that_spreads_in_a_slow_mode_is_refused():
+    """Negative weights whose eigenvalue above 1 is not the one nearest to 1: inverses alone would not see it."""
+    n = 2100
+    w = sparse.lil_array(Network.from_matrix(topologies.ring(n).weights).weights)
+    for i, j, by in ((0, 1, -0.8), (1, 2, 0.1)):
+        w[i, j] += by
+        w[j, i] += by
+        w[i, i] -= by
+        w[j, j] -= by
+    with pytest.raises(ValueError, match="only one may reach 1"):
+        Network.from_matrix(w.tocsr())
 
 
 # Named topologies
@@ -627,4 +727,4 @@ def test_random_graphs_that_never_connect():
 
 
 def test_rules_are_those_documented():
-    assert set(mixing.WEIGHT_RULES) == {*RULES, "uniform"}
+    assert set(weight_rules.WEIGHT_RULES) == {*RULES, "uniform"}

@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from simlab.network import Network
 from simlab.operations import tally
+from simlab.problems.base import Problem
+from simlab.protocols import Algorithm
 from simlab.schedules import values
 from simlab.step.batch import Batch
 from simlab.step.graph import Graph, Node, check_new, numeric_fields
 
 
-def dry_run(algorithm: Any, state: Any, problem: Any, network: Any) -> Graph:
+def dry_run(algorithm: Algorithm, state: Any, problem: Problem, network: Network) -> Graph:
     """A graph that holds nothing but the exchanges of one step from `state`.
 
     Raises
@@ -27,9 +30,11 @@ def dry_run(algorithm: Any, state: Any, problem: Any, network: Any) -> Graph:
         new = algorithm._replace(**first).step(state, problem, network, Batch(ledger=[]))
     check_new(algorithm, state, new)
     name = type(algorithm).__name__
-    if "compress" in operations:
+    if any(operation == "compress" for operation, _ in operations):
         raise TypeError(
             f"{name}.step compresses messages but cannot be traced; "
             "write it with array operators and simlab.operations alone"
         )
-    return Graph(name, hyper, tuple(Node(op, (k,), True) for k, op in enumerate(operations)), {})
+    mixes = [None if over is network else over for _, over in operations]
+    nodes = (Node(op, (k,), True, by) for k, ((op, _), by) in enumerate(zip(operations, mixes, strict=True)))
+    return Graph(name, hyper, tuple(nodes), {})

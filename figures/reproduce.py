@@ -1,0 +1,160 @@
+"""All studies, shared among the cores: `python -m figures`. Those whose results stand do not run again.
+
+Each study is a process of its own, `python -m figures.<name>`, which writes into a folder that vanishes; what it has
+finished is moved from there, file by file, its record last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from figures import STUDIES, record
+from figures.claims import violated
+from figures.study import RESULTS, new_console, say, verdicts
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+# After the first study, whose picture is the README's, the longest: one that began last would keep one core busy alone.
+LONGEST = ("transients", "malcom_rate", "malcom_ablation", "bias_vs_batch_size", "linear_speedup", "consensus_noise")
+FIRST = (STUDIES[0], *LONGEST, *(name for name in STUDIES[1:] if name not in LONGEST))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the studies that are named, or all, unless their results stand.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Those of the command line by default.
+
+    Returns
+    -------
+    int
+        The exit status: 1 if a claim is violated or a study fails, 130 after Ctrl-C.
+    """
+    parser = argparse.ArgumentParser(prog="python -m figures", description="Run the studies and judge their claims.")
+    parser.add_argument("studies", nargs="*", metavar="study", help=f"from {', '.join(STUDIES)}; all by default")
+    parser.add_argument("--results", default=RESULTS, help="folder for pictures and tables (default: %(default)s)")
+    parser.add_argument("--force", action="store_true", help="run studies whose results stand, too")
+    options = parser.parse_args(arguments)
+    for name in options.studies:
+        if name not in STUDIES:
+            parser.error(f"study {name!r} is unknown; choose from {', '.join(STUDIES)}")
+    names, results = options.studies or list(STUDIES), Path(options.results)
+    results.mkdir(parents=True, exist_ok=True)
+    console = new_console()
+    reasons = {name: "--force" if options.force else record.changed(name, results) for name in names}
+    stand = [name for name in names if not reasons[name]]
+    if stand:
+        say(console, f"unchanged, kept (--force repeats them): {', '.join(stand)}")
+    for name in filter(reasons.get, names):
+        say(console, f"to run: {name} ({reasons[name]})")
+    failed = [name for name in names if reasons[name]]
+    try:
+        for name in share(failed.copy(), results, console):
+            failed.remove(name)
+    except KeyboardInterrupt:
+        whole = [name for name in names if name not in failed]
+        say(console, f"interrupted; complete: {', '.join(whole) or 'none'}; the next run does {', '.join(failed)}")
+        return 130
+    claims = {name: record.claims(name, results) for name in names if name not in failed}
+    if len(names) > 1:
+        verdicts(claims)
+    if failed:
+        say(console, f"failed: {', '.join(failed)}")
+    return 1 if failed or violated(claim for found in claims.values() for claim in found) else 0
+
+
+def share(names: Sequence[str], results: Path, console: Any) -> Iterator[str]:
+    """Run the studies, one a core at a time; yield the name of each whose files are complete.
+
+    However the caller leaves, no process and no half-written file stays behind.
+    """
+    waiting = sorted(names, key=FIRST.index)
+    running: list[Run] = []
+    with _hangups_interrupt(), tempfile.TemporaryDirectory(dir=results, prefix=".unfinished-") as folder:
+        try:
+            with console.status("") as status:
+                while waiting or running:
+                    while waiting and len(running) < CORES:
+                        running.append(Run(waiting.pop(0), Path(folder), console))
+                        if not console.is_terminal:
+                            say(console, f"{running[-1].name} runs; left: {', '.join(waiting) or 'none'}")
+                    for run in [run for run in running if run.process.poll() is not None]:
+                        running.remove(run)
+                        if run.finish(results, console):
+                            yield run.name
+                    now = ", ".join(f"{run.name} ({run.seconds:.0f} s)" for run in running)
+                    status.update(f"{now}; left: {', '.join(waiting) or 'none'}")
+                    time.sleep(0.05)
+        finally:
+            for run in running:
+                run.process.kill()
+                run.process.wait()
+
+
+class Run:
+    """The process of one study.
+
+    Parameters
+    ----------
+    name : str
+    folder : Path
+        Where it writes.
+    console : rich.console.Console
+        For which its tables are made.
+    """
+
+    def __init__(self, name: str, folder: Path, console: Any):
+        self.name, self.folder, self.began = name, folder, time.perf_counter()
+        color = {"FORCE_COLOR": "1"} if console.is_terminal else {}
+        with open(folder / f"{name}.txt", "wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", f"figures.{name}", "--results", str(folder)],
+                env={**os.environ, "COLUMNS": str(console.width), **color},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C in the terminal is for the parent alone
+            )
+
+    @property
+    def seconds(self) -> float:
+        """Wall time so far."""
+        return time.perf_counter() - self.began
+
+    def finish(self, results: Path, console: Any) -> bool:
+        """Print what the process has printed, and move its files to the results; False if it failed."""
+        from rich.text import Text
+
+        console.print(Text.from_ansi((self.folder / f"{self.name}.txt").read_text(errors="replace")), end="")
+        whole = (self.folder / f"{self.name}.json").exists()  # written last
+        if whole:
+            for kind in (*record.DRAWN, "json"):
+                os.replace(self.folder / f"{self.name}.{kind}", results / f"{self.name}.{kind}")
+        how = "done" if whole else f"failed with exit status {self.process.returncode}"
+        say(console, f"{self.name} {how}, {self.seconds:.1f} s\n")
+        return whole
+
+
+@contextmanager
+def _hangups_interrupt() -> Iterator[None]:
+    """A closed terminal and a request to end are what Ctrl-C is: the processes of the studies end, too."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:  # as `nohup` asks for
+                signal.signal(number, signal.default_int_handler)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

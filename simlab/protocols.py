@@ -1,0 +1,147 @@
+"""The joints: what the rooms of the simulator ask of one another, with the laws that every implementation keeps.
+
+Nothing has to inherit from these classes; whatever has their attributes fits. A law that can be tested is tested once,
+for every implementation, in tests/simlab/test_protocols.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+
+from simlab.kernel import Kernel
+from simlab.step.batch import Array, Batch
+from simlab.step.chunk import Plan
+from simlab.step.streams import Draws
+
+
+class Objective(Protocol):
+    """A problem as a step sees it.
+
+    Laws
+    ----
+    Row i of `gradient(x)` depends on row i of `x` alone, and leading axes are independent: ``gradient(x)[r]`` must be
+    identical to ``gradient(x[r])``. With noise in the batch, ``gradient(x, batch)`` must be identical to
+    ``gradient(x, batch._replace(noise=None)) + batch.noise``. With every sample once in `indices` it is the full
+    gradient, to rounding.
+    """
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of nodes n."""
+
+    @property
+    def dim(self) -> int:
+        """Number of parameters d."""
+
+    @property
+    def n_samples(self) -> int | None:
+        """Samples of each node; None where there is nothing to sample."""
+
+    def gradient(self, x: Array, batch: Batch | None = None) -> Array:
+        """Rows grad f_i(x_i): (..., n, d) -> (..., n, d)."""
+
+
+class Mixing(Protocol):
+    """A network as a step sees it.
+
+    Laws
+    ----
+    `mix` is linear, acts on each column and each leading index alone, and leaves what is equal at all nodes as it is:
+    ``mix(1 vʹ) = 1 vʹ``; it keeps the mean over nodes. All to rounding.
+    """
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of nodes n."""
+
+    @property
+    def smallest_eigenvalue(self) -> float:
+        """λₙ of W."""
+
+    def mix(self, x: Array) -> Array:
+        """W x: (..., n, d) -> (..., n, d)."""
+
+
+class Algorithm(Protocol):
+    """A decentralized algorithm: a NamedTuple of its hyperparameters, with `init` and `step`.
+
+    A field annotated with a type of `simlab.schedules` (`StepSize`, `Momentum`, ...) is checked to be in its range, one
+    annotated with a ``Literal`` to be one of its choices. Optional members: ``check(problem, network)``, which raises
+    ValueError where the algorithm cannot work; ``references``, BibTeX keys or entries; ``bias_transfer(eigenvalues)``,
+    its bias transfer function φ in closed form.
+
+    Laws
+    ----
+    ``init(x)`` is a NamedTuple of arrays shaped like `x`, the parameters first; ``step`` returns the same type and
+    modifies nothing. Both are functions of their arguments alone. With the array operators and `simlab.operations`, a
+    step on symbols records what the step on arrays does: the engines agree to rounding, and a step on arrays with
+    leading axes must be identical to a step on each index of them, to rounding.
+    """
+
+    _fields: ClassVar[tuple[str, ...]]
+
+    def init(self, x: Array) -> Any:
+        """State of a start `x` (..., n, d)."""
+
+    def step(self, state: Any, problem: Any, network: Any, batch: Batch) -> Any:
+        """State after one iteration, of an `Objective` over a `Mixing`."""
+
+    def _replace(self, **changes: Any) -> Self: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Compressor(Protocol):
+    """C: what turns a message into fewer bits.
+
+    Laws
+    ----
+    E‖C(v) − v‖² <= (1 − ω)‖v‖² with ω = ``contraction(dim)`` (1 / (1 + its relative variance) of an unbiased one that
+    is scaled). The two forms agree: row i of what ``compress`` returns, and its bits, must be identical to those of the
+    row function of ``kernel`` at the same dither. NaN and infinite entries stay visible in what is decoded.
+    """
+
+    def contraction(self, dim: int) -> float:
+        """Ω, see above; ValueError if the parameters are impossible at this length."""
+
+    def compress(self, x: Array, dither: Array | None) -> tuple[Array, Array]:
+        """What the receivers decode, (..., n, d), and the bits of each message, (..., n)."""
+
+    def kernel(self, dim: int) -> Kernel:
+        """The same as a row function, for the compiled engine."""
+
+
+class Engine(Protocol):
+    """What advances runs of one algorithm.
+
+    Laws
+    ----
+    A chunk is a function of its arguments: K steps at once must be identical to K chunks of one step, whatever the
+    order of the jobs and the number of threads, and a run's states do not depend on what other runs are in the list
+    (to rounding, where runs are advanced side by side). Engines agree to rounding on the same draws.
+    """
+
+    def plan(
+        self, state: Any, hyper: Sequence[np.ndarray], draws: Sequence[Draws], first_step: int, every: int
+    ) -> Plan:
+        """Take as many steps as `hyper` has rows.
+
+        Parameters
+        ----------
+        state : NamedTuple of arrays (R, n, d)
+            On the host; may be overwritten.
+        hyper : R arrays (K, H)
+            The numeric hyperparameters of each run at each step, in the order of `numeric_fields`.
+        draws : R Draws
+            The random numbers of each run.
+        first_step : int
+            Steps taken before.
+        every : int
+            A snapshot of x is taken whenever the step counter is a multiple of it.
+        """
+
+    def suits(self, runs: int) -> bool:
+        """Whether an engine made for so many runs would share the work in the same way."""

@@ -1,0 +1,26 @@
+# The public names and where they live, all but the algorithms: read by lazy_loader at run time and by type checkers.
+from . import (
+    compression as compression,
+    data as data,
+    operations as operations,
+    schedules as schedules,
+    topologies as topologies,
+)
+from .citation import cite as cite
+from .kernel import Kernel as Kernel
+from .network.network import Network as Network
+from .problems import (
+    LeastSquares as LeastSquares,
+    LogisticRegression as LogisticRegression,
+    NeuralNetwork as NeuralNetwork,
+    NonconvexLogistic as NonconvexLogistic,
+    Problem as Problem,
+    Quadratic as Quadratic,
+)
+from .run.metrics import worst_node_error as worst_node_error
+from .simulation import (
+    SimulationInterrupted as SimulationInterrupted,
+    generated_source as generated_source,
+    simulate as simulate,
+)
+from .trace import Trace as Trace, frame as frame

@@ -1,0 +1,33 @@
+"""Every algorithm of the registry, in every form: the one list that tests go through."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import simlab
+import simlab.algorithms
+from simlab.algorithms.table import names
+from simlab.schedules import choices
+
+CLASSES: list[Any] = [getattr(simlab.algorithms, name) for name in names()]
+DEFAULTS = {"lr": 0.02, "momentum": 0.9, "consensus_lr": 0.3, "l1": 0.01}
+
+
+def forms(**values: Any) -> dict[str, Any]:
+    """An instance of each class and choice, by name (DSGD-atc, DSGD-cta); `values` where there is such a field."""
+    values = {**DEFAULTS, "compressor": simlab.compression.QSGD(levels=16, scaled=True), **values}
+    found = {}
+    for kind in CLASSES:
+        given = {name: value for name, value in values.items() if name in kind._fields}
+        options = choices(kind)
+        for chosen in itertools.product(*options.values()):
+            label = "-".join([kind.__name__, *chosen])
+            found[label] = kind(**given, **dict(zip(options, chosen, strict=True)))
+    return found
+
+
+def affine(lr: Any, momentum: Any) -> dict[str, Any]:
+    """Those that have a bias transfer function, so that their step is affine where gradients are; by name."""
+    found = forms(lr=lr, momentum=momentum, l1=0.0)
+    return {name: a for name, a in found.items() if hasattr(type(a), "bias_transfer")}

@@ -1,0 +1,35 @@
+"""Printed programs run as plain Python, in milliseconds, on work arrays full of NaN."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simlab.engine import compiled
+from simlab.engine.compiler import codegen
+
+
+@contextmanager
+def interpreted() -> Iterator[None]:
+    """Within, the compiled engine interprets its programs; what is read before it is written is NaN."""
+
+    def load(source: str) -> Any:
+        module = types.ModuleType("interpreted")
+        exec(source.replace("from numba import njit", "njit = lambda **_: lambda function: function"), module.__dict__)
+        return module
+
+    poisoned = types.SimpleNamespace(**vars(np))
+    poisoned.empty = lambda shape, dtype=float: np.full(shape, np.nan if np.dtype(dtype).kind == "f" else -7, dtype)
+    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
+        patch.setattr(compiled, "load", load)
+        patch.setattr(compiled, "np", poisoned)
+        patch.setattr(compiled, "aligned", poisoned.empty)
+        patch.setattr(compiled, "SIDE_BY_SIDE", 2)
+        for module in (codegen, compiled):
+            patch.setattr(module, "LANES", 4)  # five runs fill one group of lanes and a part of another
+        yield
