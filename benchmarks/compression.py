@@ -55,7 +55,7 @@ def run() -> list[Row]:
         v, dithers = 0.05 * out, rng.random((CALLS, *x.shape), np.float32)
         k = problem.dim // 20
         compressors: list[Any] = [Identity(), Sign(), TopK(k), RandomK(k), RTopK(k, 4 * k)]
-        compressors += [QSGD(LEVELS, True, code) for code in ("fixed", "elias", "level")]
+        compressors += [QSGD(LEVELS, True, code) for code in ("fixed", "elias", "level", "adaptive")]
         compressors += [DitheredUniform(LEVELS, norm, True) for norm in ("l2", "max")]
         works: dict[str, Callable[[], object]] = {"gradients": repeated(gradients, indices, x, out)}
         for compressor in compressors:

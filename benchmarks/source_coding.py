@@ -59,10 +59,10 @@ def run() -> list[Row]:
 def main() -> None:
     rng = np.random.default_rng(1)
     print(f"Millions of symbols a second, one vector of {LENGTH:,}")
-    print(f"{'levels':32}{'code':8}{'count':>8}{'encode':>8}{'decode':>8}{'bits/symbol':>13}{'entropy':>9}")
+    print(f"{'levels':32}{'code':9}{'count':>8}{'encode':>8}{'decode':>8}{'bits/symbol':>13}{'entropy':>9}")
     for law, levels in distributions(rng, LENGTH).items():
         levels = levels.astype(np.int32)
-        for name in ("level", "elias"):
+        for name in ("level", "adaptive", "elias"):
             code = source_code(name)
             data = code.encode(levels, 1.0)
             rates = [
@@ -72,14 +72,14 @@ def main() -> None:
             ]
             bits = code.count_bits(levels) / LENGTH
             speeds = "".join(f"{r:8.0f}" for r in rates)
-            print(f"{law:32}{name:8}{speeds}{bits:13.4f}{empirical_entropy(levels):9.4f}")
+            print(f"{law:32}{name:9}{speeds}{bits:13.4f}{empirical_entropy(levels):9.4f}")
     print("\nCounting the messages of 20 nodes: microseconds a message")
-    print(f"{'dim':>8}{'s':>6}{'level':>10}{'elias':>10}")
+    print(f"{'dim':>8}{'s':>6}{'level':>10}{'adaptive':>10}{'elias':>10}")
     for dim in (100, 1_000, 10_000, 100_000):
         for s in (1, 16, 255):
             spread = rng.laplace(0, s / 12, (20, dim))
             rows = np.clip(np.rint(spread), -s, s).astype(np.int32)
-            codes = [source_code(name) for name in ("level", "elias")]
+            codes = [source_code(name, s) for name in ("level", "adaptive", "elias")]
             speeds = [1 / rate(lambda c=code, x=rows: c.count_bits(x), len(rows)) for code in codes]
             print(f"{dim:8}{s:6}" + "".join(f"{microseconds:10.2f}" for microseconds in speeds))
 

@@ -204,7 +204,7 @@ def expected_adaptive_bits(
     .. math:: \log_2 \frac{\Gamma(d + A/2)}{\Gamma(A/2)} - \sum_a E \log_2 \frac{\Gamma(c_a + 1/2)}{\Gamma(1/2)}
               + \frac12
 
-    bits, where 1/2 stands for the rounding up.
+    bits, where 1/2 stands for the rounding up (a vector of one sure level is rounded up itself).
 
     Parameters
     ----------
@@ -254,7 +254,8 @@ def adaptive_estimate(p: np.ndarray, values: np.ndarray, length: int, largest: i
     chance = np.minimum(np.bincount(symbols, p[sent]), 1)
     bits = mean_log_gamma(length, min(float(chance.sum()), 1.0), frequencies[-1] / 2)
     bits -= sum(mean_log_gamma(length, float(c), frequencies[0] / 2) for c in chance if c > 0)
-    return float(bits / math.log(2) + length * np.sum(p[sent] * widths) + 0.5)
+    bits = float(bits / math.log(2) + length * np.sum(p[sent] * widths))
+    return math.ceil(bits - 1e-6) if chance.max() == 1 else bits + 0.5
 
 
 def mean_log_gamma(n: int, p: float, a: float) -> float:

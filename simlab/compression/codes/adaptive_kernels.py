@@ -89,7 +89,7 @@ def add_bits(words: np.ndarray, position: int, value: int) -> None:
 
 
 def code_adaptive(levels: np.ndarray, largest: int, alphabet: int, words: np.ndarray, position: int) -> int:
-    """Write the levels that the alphabet has; return the next position.
+    """Write the levels, all of which the alphabet has; return the next position.
 
     With no `words` (of size 0) the bits are only counted.
     """
@@ -97,8 +97,6 @@ def code_adaptive(levels: np.ndarray, largest: int, alphabet: int, words: np.nda
     start_frequencies(largest, alphabet, frequencies)
     size = 1 << 62  # of the interval, in units of the last bit of the 62 at `position`
     for level in levels:
-        if level == 0 and alphabet > 0:
-            continue
         symbol, place, width = symbol_of(np.int64(level), alphabet)  # type: ignore[arg-type]
         size //= frequencies[-1]
         if words.size > 0:

@@ -266,13 +266,13 @@ def expected_bits(
     counts = np.maximum(np.rint(length * p), 1).astype(np.int64)
     gap_bits = np.array([omega_bits(int(gap)) for gap in np.diff(values)])
     count_bits = np.array([omega_bits(int(count)) for count in counts[:-1]])
-    side = 1 + omega_bits(max(1, round(occurs.sum()))) + omega_bits(zigzag(int(values[0])))
+    side = 2 + omega_bits(max(1, round(occurs.sum()))) + omega_bits(zigzag(int(values[0])))
     side += np.sum(occurs[1:] * gap_bits) + np.sum(occurs[:-1] * count_bits)
     forms = [front + side + runs, kernels.fixed_bits(*_range(values), length, agreed)]
     zeros = float(p[values == 0].sum())
     if kernels.tries_sparse(length, round(length * zeros)):
         largest = agreed or likely_largest(p, values, length)
-        sparse = front + 2 + (0 if agreed else omega_bits(largest + 1))
+        sparse = front + 1 + (0 if agreed else omega_bits(largest + 1))
         skipped = int(length > 128)
         if skipped:
             others = length * (1 - zeros)

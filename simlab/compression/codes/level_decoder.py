@@ -60,7 +60,7 @@ def take(free: np.ndarray, tree: np.ndarray, target: int) -> int:
 
 
 def read_levels(words: np.ndarray, n_bits: int, position: int, out: np.ndarray) -> int:
-    """Read form 0 into `out`, whose length is known and positive."""
+    """Read form 10 into `out`, whose length is known and positive."""
     present, position = read_omega(words, position)
     # a level takes two bits at least
     if present < 1 or present > out.size or 2 * (present - 1) > n_bits - position:
@@ -108,7 +108,7 @@ def read_levels(words: np.ndarray, n_bits: int, position: int, out: np.ndarray) 
 
 
 def read_fixed(words: np.ndarray, n_bits: int, position: int, out: np.ndarray, agreed: int) -> int:
-    """Read form 10 into `out`."""
+    """Read form 11 into `out`."""
     if agreed > 0:
         code, width = zigzag(-agreed), floor_log2(agreed) + 2
     else:
@@ -137,7 +137,7 @@ def read_fixed(words: np.ndarray, n_bits: int, position: int, out: np.ndarray, a
 
 
 def read_sparse(words: np.ndarray, n_bits: int, position: int, out: np.ndarray, agreed: int) -> int:
-    """Read form 11 into `out`."""
+    """Read form 0 into `out`."""
     largest = agreed
     if agreed == 0:
         code, position = read_omega(words, position)
@@ -183,7 +183,7 @@ def read_sparse(words: np.ndarray, n_bits: int, position: int, out: np.ndarray, 
 def read_vector(words: np.ndarray, n_bits: int, position: int, out: np.ndarray, agreed: int) -> int:
     """Read whichever form follows the length into `out`."""
     if read_bits(words, position, 1) == 0:
-        return read_levels(words, n_bits, position + 1, out)
+        return read_sparse(words, n_bits, position + 1, out, agreed)
     if read_bits(words, position + 1, 1) == 0:
-        return read_fixed(words, n_bits, position + 2, out, agreed)
-    return read_sparse(words, n_bits, position + 2, out, agreed)
+        return read_levels(words, n_bits, position + 2, out)
+    return read_fixed(words, n_bits, position + 2, out, agreed)

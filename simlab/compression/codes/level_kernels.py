@@ -18,17 +18,17 @@ row    name        entry
 
 Stream: norm (float32), omega(length + 1), and if length > 0 one or two bits for the form:
 
-* 0, level by level: omega(levels), omega(zigzag(first level)), omega of each difference to the next level, each but
+* 10, level by level: omega(levels), omega(zigzag(first level)), omega of each difference to the next level, each but
   the last level followed by omega(count); then the runs of each level, rarest first, the most frequent left out.
   Levels of equal count go in ascending order. Of the last three another goes first where that takes fewer bits.
-* 10, fixed width: omega(zigzag(least level)), omega(width + 1), then each level less the least in `width` bits.
-* 11, sparse or short: omega(largest magnitude + 1), then up to 128 symbols by the adaptive code. Of more, gamma(
+* 11, fixed width: omega(zigzag(least level)), omega(width + 1), then each level less the least in `width` bits.
+* 0, sparse or short: omega(largest magnitude + 1), then up to 128 symbols by the adaptive code. Of more, gamma(
   non-zeros + 1), the runs of zeros before each, and, unless there are none, a bit for the alphabet of the non-zeros,
   NONZERO or SIZES, by the adaptive code. The Golomb parameter of the runs is renewed with what is left at the first
   run and where 1, 2, 4, 8, ... are left: so the runs take no more than the logarithm of the number of such vectors
   and some 2 bits, where a constant parameter takes half of log2(2 pi non-zeros) bits more.
 
-To a receiver who knows the length and the number of levels, `agreed` = s > 0, the length and, in forms 10 and 11,
+To a receiver who knows the length and the number of levels, `agreed` = s > 0, the length and, in forms 11 and 0,
 least level, width and largest magnitude are not sent: they are -s, that of 2s, and s.
 """
 
@@ -112,7 +112,7 @@ def side_bits(values: np.ndarray, counts: np.ndarray, length: int, present: int,
     bits = front_bits(length, agreed)
     if length == 0:
         return bits
-    bits += 1 + omega_bits(present)
+    bits += 2 + omega_bits(present)
     previous = -1
     for a in range(counts.size):
         if counts[a] > 0:
@@ -133,16 +133,14 @@ def fixed_bits(low: int, high: int, length: int, agreed: int) -> int:
 
 
 def tries_sparse(length: int, zeros: int) -> bool:
-    """Whether the encoder tries form 11: where it can be shorter by more than a per cent, and takes little time."""
+    """Whether the encoder tries form 0: where it can be shorter by more than a per cent, and takes little time."""
     return length <= 128 or 64 * (length - zeros) <= length
 
 
 def code_sparse(levels: np.ndarray, largest: int, zeros: int, words: np.ndarray, position: int, agreed: int) -> int:
-    """Write form 11 after the length; return the next position. With no `words` the bits are only counted."""
+    """Write form 0 after the length; return the next position. With no `words` the bits are only counted."""
     writes = words.size > 0
-    if writes:
-        write_bits(words, position, 3, 2)
-    position += 2
+    position += 1  # a zero bit
     if agreed > 0:
         largest = agreed
     else:
@@ -157,24 +155,26 @@ def code_sparse(levels: np.ndarray, largest: int, zeros: int, words: np.ndarray,
     position += gamma_bits(others + 1)
     if others == 0:
         return position
+    nonzeros = np.empty(others, levels.dtype)
     parameter, floor, begin, left = 0, 0, 0, others
     for i in range(levels.size):
         if levels[i] != 0:
             if begin == 0 or left & (left - 1) == 0:
                 parameter = golomb_parameter(left, levels.size - begin)
                 floor = floor_log2(parameter)
+            nonzeros[others - left] = levels[i]
             left -= 1
             if writes:
                 write_golomb(words, position, i - begin, parameter, floor)
             position += golomb_bits(i - begin, parameter, floor)
             begin = i + 1
     nothing = np.empty(0, np.uint64)
-    bits = code_adaptive(levels, largest, 1, nothing, 0)
-    of_sizes = code_adaptive(levels, largest, 2, nothing, 0)
+    bits = code_adaptive(nonzeros, largest, 1, nothing, 0)
+    of_sizes = code_adaptive(nonzeros, largest, 2, nothing, 0)
     if not writes:
         return position + 1 + min(bits, of_sizes)
     position = write_bits(words, position, of_sizes < bits, 1)
-    return code_adaptive(levels, largest, 2 if of_sizes < bits else 1, words, position)
+    return code_adaptive(nonzeros, largest, 2 if of_sizes < bits else 1, words, position)
 
 
 def next_run(i: int, k: int, last: int, start: np.ndarray, tree: np.ndarray) -> int:
@@ -233,14 +233,14 @@ def write_levels(
     words: np.ndarray,
     position: int,
 ) -> None:
-    """Write form 0 after the length, as planned by `count_symbols`."""
+    """Write form 10 after the length, as planned by `count_symbols`."""
     order, rank, parameter, floor = table[0], table[1], table[2], table[3]
     start, tree, cursor = table[4], table[5], table[6]
     present = 0
     for a in range(counts.size):
         present += counts[a] > 0
     last = present - 1
-    position = write_omega(words, write_bits(words, position, 0, 1), present)
+    position = write_omega(words, write_bits(words, position, 2, 2), present)
     previous = -1
     for a in range(counts.size):
         if counts[a] > 0:
@@ -265,8 +265,8 @@ def write_levels(
 
 
 def write_fixed(levels: np.ndarray, low: int, high: int, words: np.ndarray, position: int, agreed: int) -> None:
-    """Write form 10 after the length."""
-    position = write_bits(words, position, 2, 2)
+    """Write form 11 after the length."""
+    position = write_bits(words, position, 3, 2)
     if agreed > 0:
         low, width = -agreed, floor_log2(agreed) + 2
     else:

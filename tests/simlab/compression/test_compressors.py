@@ -28,7 +28,7 @@ from simlab.compression import (
 from simlab.compression.codes.program import program
 from simlab.programs import load
 
-CODES = ["level", "elias", "fixed", "float32"]
+CODES = ["level", "adaptive", "elias", "fixed", "float32"]
 QUANTIZERS = [QSGD, DitheredUniform, lambda *a, **k: DitheredUniform(*a, norm="max", **k)]
 EVEN = (np.arange(1024) + 0.5) / 1024  # dithers whose mean is the expectation, to 1/2048 of a level
 
@@ -39,7 +39,17 @@ def grown(dim):
     quantizers = [
         make(levels, scaled=scaled, code=code)
         for make, (levels, code), scaled in itertools.product(
-            QUANTIZERS, [(1, "level"), (3, "elias"), (16, "fixed"), (1000, "level"), (5, "float32")], [False, True]
+            QUANTIZERS,
+            [
+                (1, "level"),
+                (3, "elias"),
+                (16, "fixed"),
+                (1000, "level"),
+                (7, "adaptive"),
+                (300, "adaptive"),
+                (5, "float32"),
+            ],
+            [False, True],
         )
     ]
     return [Identity(), Sign(), TopK(half), TopK(dim), RandomK(half), RandomK(1), RTopK(1, half), *quantizers]
@@ -216,7 +226,7 @@ def test_the_trace_counts_the_bytes_that_are_sent(engine, code):
             if named.encode is not None:
                 message = named.encode(levels[i], float(norms[i]))
                 assert 0 <= 8 * len(message) - bits[i] < 8
-                received, norm = named.decode(message)
+                received, norm = named.decode(message, length=37)
                 np.testing.assert_array_equal(compressor.reconstruct(received, np.float32(norm)), q[i])
             else:
                 assert bits[i] == {"fixed": 32 + 37 * (1 + 4), "float32": 32 * 37}[code]
