@@ -2,7 +2,8 @@
 
 Digits on a ring, with 32 and with 256 hidden units. Every message of a shown step is quantized as the algorithm does
 it, and its stream counted, beside the closed form and the entropy at the frequencies of the message's own levels, and
-beside the ideal adaptive code (Krichevsky, Trofimov), which a real arithmetic code meets to a bit. The
+beside the ideal adaptive code (Krichevsky, Trofimov), which a real arithmetic code meets to a bit. That code pays for
+levels that do not occur, of which trained networks have many: it takes more bits than the level-by-level code. The
 closed form is an upper estimate for messages this short, since it charges a run after a level's last position; the
 entropy leaves out the norm and the frequencies, which a receiver needs too. The last panel does the same for Gaussian
 vectors of 10 to 10^5 entries, without the norm, in units of the ideal.
@@ -91,7 +92,8 @@ def gaussian(dim: int, seed: int) -> np.ndarray:
 
 def ideal_bits(message: np.ndarray) -> float:
     """-log2 of the probability under Krichevsky and Trofimov's estimate, (c + 1/2)/(n + A/2) for a level seen c times
-    among n, A = 2s + 1."""
+    among n, A = 2s + 1.
+    """
     _, counts = np.unique(message, return_counts=True)
     total = gammaln(message.size + LEVELS + 0.5) - gammaln(LEVELS + 0.5)
     return float(total - np.sum(gammaln(counts + 0.5) - gammaln(0.5))) / np.log(2)
@@ -174,7 +176,9 @@ def claims(table: Any) -> list[Claim]:
             judge(f"closed form, {dim} parameters", "stream over its closed form", closed, 0.96, 1.005),
             judge(f"entropy, {dim} parameters", "stream over the empirical entropy", entropy, 1.0, 1.06),
             judge(f"beside Elias, {dim} parameters", "stream over QSGD's Elias code", elias, high=1.0),
-            judge(f"adaptive, {dim} parameters", "adaptive code over the stream", adaptive, 0.97, 1.0),
+            judge(
+                f"adaptive code saves nothing, {dim} parameters", "adaptive code over the stream", adaptive, 1.0, 1.05
+            ),
         ]
     for dim, runs in table[table["hidden"] == 0].groupby("dim"):
         ideal = (runs["ideal"] - 32 / dim).to_numpy()

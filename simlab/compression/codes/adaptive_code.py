@@ -77,11 +77,11 @@ def write_adaptive(levels: np.ndarray, agreed: int, words: np.ndarray, position:
 def read_all_adaptive(words: np.ndarray, n_bits: int, position: int, out: np.ndarray, agreed: int) -> int:
     """Read what follows the length into `out`; the next position, or -1 if the stream cannot be one."""
     if agreed > 0:
-        return read_adaptive(words, n_bits, position, agreed, 0, np.arange(out.size), out)
+        return read_adaptive(words, n_bits, position, agreed, 0, np.empty(0, np.int64), out)
     code, position = read_omega(words, position)
     if code < 1 or code > 2147483649:
         return -1
-    position = read_adaptive(words, n_bits, position, code - 1, 0, np.arange(out.size), out)
+    position = read_adaptive(words, n_bits, position, code - 1, 0, np.empty(0, np.int64), out)
     largest = np.int64(0)
     for level in out:
         largest = max(largest, abs(np.int64(level)))
@@ -204,7 +204,7 @@ def expected_adaptive_bits(
     .. math:: \log_2 \frac{\Gamma(d + A/2)}{\Gamma(A/2)} - \sum_a E \log_2 \frac{\Gamma(c_a + 1/2)}{\Gamma(1/2)}
               + \frac12
 
-    bits, where 1/2 stands for the rounding up (a vector of one sure level is rounded up itself).
+    bits, where 1/2 stands for the rounding up.
 
     Parameters
     ----------
@@ -255,7 +255,7 @@ def adaptive_estimate(p: np.ndarray, values: np.ndarray, length: int, largest: i
     bits = mean_log_gamma(length, min(float(chance.sum()), 1.0), frequencies[-1] / 2)
     bits -= sum(mean_log_gamma(length, float(c), frequencies[0] / 2) for c in chance if c > 0)
     bits = float(bits / math.log(2) + length * np.sum(p[sent] * widths))
-    return math.ceil(bits - 1e-6) if chance.max() == 1 else bits + 0.5
+    return bits + 0.5 if bits > 1e-9 else 0.0
 
 
 def mean_log_gamma(n: int, p: float, a: float) -> float:

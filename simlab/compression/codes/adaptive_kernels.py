@@ -131,12 +131,12 @@ def code_adaptive(levels: np.ndarray, largest: int, alphabet: int, words: np.nda
 def read_adaptive(
     words: np.ndarray, n_bits: int, position: int, largest: int, alphabet: int, places: np.ndarray, out: np.ndarray
 ) -> int:
-    """Read as many levels as there are `places` into these entries of `out`; the next position, or -1."""
+    """Read levels into the `places` of `out`, into all if there are none; the next position, or -1."""
     frequencies = np.empty(100, np.int64)  # 65 + 33 symbols, and the sum
     n_numbers = start_frequencies(largest, alphabet, frequencies)
     size = 1 << 62
     rest = read_bits(words, position, 62)
-    for i in places:
+    for k in range(places.size if places.size > 0 else out.size):
         size //= frequencies[-1]
         target = rest // size
         if target >= frequencies[-1] or position > n_bits:
@@ -170,7 +170,7 @@ def read_adaptive(
         level = level_of(symbol, place, alphabet, n_numbers)
         if level > 2147483647:
             return -1
-        out[i] = level
+        out[places[k] if places.size > 0 else k] = level
     digits = floor_log2(size)
     if rest >> digits:  # the encoder takes the first such fraction
         return -1

@@ -279,7 +279,7 @@ def expected_bits(
             sparse += gamma_bits(round(others) + 1)
             if zeros < 1:
                 # half a bit less for each doubling, from parameters that follow what is left
-                runs = others * golomb_expected_length(1 - zeros) - 0.36 * math.log2(max(others, 1))
+                runs = others * float(golomb_expected_length(1 - zeros)) - 0.36 * math.log2(max(others, 1))
                 sparse += 1 + runs
         alphabets = (1, 2) if skipped else (0,)
         forms.append(sparse + min(adaptive_estimate(p, values, length, largest, a) for a in alphabets))

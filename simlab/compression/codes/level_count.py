@@ -71,7 +71,8 @@ def count_row(levels: np.ndarray, table: np.ndarray, agreed: int) -> int:
     zeros = counts[-offset] if offset <= 0 <= high else 0
     if tries_sparse(length, zeros):
         front = front_bits(length, agreed)
-        bits = min(bits, code_sparse(levels, max(int(high), -offset), zeros, np.empty(0, np.uint64), front, agreed))
+        largest = max(np.int64(high), -np.int64(low))  # of the least int32 it is no int32
+        bits = min(bits, code_sparse(levels, largest, zeros, np.empty(0, np.uint64), front, agreed))  # type: ignore[arg-type]
     return bits
 
 

@@ -13,7 +13,7 @@ from simlab.compression.codes.adaptive_kernels import read_adaptive
 from simlab.compression.codes.bitstream import floor_log2, popcount, read_bits
 from simlab.compression.codes.elias import read_gamma, read_omega, unzigzag, zigzag
 from simlab.compression.codes.golomb import golomb_parameter, read_golomb
-from simlab.compression.codes.level_kernels import plan_levels
+from simlab.compression.codes.level_kernels import plan_levels, tries_sparse
 
 
 def free_positions(length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -154,6 +154,8 @@ def read_sparse(words: np.ndarray, n_bits: int, position: int, out: np.ndarray, 
         # a run takes one bit at least
         if code < 1 or others > min(out.size, n_bits - position) or (others > 0 and largest == 0):
             return -1
+        if not tries_sparse(out.size, out.size - others):
+            return -1
     places = np.arange(others)
     if skipped and others > 0:
         parameter, floor, i = 0, 0, -1
@@ -172,9 +174,9 @@ def read_sparse(words: np.ndarray, n_bits: int, position: int, out: np.ndarray, 
             alphabet = 1 + read_bits(words, position, 1)
         position = read_adaptive(words, n_bits, position + skipped, largest, alphabet, places, out)
     if agreed == 0:  # the encoder sends the largest magnitude that occurs
-        most = 0
-        for i in places:
-            most = max(most, abs(np.int64(out[i])))
+        most = np.int64(0)
+        for place in places:
+            most = max(most, abs(np.int64(out[place])))
         if most != largest:
             return -1
     return position

