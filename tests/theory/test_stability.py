@@ -107,6 +107,8 @@ def check_intervals(seed):
         d = 1
     momentum = float(random.choice([0.0, 0.3, 0.6, 0.8, 0.9, 0.95, 0.99]))
     features = random.standard_normal((n, d, d + int(random.integers(3))))
+    if name == "DecentLaM" and random.random() < 0.7:  # several intervals are frequent here
+        momentum, features = float(random.choice([0.8, 0.9, 0.95])), features[:, :, :d]
     hessians = (
         features @ features.swapaxes(1, 2) * np.exp(random.choice([0.3, 0.3, 2.0]) * random.standard_normal((n, 1, 1)))
     )
@@ -131,7 +133,7 @@ def check_intervals(seed):
 
 
 def test_no_interval_of_stable_step_sizes_is_missed():
-    assert max(check_intervals(seed) for seed in range(100, 112)) > 1
+    assert max(check_intervals(seed) for seed in range(12)) > 1
 
 
 @pytest.mark.slow
