@@ -9,7 +9,7 @@ import pytest
 from scipy.signal import lfilter
 
 from tests.theory import family
-from theory import fit_rate
+from theory import fit_rate, rates
 
 K = np.arange(1, 2001)
 CLEAN = {
@@ -202,3 +202,9 @@ def test_bad_input(steps, values, settings, message):
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match=message):
             fit_rate(steps, values, **settings)
+
+
+@pytest.mark.parametrize(("degrees", "quantile"), [(1, 12.706205), (4, 2.776445), (29, 2.045230)])
+def test_students_quantiles(degrees, quantile):
+    """Those of every table: three degrees too many would pass for coverage in most series."""
+    assert rates._student(degrees) == pytest.approx(quantile, abs=1e-6)
