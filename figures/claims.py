@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-CONFIDENCE = 0.95
+from theory.statistics import mean_interval
 
 
 class Interval(NamedTuple):
@@ -57,14 +57,10 @@ def interval(values: Any) -> Interval:
     ValueError
         Fewer than two values: they hold no interval.
     """
-    from scipy.special import stdtrit
-
     values = np.asarray(values, float)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"values has shape {values.shape}, which holds no interval; pass at least two replicates (R,)")
-    mean = float(values.mean())
-    half = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2) * values.std(ddof=1) / math.sqrt(len(values)))
-    return Interval(mean, mean - half, mean + half)
+    return Interval(*mean_interval(values))
 
 
 def judge(

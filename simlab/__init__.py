@@ -10,12 +10,12 @@ from typing import Any
 
 import lazy_loader
 
+from simlab import algorithms
+
 __version__ = "0.1.0"
 
-_room = Path(__file__).parent
-_algorithm, _, _algorithms = lazy_loader.attach_stub(f"{__name__}.algorithms", str(_room / "algorithms/__init__.pyi"))
-_load, _, _public = lazy_loader.attach_stub(__name__, str(_room / "public.pyi"))
-__all__ = sorted([*_algorithms, *_public])
+_load, _, _public = lazy_loader.attach_stub(__name__, str(Path(__file__).with_name("public.pyi")))
+__all__ = sorted([*algorithms.__all__, *_public])
 
 
 def __dir__() -> list[str]:
@@ -24,11 +24,7 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     try:
-        if name not in _algorithms:
-            return _load(name)
-        from simlab.checks import fields
-
-        return fields(_algorithm(name))
+        return getattr(algorithms, name) if name in algorithms.__all__ else _load(name)
     except AttributeError:
         from difflib import get_close_matches
 

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+BOUND = ("self", "cls")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -127,9 +128,8 @@ def keywords(function: Callable[P, R]) -> Callable[P, R]:
         for name in options:
             if name not in known:
                 hint = nearest(name, known)
-                raise TypeError(
-                    f"{function.__name__} takes no {name} = {options[name]!r}; {hint}it takes {_list(known)}"
-                )
+                called, taken = function.__qualname__.removesuffix(".__init__"), [k for k in known if k not in BOUND]
+                raise TypeError(f"{called} takes no {name} = {options[name]!r}; {hint}it takes {_list(taken)}")
         return function(*args, **options)
 
     return checked

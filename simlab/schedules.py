@@ -73,6 +73,7 @@ def check_fields(algorithm: Any, numeric: tuple[str, ...]) -> None:
             )
 
 
+@checks.fields
 class Constant(NamedTuple):
     """γ_k = `value`."""
 
@@ -83,6 +84,7 @@ class Constant(NamedTuple):
         return np.full(np.shape(k), float(self.value))
 
 
+@checks.fields
 class InverseSqrt(NamedTuple):
     """γ_k = `initial` / sqrt(1 + k/`scale`)."""
 
@@ -94,6 +96,7 @@ class InverseSqrt(NamedTuple):
         return self.initial / np.sqrt(1 + np.asarray(k) / self.scale)
 
 
+@checks.fields
 class Inverse(NamedTuple):
     """γ_k = `initial` / (1 + k/`scale`)."""
 
@@ -105,6 +108,7 @@ class Inverse(NamedTuple):
         return self.initial / (1 + np.asarray(k) / self.scale)
 
 
+@checks.fields
 class StepDecay(NamedTuple):
     """γ_k = `initial` * `factor` ** floor(k/`every`)."""
 
@@ -117,6 +121,7 @@ class StepDecay(NamedTuple):
         return self.initial * self.factor ** (np.asarray(k) // self.every).astype(float)
 
 
+@checks.fields
 class Cosine(NamedTuple):
     """Half a cosine from `initial` at step 0 to `final` at step `steps`, constant afterwards.
 
@@ -135,6 +140,7 @@ class Cosine(NamedTuple):
         return np.where(k < self.steps, falling, self.final)
 
 
+@checks.fields
 class WarmUp(NamedTuple):
     """Linear rise over the first `steps` steps to the values of `schedule` (a number or a schedule of its own clock).
 

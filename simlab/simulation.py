@@ -188,6 +188,7 @@ def simulate(
     return finished if several else finished[0]
 
 
+@checks.keywords
 def generated_source(
     problem: Problem, network: Network, algorithm: Algorithm, *, sampled: bool = False, noisy: bool = False
 ) -> str:

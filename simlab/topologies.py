@@ -19,6 +19,7 @@ from simlab.network import Network
 _ATTEMPTS = 100  # draws of a random graph before giving up on a connected one
 
 
+@checks.keywords
 def complete(n: int, weights: str = "metropolis", lazy: bool = False) -> Network:
     """All nodes are neighbours; with the default weights one exchange averages exactly (rho = 0).
 
@@ -40,6 +41,7 @@ def complete(n: int, weights: str = "metropolis", lazy: bool = False) -> Network
     return _network(f"complete({n})", adjacency, weights, lazy, functools.partial(_complete_spectrum, n))
 
 
+@checks.keywords
 def ring(n: int, weights: str = "metropolis", lazy: bool = False) -> Network:
     """A cycle; with the default weights each node takes 1/3 of itself and of each neighbour (n >= 3).
 
@@ -63,6 +65,7 @@ def ring(n: int, weights: str = "metropolis", lazy: bool = False) -> Network:
     return _network(f"ring({n})", _circulant(n, (1,)), weights, lazy, spectrum)
 
 
+@checks.keywords
 def path(n: int, weights: str = "metropolis", lazy: bool = False) -> Network:
     """A line of nodes.
 
@@ -83,6 +86,7 @@ def path(n: int, weights: str = "metropolis", lazy: bool = False) -> Network:
     return _network(f"path({n})", _path(n), weights, lazy, functools.partial(_path_spectrum, n))
 
 
+@checks.keywords
 def star(n: int, weights: str = "metropolis", lazy: bool = False) -> Network:
     """Node 0 is the neighbour of all others, which know only it.
 
@@ -105,6 +109,7 @@ def star(n: int, weights: str = "metropolis", lazy: bool = False) -> Network:
     return _network(f"star({n})", adjacency, weights, lazy, functools.partial(_star_spectrum, n))
 
 
+@checks.keywords
 def grid(n: int, shape: tuple[int, int] | None = None, weights: str = "metropolis", lazy: bool = False) -> Network:
     """A rectangle of nodes, each the neighbour of those above, below, left and right.
 
@@ -128,6 +133,7 @@ def grid(n: int, shape: tuple[int, int] | None = None, weights: str = "metropoli
     return _network(f"grid({rows}x{columns})", _product(_path(rows), _path(columns)), weights, lazy, spectrum)
 
 
+@checks.keywords
 def torus(n: int, shape: tuple[int, int] | None = None, weights: str = "metropolis", lazy: bool = False) -> Network:
     """A `grid` whose opposite sides are joined; a side of two nodes joins them by one edge.
 
@@ -152,6 +158,7 @@ def torus(n: int, shape: tuple[int, int] | None = None, weights: str = "metropol
     return _network(f"torus({rows}x{columns})", adjacency, weights, lazy, spectrum)
 
 
+@checks.keywords
 def hypercube(n: int, weights: str = "metropolis", lazy: bool = False) -> Network:
     """Nodes whose binary numbers differ in one digit are neighbours; n is a power of two.
 
@@ -185,6 +192,7 @@ def hypercube(n: int, weights: str = "metropolis", lazy: bool = False) -> Networ
     return _network(f"hypercube({n})", _from_edges(n, row, column), weights, lazy, spectrum)
 
 
+@checks.keywords
 def exponential(n: int, weights: str = "metropolis", lazy: bool = False) -> Network:
     """The undirected static exponential graph: node i is the neighbour of i +- 2^k mod n, 2^k < n.
 
@@ -209,6 +217,7 @@ def exponential(n: int, weights: str = "metropolis", lazy: bool = False) -> Netw
     return _network(f"exponential({n})", _circulant(n, steps), weights, lazy, spectrum)
 
 
+@checks.keywords
 def erdos_renyi(
     n: int, p: float | None = None, seed: int = 0, weights: str = "metropolis", lazy: bool = False
 ) -> Network:
@@ -252,6 +261,7 @@ def erdos_renyi(
     )
 
 
+@checks.keywords
 def random_geometric(
     n: int, radius: float | None = None, seed: int = 0, weights: str = "metropolis", lazy: bool = False
 ) -> Network:

@@ -20,7 +20,7 @@ from theory.moments.budget import Budget, CostError
 from theory.moments.dense import INFINITE, NONE, Dense, Spread
 from theory.moments.krylov import Krylov
 from theory.moments.minibatches import residual_work
-from theory.moments.modes import Modes, graph_modes
+from theory.moments.modes import Modes, network_modes
 from theory.moments.noise import Noise
 from theory.moments.protocol import Moments
 
@@ -119,6 +119,7 @@ class Prediction:
         return pd.DataFrame(rows, columns=["step", "mse", "consensus"])
 
 
+@checks.keywords
 def predict(
     problem: Problem,
     network: Network,
@@ -226,6 +227,7 @@ def rounding(moments: Moments, limit: np.ndarray) -> tuple[float, float]:
     return ROUNDINGS * np.finfo(float).eps * max(moments.amplification, 1 / (1 - moments.rate)), size
 
 
+@checks.keywords
 def expected_errors(
     problem: Problem,
     network: Network,
@@ -355,7 +357,7 @@ def settle(
 def represent(step: AffineStep, additive: bool = True) -> Any:
     """The cheapest exact way to the moments of a step; `additive`: the noise is the same at all nodes and states."""
     if additive and len(step.surrogate.curvature) == 1:
-        graph = graph_modes(step.network)
+        graph = network_modes(step.network)
         if graph is not None and step.has_modes:
             modes = Modes(step, graph)
             if modes.agree():

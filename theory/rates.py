@@ -9,9 +9,9 @@ import numpy as np
 from numpy.polynomial.legendre import legvander
 
 from simlab import checks
+from theory.statistics import CONFIDENCE, student
 
 KINDS = ("linear", "power")
-CONFIDENCE = 0.95
 BINS = 80  # points a fit looks at: means over equal stretches of the abscissa
 NODES = 16  # steps of a bin at which the model is evaluated
 STARTS = 17  # candidates for the start of the window
@@ -55,6 +55,7 @@ class Fit(NamedTuple):
     how: str
 
 
+@checks.keywords
 def fit_rate(
     steps: Any,
     values: Any,
@@ -145,7 +146,7 @@ def _line(kind: str, k: np.ndarray, v: np.ndarray, why: str, resamples: int, see
     at, means = _binned(k if kind == "linear" else np.log(k), v)
     with np.errstate(divide="ignore"):
         slopes, bends, bend_error = _slopes(at, np.log(_resampled(means, resamples, seed)), len(v))
-    half = 0.0 if len(v) == 1 else _student(len(v) - 1) * _standard_error(slopes, len(v))
+    half = 0.0 if len(v) == 1 else student(len(v) - 1) * _standard_error(slopes, len(v))
     if len(v) == 1 or abs(bends[0]) > 2 * bend_error:
         half += abs(bends[0]) / 2
     low, high = slopes[0] - half, slopes[0] + half
@@ -313,7 +314,7 @@ def _from(model: _Model, start: int, means: np.ndarray) -> _Candidate | None:
     contrasts = _beside(np.concatenate([columns, derivative[..., None]], axis=2), departures)
     size = np.maximum(np.linalg.norm(contrasts, axis=1, keepdims=True), 1e-300)
     found, error = noise.of(contrasts / size)
-    if np.any(np.abs(found) > _student(noise.degrees, 0.05) * (error + ROUNDING)):
+    if np.any(np.abs(found) > student(noise.degrees) * (error + ROUNDING)):
         return None
     if len(means) == 1 and noise.degrees < 4 and np.sqrt(np.mean(scatter**2)) > 1e-3:
         return None  # noise correlated over a large part of the series cannot be told from its course
@@ -325,7 +326,7 @@ def _from(model: _Model, start: int, means: np.ndarray) -> _Candidate | None:
             return None
     tangent = _beside(columns, derivative[..., None])
     error = noise.of(tangent)[1]
-    limit = _student(noise.degrees, (1 - SIGN) * (1 - CONFIDENCE))
+    limit = student(noise.degrees, 1 - (1 - SIGN) * (1 - CONFIDENCE))
     wald = abs(float(error[0, 0]) / (coefficients[0] * length * np.sum(tangent**2)))
     unit = max(limit * wald, 1e-9 * abs(slope))
     low, high = (_end(model, start, slope, sign * unit, expected, coefficients, noise) for sign in (-1.0, 1.0))
@@ -377,11 +378,11 @@ def _end(
     fitted = (model.columns(slope, start)[0] @ coefficients / expected)[..., None]
     contrasts = _beside(columns, np.broadcast_to(fitted, (len(slopes), *fitted.shape[1:])))
     found, error = noise.of(contrasts / np.maximum(np.linalg.norm(contrasts, axis=1, keepdims=True), 1e-300))
-    refuted = np.abs(found / (error + 1e-12))[:, 0] / _student(noise.degrees, (1 - SIGN) * (1 - CONFIDENCE))
+    refuted = np.abs(found / (error + 1e-12))[:, 0] / student(noise.degrees, 1 - (1 - SIGN) * (1 - CONFIDENCE))
     floors = _beside(np.delete(columns, 1, axis=2), columns[:, :, 1:2])
     found, error = noise.of(floors)
     error = error + 1e-12 * np.linalg.norm(floors, axis=1)
-    refuted = np.maximum(refuted, -(found / error)[:, 0] / _student(noise.degrees, 2 * SIGN * (1 - CONFIDENCE)))
+    refuted = np.maximum(refuted, -(found / error)[:, 0] / student(noise.degrees, 1 - 2 * SIGN * (1 - CONFIDENCE)))
     if model.kind == "power":  # slopes that leave most of the law to its correction are another law
         parts = np.linalg.pinv(columns) @ fitted
         part = parts[:, 2, 0] / parts[:, 0, 0]
@@ -440,13 +441,6 @@ def _standard_error(values: np.ndarray, replicates: int) -> float:
     return float(np.sqrt(replicates / (replicates - 1)) * np.nanstd(values[1:]))
 
 
-def _student(degrees: float, error: float = 1 - CONFIDENCE) -> float:
-    """Half of Student's interval, in standard errors."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees, 1 - error / 2))
-
-
 def _interval_beside_power(at: np.ndarray, logs: np.ndarray) -> tuple[float, ...]:
     """Student's interval of b in logs ~ bk + a log k + c, over three quarters; empty if that is too little to tell."""
     late = at > at[-1] / 4
@@ -457,5 +451,5 @@ def _interval_beside_power(at: np.ndarray, logs: np.ndarray) -> tuple[float, ...
     alone, rest = (y - others @ np.linalg.lstsq(others, y, rcond=None)[0] for y in (at, logs))
     slope = alone @ rest / (alone @ alone)
     error = np.linalg.norm(rest - slope * alone) / np.sqrt((len(at) - 3) * (alone @ alone))
-    half = _student(len(at) - 3) * error
+    half = student(len(at) - 3) * error
     return float(slope - half), float(slope + half)

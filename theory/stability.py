@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from simlab import checks
 from simlab.network import Network
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
@@ -30,6 +31,7 @@ RATIO = 1.05  # of a grid of step sizes, where nothing better is known
 Intervals = list[tuple[float, float]]
 
 
+@checks.keywords
 def stable_intervals(problem: Problem, network: Network, algorithm: Algorithm) -> Intervals:
     """All intervals of step sizes at which the noiseless algorithm converges.
 
@@ -82,6 +84,7 @@ def stable_intervals(problem: Problem, network: Network, algorithm: Algorithm) -
     return list(_intervals(problem, network, algorithm))
 
 
+@checks.keywords
 def stability_limit(problem: Problem, network: Network, algorithm: Algorithm) -> float:
     """Step size below which every one is stable: the end of the first of `stable_intervals`, if that begins at 0.
 
@@ -324,7 +327,7 @@ def _walk(pencil: Pencil) -> Iterator[tuple[float, bool]]:
             warnings.warn(
                 f"the intervals of stable step sizes are proved up to {lr:.3g}/L; above, such as are narrower than 1 % "
                 "may be missed",
-                stacklevel=5,
+                stacklevel=6,
             )
         yield lr, stable
         if 0.999 * up > WINDOW * lr:

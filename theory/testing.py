@@ -30,6 +30,7 @@ METRICS = ("mse", "consensus", "squared_gradient_norm")
 ROUNDING = {"float64": 1e-20, "float32": 1e-8}  # squared errors below this part of the largest are left out of a fit
 
 
+@checks.keywords
 def assert_converges_at_rate(
     trace: Trace,
     rate: float,
@@ -97,6 +98,7 @@ def assert_converges_at_rate(
     return fit
 
 
+@checks.keywords
 def assert_bias_scales(
     traces: Sequence[Any],
     parameter: str | Callable[[Any], float] | Sequence[float],
@@ -179,6 +181,7 @@ def assert_bias_scales(
     return fit
 
 
+@checks.keywords
 def assert_bound_holds(trace: Trace, theorem: str | Theorem) -> Row:
     """Assert that a theorem applies to a run and that its bound holds.
 
@@ -208,6 +211,7 @@ def assert_bound_holds(trace: Trace, theorem: str | Theorem) -> Row:
     return row
 
 
+@checks.keywords
 def assert_matches_prediction(trace: Trace) -> None:
     """Assert that a run's last mse and consensus error are those that `theory.predict` expects of it exactly.
 

@@ -15,7 +15,7 @@ from simlab.operations import Batch
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from theory.moments.affine import AffineStep, mode_matrices
-from theory.moments.modes import graph_modes
+from theory.moments.modes import network_modes
 from theory.moments.noise import Noise
 from theory.prediction import check_nouns, checked_noise, expected_path, mean_square, represent, rounding, settle
 from theory.stability import require_lr, surrogate_of, unit_of_lr
@@ -48,6 +48,7 @@ class Tuned(NamedTuple):
     mse: float
 
 
+@checks.keywords
 def tune(
     problem: Problem,
     network: Network,
@@ -124,6 +125,7 @@ def tune(
     return best
 
 
+@checks.keywords
 def critical_batch_size(problem: Problem, network: Network, algorithm: Algorithm) -> float:
     """B* at which the stationary variance equals the squared bias; beyond it larger batches buy little.
 
@@ -312,7 +314,7 @@ class _VarianceEstimate:
     def __init__(self, search: _Search, candidates: np.ndarray) -> None:
         problem, network, noise = search.problem, search.network, search.noise
         n, d = problem.n_nodes, problem.dim
-        graph = graph_modes(network)
+        graph = network_modes(network)
         eigenvalues = network.eigenvalues if graph is None else graph.eigenvalues
         self._weight = n / len(eigenvalues)  # where only the extreme eigenvalues are known, they stand for all
         curvature = np.linalg.eigvalsh(problem.hessian(problem.known_minimizer).mean(axis=0))

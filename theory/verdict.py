@@ -7,17 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from simlab import checks
 from simlab.trace import Trace
 from theory.report import Report, Row
+from theory.statistics import CONFIDENCE, mean_interval
 from theory.theorems import THEOREMS, Setting, Theorem
 from theory.theorems.theorem import first_failure, last
 
-CONFIDENCE = 0.95
 REFUTED = 0.999  # an equality counts as violated outside this interval only: it misses 5 % of 95 % intervals when true
 TOLERANCE = {"float64": 1e-8, "float32": 1e-3}  # relative error of computed numbers
 STRAY = 8.0  # runs may stray from exact arithmetic by this many `theory.moments.rounding.drift`; at most 3 was seen
 
 
+@checks.keywords
 def verify(trace: Trace, theorems: Iterable[Theorem] | None = None) -> Report:
     """Hold a run against every theorem, and against the exact prediction of its errors.
 
@@ -218,10 +220,7 @@ def interval(values: np.ndarray, *, random: bool = True, confidence: float = CON
         return mean, float(np.min(values)), float(np.max(values))
     if len(values) < 2 or not np.isfinite(mean):
         return mean, -np.inf, np.inf
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(len(values) - 1, (1 + confidence) / 2) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    return mean, mean - half, mean + half
+    return mean_interval(values, confidence)
 
 
 def _resolution(trace: Trace, setting: Setting) -> float:

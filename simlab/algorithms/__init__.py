@@ -4,6 +4,15 @@
 (``python -m simlab.algorithms``) and tested like the others.
 """
 
+from typing import Any
+
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    from simlab.checks import fields
+
+    found = _load(name)
+    return fields(found) if hasattr(found, "_fields") and isinstance(found, type) else found

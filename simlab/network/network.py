@@ -66,6 +66,7 @@ class Network:
         self._freeze()
 
     @classmethod
+    @checks.keywords
     def from_graph(cls, graph: Any, weights: str = "metropolis", lazy: bool = False) -> Network:
         """Network over a connected undirected networkx graph.
 
@@ -104,6 +105,7 @@ class Network:
         return cls.from_adjacency(adjacency, weights, lazy, name=graph.name or "graph")
 
     @classmethod
+    @checks.keywords
     def from_adjacency(
         cls,
         adjacency: Any,
@@ -161,6 +163,7 @@ class Network:
         return cls(w, name=f"{name}, {'lazy ' if lazy else ''}{weights} weights", laplacian=known)
 
     @classmethod
+    @checks.keywords
     def from_matrix(cls, w: Any) -> Network:
         """Network with a given mixing matrix.
 

@@ -42,6 +42,7 @@ class LeastSquares(LinearModel):
     _mean_hessian: Array
     _mean_linear: Array
 
+    @checks.keywords
     def __init__(self, features: Any, targets: Any, l2: float = 0.0) -> None:
         self._set_samples(features, targets, "targets")
         self._set(l2=checks.real("l2", l2, minimum=0.0))
@@ -55,6 +56,7 @@ class LeastSquares(LinearModel):
         return super().__repr__()[:-1] + f", l2={self.l2:g})"
 
     @classmethod
+    @checks.keywords
     def synthetic(
         cls,
         n_nodes: int,

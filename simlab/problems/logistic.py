@@ -65,6 +65,7 @@ class LogisticRegression(LogisticLoss):
         Wrong shapes, NaN, other labels, or a negative l2.
     """
 
+    @checks.keywords
     def __init__(self, features: Any, labels: Any, l2: float) -> None:
         self._set_labels(features, labels)
         self._set(l2=checks.real("l2", l2, minimum=0.0))
@@ -73,6 +74,7 @@ class LogisticRegression(LogisticLoss):
         return super().__repr__()[:-1] + f", l2={self.l2:g})"
 
     @classmethod
+    @checks.keywords
     def synthetic(
         cls,
         n_nodes: int,

@@ -70,6 +70,7 @@ class NeuralNetwork(Problem):
     activation: str
     l2: float
 
+    @checks.keywords
     def __init__(
         self,
         layers: Sequence[int],

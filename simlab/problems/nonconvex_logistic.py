@@ -40,6 +40,7 @@ class NonconvexLogistic(LogisticLoss):
     is_convex = False
     penalty: float
 
+    @checks.keywords
     def __init__(self, features: Any, labels: Any, penalty: float) -> None:
         self._set_labels(features, labels)
         self._set(penalty=checks.real("penalty", penalty, minimum=0.0))
@@ -48,6 +49,7 @@ class NonconvexLogistic(LogisticLoss):
         return super().__repr__()[:-1] + f", penalty={self.penalty:g})"
 
     @classmethod
+    @checks.keywords
     def synthetic(
         cls,
         n_nodes: int,

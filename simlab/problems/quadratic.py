@@ -42,6 +42,7 @@ class Quadratic(Problem):
     _mean_curvature: Array
     _mean_linear: Array
 
+    @checks.keywords
     def __init__(self, hessians: Any, linear: Any) -> None:
         c = own(checks.array("linear", linear, shape=(None, None)))
         n, d = c.shape

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import simlab
+import simlab.algorithms
+import theory
 
 MATRIX = np.eye(3) / 2 + 1 / 6
 FEATURES = np.ones((3, 4, 2)) + np.arange(4.0)[:, None]
@@ -106,6 +108,25 @@ def test_arrays_that_are_none_are_refused_by_name(wrong: Callable[[np.ndarray], 
             lambda: simlab.DSGD(learning_rate=0.1),
             "DSGD takes no learning_rate = 0.1; did you mean 'lr'.* it takes lr, ",
         ),
+        (lambda: simlab.algorithms.EXTRA(learning_rate=0.1), "EXTRA takes no learning_rate = 0.1; did you mean 'lr'"),
+        (
+            lambda: theory.predict(PROBLEM, RING, simlab.DSGD(0.1), noise=1.0),
+            "predict takes no noise = 1.0; .*_std",
+        ),
+        (
+            lambda: theory.tune(PROBLEM, RING, None, targt=1.0),
+            "tune takes no targt = 1.0; did you mean 'target'",
+        ),
+        (lambda: theory.fit_rate([1.0], knd="linear"), "fit_rate takes no knd"),
+        (lambda: simlab.topologies.ring(5, lasy=True), "ring takes no lasy = True; did you mean 'lazy'"),
+        (lambda: simlab.Network.from_matrix(W=1), "Network.from_matrix takes no W = 1; .*it takes w"),
+        (
+            lambda: simlab.LeastSquares.synthetic(n_node=5),
+            "synthetic takes no n_node = 5; did you mean 'n_nodes'",
+        ),
+        (lambda: simlab.LeastSquares([[[1.0]]], [[1.0]], L2=1.0), "LeastSquares takes no L2 = 1.0; did you mean 'l2'"),
+        (lambda: simlab.compression.QSGD(level=3), "QSGD takes no level = 3; did you mean 'levels'"),
+        (lambda: simlab.schedules.Cosine(initial=1.0, step=3), "Cosine takes no step = 3; did you mean 'steps'"),
         (lambda: simlab.DmSGD(lr=0.1, momentun=0.9), "DmSGD takes no momentun = 0.9; did you mean 'momentum'"),
         (
             lambda: simlab.simulate(PROBLEM, RING, simlab.DSGD(0.1), step=100),

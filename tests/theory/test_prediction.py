@@ -16,7 +16,7 @@ from tests.helpers import algorithms
 from theory.moments.affine import AffineStep, Surrogate
 from theory.moments.dense import Dense
 from theory.moments.krylov import Krylov
-from theory.moments.modes import Modes, graph_modes
+from theory.moments.modes import Modes, network_modes
 from theory.moments.noise import Noise
 from theory.prediction import expected_path
 
@@ -312,7 +312,7 @@ def test_modes_agree_with_matrices(algorithm, network):
     hessian = root.T @ root / 10
     problem = simlab.Quadratic(np.tile(hessian, (n, 1, 1)), random.standard_normal((n, d)))
     step = AffineStep(Surrogate.of(problem), network, algorithm, random.standard_normal((n, d)))
-    modes, dense, noise = Modes(step, graph_modes(network)), Dense(step), Noise(problem, None, 0.3)
+    modes, dense, noise = Modes(step, network_modes(network)), Dense(step), Noise(problem, None, 0.3)
     assert modes.rate == pytest.approx(dense.rate, rel=1e-12)
     assert not modes.drifts
     assert not dense.drifts

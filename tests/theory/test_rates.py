@@ -9,7 +9,8 @@ import pytest
 from scipy.signal import lfilter
 
 from tests.theory import family
-from theory import fit_rate, rates
+from theory import fit_rate
+from theory.statistics import student
 
 K = np.arange(1, 2001)
 CLEAN = {
@@ -207,4 +208,4 @@ def test_bad_input(steps, values, settings, message):
 @pytest.mark.parametrize(("degrees", "quantile"), [(1, 12.706205), (4, 2.776445), (29, 2.045230)])
 def test_students_quantiles(degrees, quantile):
     """Those of every table: three degrees too many would pass for coverage in most series."""
-    assert rates._student(degrees) == pytest.approx(quantile, abs=1e-6)
+    assert student(degrees) == pytest.approx(quantile, abs=1e-6)

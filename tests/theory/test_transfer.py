@@ -17,7 +17,7 @@ from simlab.operations import gradient, mix
 from tests.helpers import strategies
 from theory import transfer
 from theory.moments import modes as modes_module
-from theory.moments.modes import graph_modes
+from theory.moments.modes import network_modes
 
 WITHOUT_BIAS = ("PmSGD", "D2", "D2DmSGD", "EXTRA", "GradientTracking", "NIDS")
 
@@ -291,7 +291,7 @@ def test_two_clusters_that_hardly_talk_keep_the_mean_apart():
     n, coupling = 6, 1e-9
     inside, across = (1 - coupling) / 3, coupling / 3
     network = simlab.Network.from_matrix(np.kron([[inside, across], [across, inside]], np.ones((3, 3))))
-    for eigenvectors in (graph_modes(network), modes_module._Eigenvectors(network)):
+    for eigenvectors in (network_modes(network), modes_module._Eigenvectors(network)):
         coefficients = eigenvectors.forward(np.ones((n, 1)))
         np.testing.assert_allclose(coefficients[0], np.sqrt(n), rtol=1e-14)
         np.testing.assert_allclose(coefficients[1:], 0, atol=1e-14)
@@ -300,7 +300,7 @@ def test_two_clusters_that_hardly_talk_keep_the_mean_apart():
         np.testing.assert_allclose(np.sort(eigenvectors.eigenvalues), [0, 0, 0, 0, 1 - 2e-9, 1], atol=1e-14)
 
 
-@pytest.mark.parametrize("function", [transfer.modes, graph_modes])
+@pytest.mark.parametrize("function", [transfer.modes, network_modes])
 def test_modes_are_computed_once_and_forgotten_with_their_network(function):
     network = random_network(5, 6)
     assert function(network) is function(network)

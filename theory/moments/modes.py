@@ -20,7 +20,7 @@ from theory.transfer import LARGEST, modes
 SAME = 1e-13  # eigenvalues of W nearer than this are one
 
 
-class GraphModes:
+class NetworkModes:
     """W in its eigenbasis.
 
     Attributes
@@ -40,7 +40,7 @@ class GraphModes:
         raise NotImplementedError
 
 
-class _Characters(GraphModes):
+class _Characters(NetworkModes):
     """W that is invariant under translations of Z_p × Z_q × ... (rings, tori, hypercubes, circulant graphs): by FFT."""
 
     def __init__(self, kernel: np.ndarray) -> None:
@@ -57,7 +57,7 @@ class _Characters(GraphModes):
         return np.fft.ifftn(folded, axes=self._axes, norm="ortho").reshape(coefficients.shape).real
 
 
-class _Eigenvectors(GraphModes):
+class _Eigenvectors(NetworkModes):
     """Any W, by its eigenvectors."""
 
     def __init__(self, network: Network) -> None:
@@ -72,7 +72,7 @@ class _Eigenvectors(GraphModes):
 
 
 @remembered
-def graph_modes(network: Network) -> GraphModes | None:
+def network_modes(network: Network) -> NetworkModes | None:
     """The eigenbasis of W, or None for large networks without symmetry."""
     kernel = _translation_kernel(network)
     if kernel is not None:
@@ -110,7 +110,7 @@ class Modes:
     ----------
     step : AffineStep
         Its surrogate has one curvature for all nodes.
-    graph : GraphModes
+    graph : NetworkModes
 
     Attributes
     ----------
@@ -122,7 +122,7 @@ class Modes:
         T on each mode.
     """
 
-    def __init__(self, step: AffineStep, graph: GraphModes) -> None:
+    def __init__(self, step: AffineStep, graph: NetworkModes) -> None:
         self.step, self.graph = step, graph
         curvature = step.surrogate.curvature[0]
         if curvature.ndim == 1:

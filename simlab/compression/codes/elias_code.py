@@ -12,7 +12,6 @@ and encoding", NeurIPS 2017, appendix on the code Elias(s, v).
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from types import ModuleType
 
@@ -26,8 +25,8 @@ from simlab.compression.codes.message import (
     MAX_LENGTH,
     check_agreed,
     check_distribution,
-    check_levels,
     check_vector,
+    count_each,
     decode_message,
     front_bits,
     norm_to_bits,
@@ -120,12 +119,7 @@ def count_elias_bits(levels: ArrayLike, n_levels: int | None = None) -> int | np
     TypeError, ValueError
         If `levels` are not integers within the range of int32.
     """
-    array = check_levels(levels)
-    agreed = check_agreed(array, n_levels)
-    rows = array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
-    bits = np.empty(len(rows), np.int64)
-    _compiled().count_elias_rows(rows, np.empty((0, 0), np.int64), agreed, bits)
-    return int(bits[0]) if array.ndim == 1 else bits.reshape(array.shape[:-1])
+    return count_each(levels, n_levels, _compiled().count_elias_rows)
 
 
 def encode_elias(levels: ArrayLike, norm: float, n_levels: int | None = None) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -47,6 +48,18 @@ def check_vector(levels: ArrayLike) -> np.ndarray:
     if array.ndim != 1:
         raise ValueError(f"levels has shape {array.shape}, not (d,); encode each row as a message of its own")
     return array
+
+
+def count_each(
+    levels: ArrayLike, n_levels: int | None, count_rows: Callable[[np.ndarray, np.ndarray, int, np.ndarray], None]
+) -> int | np.ndarray:
+    """Bits of one vector, or of each row, by a compiled `count_rows` that needs no working memory."""
+    array = check_levels(levels)
+    agreed = check_agreed(array, n_levels)
+    rows = array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
+    bits = np.empty(len(rows), np.int64)
+    count_rows(rows, np.empty((0, 0), np.int64), agreed, bits)
+    return int(bits[0]) if array.ndim == 1 else bits.reshape(array.shape[:-1])
 
 
 def check_distribution(probabilities: ArrayLike, levels: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
