@@ -1,13 +1,35 @@
-"""Arrays in memory: starting with a cache line, so that no vector load straddles two more often than it must."""
+"""Arrays of any namespace: theirs, on the host, and aligned so that few vector loads straddle two cache lines."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 LINE = 64  # bytes
+
+_substitute: ContextVar[Any] = ContextVar("_substitute", default=None)
+
+
+def namespace_of(*arrays: Any) -> Any:
+    """The array-API namespace of `arrays`, or, within `substituted`, the one given there."""
+    from array_api_compat import array_namespace
+
+    return _substitute.get() or array_namespace(*arrays)
+
+
+@contextmanager
+def substituted(namespace: Any) -> Iterator[None]:
+    """Operations, problems and networks compute in `namespace`, another form of that of their arrays."""
+    token = _substitute.set(namespace)
+    try:
+        yield
+    finally:
+        _substitute.reset(token)
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from simlab.arrays import namespace_of
 from simlab.protocols import Compressor, Mixing, Objective
 from simlab.step.batch import Batch as Batch
 from simlab.step.graph import Expression, ForeignNounError, Unseen, is_given
@@ -385,6 +386,4 @@ def soft_threshold(x: Array, threshold: Any) -> Array:
 
 
 def _namespace(*values: Array) -> Any:
-    from array_api_compat import array_namespace
-
-    return array_namespace(*(value for value in values if not isinstance(value, numbers.Real | np.bool_)))
+    return namespace_of(*(value for value in values if not isinstance(value, numbers.Real | np.bool_)))

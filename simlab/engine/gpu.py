@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from simlab.arrays import substituted
+from simlab.cuda import Recordable
 from simlab.network import Network
 from simlab.problems.base import Problem
 
@@ -26,7 +28,8 @@ def cupy_namespace() -> Any:
     except ImportError as error:
         raise RuntimeError(
             f"engine = 'cupy' needs CuPy, which cannot be imported ({error}); "
-            "install it with pip install 'simlab[gpu]', or use engine='compiled'"
+            "install it with pip install 'simlab[cuda13]', or 'simlab[cuda12]' where nvidia-smi shows CUDA 12, or use "
+            "engine='compiled'"
         ) from None
     try:
         devices = cupy.cuda.runtime.getDeviceCount()
@@ -71,13 +74,14 @@ def cuda_graph(body: Callable[[], None]) -> Callable[[], None]:
     """`body`, which does the same work on the same arrays at each call, as one launch of a CUDA graph.
 
     It is called once to compile its kernels and to fill a memory pool, and once more on the current stream to be
-    recorded. Memory that it allocates belongs to the graph, from a pool that nothing else uses.
+    recorded. Memory that it allocates belongs to the graph, from a pool that nothing else uses. Products of matrices
+    are taken by our own kernels meanwhile, since CuPy's cannot be recorded.
     """
     import cupy
 
     stream, pool = cupy.cuda.get_current_stream(), cupy.cuda.MemoryPool()
     try:
-        with cupy.cuda.using_allocator(pool.malloc):
+        with cupy.cuda.using_allocator(pool.malloc), substituted(Recordable()):
             body()
             stream.begin_capture()
             try:

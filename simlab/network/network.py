@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from simlab import checks
+from simlab.arrays import namespace_of
 from simlab.network import weights as weight_rules
 from simlab.network.spectrum import Spectrum
 
@@ -271,7 +272,13 @@ class Network:
                 "put the nodes on the last axis but one"
             )
         weights = self._weights_like(x)
-        if x.ndim == 2 or not _is_sparse(weights):
+        if isinstance(weights, tuple):
+            from simlab.cuda import sparse_product
+
+            return sparse_product(weights, x)
+        if not _is_sparse(weights):
+            return namespace_of(x).matmul(weights, x)
+        if x.ndim == 2:
             return weights @ x
         # A sparse matrix multiplies two-dimensional arrays only: the leading axes become columns.
         by_node = x.swapaxes(-2, 0)
@@ -293,9 +300,7 @@ class Network:
 
         xp = array_namespace(x)
         if is_cupy_array(x) and _is_sparse(self.weights):
-            from cupyx.scipy.sparse import csr_matrix
-
-            return csr_matrix(sparse.csr_matrix(self.weights), dtype=x.dtype)
+            return tuple(xp.asarray(part) for part in (*self.csr[:2], self.csr.values.astype(x.dtype)))
         dense = self.weights if isinstance(self.weights, np.ndarray) else self.weights.toarray()
         return xp.asarray(dense, dtype=x.dtype, device=device(x), copy=True)
 
@@ -321,4 +326,4 @@ class Network:
 
 
 def _is_sparse(matrix: Any) -> bool:
-    return hasattr(matrix, "nnz")  # of scipy.sparse or cupyx.scipy.sparse
+    return hasattr(matrix, "nnz")

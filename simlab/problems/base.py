@@ -9,10 +9,9 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from simlab import checks
-from simlab.arrays import aligned_copy
+from simlab.arrays import aligned_copy, namespace_of
 from simlab.kernel import Kernel
 from simlab.operations import Batch
 from simlab.problems.composite import minimize_composite
@@ -177,7 +176,7 @@ class Problem:
     def objective(self, x: Array) -> Array:
         """What is minimized, f(x) + l1 ||x||_1, at any number of points: (..., d) -> (...)."""
         smooth = self.global_loss(x)
-        return smooth + self.l1 * array_namespace(x).sum(abs(x), axis=-1) if self.l1 else smooth
+        return smooth + self.l1 * namespace_of(x).sum(abs(x), axis=-1) if self.l1 else smooth
 
     def global_gradient(self, x: Array) -> Array:
         """Gradient of f at any number of points: (..., d) -> (..., d)."""
@@ -219,7 +218,7 @@ class Problem:
 
     def _by_node(self, x: Array) -> tuple[Any, Array, tuple[int, ...]]:
         """The namespace of `x`, `x` as (n, R, d), and its R leading axes."""
-        xp = array_namespace(x)
+        xp = namespace_of(x)
         *lead, n, d = (0, 0, *x.shape) if x.ndim < 2 else x.shape
         if (n, d) != (self.n_nodes, self.dim):
             raise ValueError(f"x has shape {tuple(x.shape)}, not (..., {self.n_nodes}, {self.dim}); pass a row a node")
@@ -228,7 +227,7 @@ class Problem:
 
     def _points(self, x: Array) -> tuple[Any, Array, tuple[int, ...]]:
         """The namespace of `x`, `x` as (R, d), and its R leading axes."""
-        xp = array_namespace(x)
+        xp = namespace_of(x)
         if x.ndim < 1 or x.shape[-1] != self.dim:
             raise ValueError(f"x has shape {tuple(x.shape)}, not (..., {self.dim}); pass one point a row")
         lead = tuple(x.shape[:-1])

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import simlab
+from simlab import cuda
 from simlab.engine import gpu
 from tests.helpers import algorithms
 
@@ -58,7 +59,7 @@ def test_a_sweep_on_the_gpu(kind):
     random = np.random.default_rng(2)
     features, classes = random.standard_normal((6, 20, 5)), random.integers(0, 3, (6, 20))
     problem = {
-        "logistic": lambda: simlab.LogisticRegression(features, classes > 0),
+        "logistic": lambda: simlab.LogisticRegression(features, classes > 0, l2=0.01),
         "network": lambda: simlab.NeuralNetwork([5, 4, 3], features, classes),
         "quadratic": lambda: simlab.Quadratic(random.uniform(0.5, 2, (6, 5)), random.standard_normal((6, 5))),
     }[kind]()
@@ -75,13 +76,36 @@ def test_a_sweep_on_the_gpu(kind):
 
 
 @pytest.mark.gpu
+def test_what_is_recorded_equals_numpy():
+    """Products of strided, broadcast and sparse arrays, signs and bounds, within the recordable namespace."""
+    reason = gpu_or_reason()
+    if reason:
+        pytest.skip(reason)
+    import cupy
+
+    xp, random = cuda.Recordable(), np.random.default_rng(0)
+    for left, right in [((4, 3), (3, 2)), ((2, 4, 3), (3, 5)), ((4, 3), (2, 6, 3, 5)), ((6, 1, 4, 3), (7, 3, 2))]:
+        for dtype in ("float32", "float64"):
+            a, b = (random.standard_normal(shape).astype(dtype) for shape in (left, right))
+            expected = a @ b
+            for one in (cupy.asarray(a), cupy.asarray(np.ascontiguousarray(a.swapaxes(-1, -2))).swapaxes(-1, -2)):
+                for two in (cupy.asarray(b), cupy.asarray(np.repeat(b, 2, axis=-1))[..., ::2]):
+                    product = xp.matmul(one, two)
+                    assert product.dtype == dtype
+                    np.testing.assert_allclose(product.get(), expected, rtol=0, atol=20 * np.finfo(dtype).eps)
+    x = np.array([-2.0, -0.0, 0.5, np.nan, 3.0])
+    np.testing.assert_array_equal(xp.sign(cupy.asarray(x)).get(), np.sign(x))
+    np.testing.assert_array_equal(xp.clip(cupy.asarray(x), -1, 1).get(), np.clip(x, -1, 1))
+
+
+@pytest.mark.gpu
 def test_methods_share_data_on_the_gpu():
     """Each has a stream of its own; problem and network are moved before."""
     reason = gpu_or_reason()
     if reason:
         pytest.skip(reason)
     problem = simlab.LeastSquares.synthetic(n_nodes=100, n_samples=50, dim=20, seed=3)
-    network = simlab.topologies.ring(100)  # sparse
+    network = simlab.topologies.ring(100, lazy=True)  # sparse
     algorithms = [algorithm for algorithm in ALGORITHMS if hasattr(algorithm, "lr")]
     kwargs = {"steps": 50, "batch_size": 5, "record_every": 10}
     for device, host in zip(
