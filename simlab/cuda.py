@@ -54,7 +54,7 @@ class Recordable:
         import cupy
 
         lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        rows, inner, columns = *a.shape[-2:], b.shape[-1]
+        rows, inner, columns = a.shape[-2], a.shape[-1], b.shape[-1]
         out = cupy.empty((*lead, rows, columns), a.dtype)
         a, b = _one_lead(a, lead), _one_lead(b, lead)
         return _kernel(
