@@ -16,10 +16,11 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from simlab import checks
 from simlab.arrays import namespace_of
 from simlab.protocols import Compressor, Mixing, Objective
 from simlab.step.batch import Batch as Batch
-from simlab.step.graph import Expression, ForeignNounError, Unseen, is_given
+from simlab.step.graph import Counter, Expression, ForeignNounError, Unseen, is_given
 from simlab.step.operation import Kind, Operation, add
 
 Array = Any  #: an array of shape (..., n, d): one row a node; leading axes are independent runs
@@ -75,6 +76,116 @@ for _name in ("mix", "mix_replicas"):
     add(Operation(_name, "exchange"))
 
 
+def phase(batch: Batch, period: int) -> int:
+    """The steps taken so far modulo `period`, a Python number: a step may use it in an ``if``.
+
+    A compiled step is traced once for each phase, so that what a phase does not send costs nothing.
+
+    Parameters
+    ----------
+    batch : Batch
+        What `step` was given.
+    period : int
+        At least 1.
+
+    Returns
+    -------
+    int
+        0, ..., period − 1.
+
+    Raises
+    ------
+    TypeError
+        The batch does not know the step: one of one's own, or in a prediction, which has one step for all times.
+    """
+    period = checks.integer("period", period, minimum=1)
+    if isinstance(batch.step, Counter):
+        return batch.step.phase(period)
+    return int(_step_of(batch, "phase")) % period
+
+
+def steps_taken(batch: Batch) -> Any:
+    """The number k of steps taken before this one, as a number to calculate with.
+
+    Parameters
+    ----------
+    batch : Batch
+        What `step` was given.
+
+    Returns
+    -------
+    number
+
+    Raises
+    ------
+    TypeError
+        As `phase`.
+    """
+    return Expression("steps", ()) if isinstance(batch.step, Counter) else _step_of(batch, "steps_taken")
+
+
+def _step_of(batch: Batch, name: str) -> int:
+    if batch.step is None:
+        raise ForeignNounError(
+            f"{name} was given a batch without the number of its step; pass the batch that step was given, in a "
+            "simulation (a prediction knows steps only that are the same at all times)"
+        )
+    return batch.step
+
+
+def fires(network: Mixing) -> Any:
+    """Which nodes compute a gradient in this step: all, but for the passive partners of asynchronous pairs.
+
+    Those that do not get zeros from `gradient`. Nodes that sleep take no step at all.
+
+    Parameters
+    ----------
+    network : Network
+        What `step` was given.
+
+    Returns
+    -------
+    array (..., n, 1) of truth values, or True
+    """
+    if isinstance(network, Unseen):
+        return Expression("fires", (), narrow=True)
+    return getattr(network, "fires", True)
+
+
+def per_node(x: Array, value: float = 0.0) -> Array:
+    """One number a node, (..., n, 1), as states may hold: push-sum weights, triggers.
+
+    Parameters
+    ----------
+    x : array (..., n, d)
+        One row a node.
+    value : float, default 0
+
+    Returns
+    -------
+    array (..., n, 1)
+    """
+    if isinstance(x, Expression):
+        raise TypeError("per_node makes a state in init; in a step, calculate with the state's own arrays (n, 1)")
+    return 0 * _namespace(x).zeros_like(x)[..., :1] + value
+
+
+_present: ContextVar[tuple[Array, Array] | None] = ContextVar("present", default=None)
+
+
+@contextmanager
+def present(awake: Array, fires: Array) -> Iterator[None]:
+    """Within, `average` is over the nodes that are `awake`, and `gradient` is zero at those that do not fire.
+
+    Both are arrays (..., n, 1) of truth values.
+    """
+    token = _present.set((awake, fires))
+    try:
+        yield
+    finally:
+        _present.reset(token)
+
+
 def gradient(problem: Objective, x: Array, batch: Batch) -> Array:
     """Rows grad f_i(x_i), on the step's mini-batch and with its noise where there are any.
 
@@ -97,7 +208,10 @@ def gradient(problem: Objective, x: Array, batch: Batch) -> Array:
         In a simulation or prediction: it is another problem, or a batch of one's own.
     """
     if not isinstance(x, Expression):
-        return problem.gradient(x, batch)
+        result, nodes = problem.gradient(x, batch), _present.get()
+        return result if nodes is None else where(nodes[1], result, zeros_like(result))
+    if x.narrow:
+        raise TypeError("gradient was given one number a node, (n, 1); pass an array (n, d)")
     if not is_given(problem, "problem"):
         raise ForeignNounError(
             f"gradient was given {problem!r}, not the problem that step was given; a run has one problem, whose "
@@ -208,7 +322,7 @@ def compress(compressor: Compressor, x: Array, batch: Batch) -> Array:
 
 @operation("average", "exchange")
 def average(x: Array) -> Array:
-    """Exact average over all nodes, in every row: 1 x̄ᵀ.
+    """Exact average over all nodes, in every row: 1 x̄ᵀ. Nodes that sleep take no part.
 
     Parameters
     ----------
@@ -220,8 +334,12 @@ def average(x: Array) -> Array:
     array (..., n, d)
     """
     _note("average")
-    xp = _namespace(x)
-    return xp.zeros_like(x) + xp.mean(x, axis=-2, keepdims=True)
+    xp, nodes = _namespace(x), _present.get()
+    if nodes is None:
+        return xp.zeros_like(x) + xp.mean(x, axis=-2, keepdims=True)
+    weights = xp.astype(nodes[0], x.dtype)
+    total = xp.sum(xp.where(nodes[0], x, xp.zeros_like(x)), axis=-2, keepdims=True)
+    return xp.zeros_like(x) + total / xp.sum(weights, axis=-2, keepdims=True)
 
 
 def zeros_like(x: Array) -> Array:

@@ -9,6 +9,7 @@ from . import (
 from .citation import cite as cite
 from .kernel import Kernel as Kernel
 from .network.network import Network as Network
+from .network.process import NetworkProcess as NetworkProcess
 from .problems import (
     LeastSquares as LeastSquares,
     LogisticRegression as LogisticRegression,

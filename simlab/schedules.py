@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -32,6 +33,7 @@ StepSize = Annotated[Scheduled, Range(above=0.0)]
 Momentum = Annotated[Scheduled, Range(minimum=0.0, below=1.0)]
 ConsensusStep = Annotated[Scheduled, Range(above=0.0, maximum=1.0)]
 Weight = Annotated[Scheduled, Range(minimum=0.0)]
+Period = Annotated[int, Range(minimum=1)]  #: steps, a whole number
 
 
 def ranges(algorithm: type) -> dict[str, Range]:
@@ -44,6 +46,24 @@ def choices(algorithm: type) -> dict[str, tuple[str, ...]]:
     """The choices of the fields whose type is a ``Literal``."""
     hints = _hints(algorithm)
     return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+
+
+def whole_fields(algorithm: type) -> frozenset[str]:
+    """The fields that are whole numbers by their type, ``int``: a step may count with them."""
+    if algorithm not in _whole:
+        _whole[algorithm] = _whole_fields(algorithm)
+    return _whole[algorithm]
+
+
+_whole: WeakKeyDictionary[type, frozenset[str]] = WeakKeyDictionary()
+
+
+def _whole_fields(algorithm: type) -> frozenset[str]:
+    return frozenset(name for name, hint in _hints(algorithm).items() if _bare(hint) is int)
+
+
+def _bare(hint: Any) -> Any:
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 
 def _hints(algorithm: type) -> dict[str, Any]:
@@ -65,7 +85,13 @@ def check_fields(algorithm: Any, numeric: tuple[str, ...]) -> None:
     kind = type(algorithm)
     for name, options in choices(kind).items():
         checks.one_of(f"{kind.__name__}.{name}", getattr(algorithm, name), options)
-    for name in ranges(kind):
+    whole = whole_fields(kind)
+    for name in whole:
+        least = ranges(kind).get(name, Range()).minimum
+        checks.integer(
+            f"{kind.__name__}.{name}", getattr(algorithm, name), minimum=None if least is None else int(least)
+        )
+    for name in ranges(kind).keys() - whole:
         if name not in numeric:
             raise TypeError(
                 f"{kind.__name__}.{name} = {getattr(algorithm, name)!r} is not a real number or a schedule; "

@@ -18,7 +18,8 @@ import numpy as np
 
 from simlab import checks
 from simlab.engine.backends import backend
-from simlab.network import Network
+from simlab.network import AnyNetwork, Exchanges, NetworkProcess
+from simlab.network.process import Walk
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.run.provenance import describe, environment, fingerprint
@@ -41,6 +42,7 @@ from simlab.trace import Trace
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 CHUNK_SECONDS = 0.2  # between looks at divergence, progress and Ctrl-C
 CHUNK_BYTES = 64 * 2**20  # draws and snapshots held at once
+LINK_BYTES = 64  # of the exchanges of one node in one step, about
 
 
 class SimulationInterrupted(KeyboardInterrupt):
@@ -60,7 +62,7 @@ class SimulationInterrupted(KeyboardInterrupt):
 @checks.keywords
 def simulate(
     problem: Problem,
-    network: Network,
+    network: AnyNetwork,
     algorithm: Algorithm,
     *,
     steps: int,
@@ -190,7 +192,7 @@ def simulate(
 
 @checks.keywords
 def generated_source(
-    problem: Problem, network: Network, algorithm: Algorithm, *, sampled: bool = False, noisy: bool = False
+    problem: Problem, network: AnyNetwork, algorithm: Algorithm, *, sampled: bool = False, noisy: bool = False
 ) -> str:
     """The program that the compiled engine runs for this algorithm and problem.
 
@@ -228,13 +230,18 @@ def _cut_short(trace: Trace) -> Trace:
 def _lockstep(runs: list[Runs], problem: Problem, settings: Settings) -> Iterator[int]:
     """Advance all runs chunk by chunk on the same draws; yield the number of steps done."""
     streams = [Stream(settings.seed, r) for r in range(settings.replicates)]
-    shape = (problem.n_nodes, problem.dim)
-    compressions = max(len(run.graph.compressors) for run in runs)
+    network = runs[0].network
+    walks = [network.walk(stream.network()) if isinstance(network, NetworkProcess) else None for stream in streams]
+    awake = network.awake if isinstance(network, NetworkProcess) else problem.n_nodes
+    shape = (awake, problem.dim)
+    compressions = max(run.graphs.compressions for run in runs)
     step_bytes = settings.replicates * (
-        (problem.n_nodes * settings.batch_size * 4 if settings.batch_size is not None else 0)
+        (awake * settings.batch_size * 4 if settings.batch_size is not None else 0)
         + (np.prod(shape) * 8 if settings.noise_std > 0 else 0)
         + compressions * np.prod(shape) * 4
-        + sum(len(run.algorithms) for run in runs) * np.prod(shape) * settings.dtype.itemsize / settings.record_every
+        + (awake * LINK_BYTES if isinstance(network, NetworkProcess) else 0)
+        + sum(len(run.algorithms) for run in runs)
+        * (problem.n_nodes * problem.dim * settings.dtype.itemsize / settings.record_every)
     )
     largest = max(1, int(CHUNK_BYTES // max(step_bytes, 1.0)))
     done, size, chunk = 0, 1, (0, math.inf)
@@ -243,7 +250,7 @@ def _lockstep(runs: list[Runs], problem: Problem, settings: Settings) -> Iterato
             began = time.perf_counter()
             size = min(size, settings.steps - done)
             draw = partial(_draw, size=size, compressions=compressions, problem=problem, settings=settings)
-            draws = _each(pool, draw, streams)
+            draws = _each(pool, draw, list(zip(streams, walks, strict=True)))
             jobs = [job for run in runs for job in run.plan(done, size, draws)]
             _each(pool, lambda job: job(), jobs)
             _each(pool, Runs.finish, runs)
@@ -276,8 +283,12 @@ def next_size(chunk: tuple[int, float], last: tuple[int, float]) -> int:
     return int(size * growth) if growth >= 2 else size
 
 
-def _draw(stream: Stream, size: int, compressions: int, problem: Problem, settings: Settings) -> Draws:
-    n, d, batch_size = problem.n_nodes, problem.dim, settings.batch_size
+def _draw(
+    source: tuple[Stream, Walk | None], size: int, compressions: int, problem: Problem, settings: Settings
+) -> Draws:
+    (stream, walk), n, d, batch_size = source, problem.n_nodes, problem.dim, settings.batch_size
+    if walk is not None:
+        return _draw_awake(stream, walk(size), compressions, problem, settings)
     return Draws(
         None if batch_size is None else stream.indices(size, n, batch_size, problem.sample_count),
         stream.noise(size, n, d, settings.noise_std, settings.dtype) if settings.noise_std > 0 else None,
@@ -285,10 +296,24 @@ def _draw(stream: Stream, size: int, compressions: int, problem: Problem, settin
     )
 
 
-def _provenance(problem: Problem, network: Network, settings: Settings, start: np.ndarray) -> dict[str, Any]:
+def _draw_awake(stream: Stream, links: Exchanges, compressions: int, problem: Problem, settings: Settings) -> Draws:
+    """The same for the nodes that are awake, step after step."""
+    rows, d, batch_size = int(links.drawn[-1]), problem.dim, settings.batch_size
+    return Draws(
+        None if batch_size is None else stream.indices(1, rows, batch_size, problem.sample_count)[0],
+        stream.noise(1, rows, d, settings.noise_std, settings.dtype)[0] if settings.noise_std > 0 else None,
+        np.moveaxis(stream.dither(1, compressions, rows, d)[0], 0, 1) if compressions else None,
+        links,
+    )
+
+
+def _provenance(problem: Problem, network: AnyNetwork, settings: Settings, start: np.ndarray) -> dict[str, Any]:
     return {
         "problem": {"repr": repr(problem), "data": fingerprint(problem.given)},
-        "network": {"repr": repr(network), "data": fingerprint(network.weights)},
+        "network": {
+            "repr": repr(network),
+            "data": fingerprint(network.given if isinstance(network, NetworkProcess) else network.weights),
+        },
         "x0": fingerprint(start),
         **settings._asdict(),
         "dtype": settings.dtype.name,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simlab import checks
-from simlab.network import Network
+from simlab.network import AnyNetwork
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 
@@ -50,7 +50,7 @@ class Trace:
     provenance: dict[str, Any]
     x0: np.ndarray | None = field(default=None, repr=False)
     problem: Problem | None = field(default=None, repr=False)
-    network: Network | None = field(default=None, repr=False)
+    network: AnyNetwork | None = field(default=None, repr=False)
     algorithm: Algorithm | None = field(default=None, repr=False)
 
     @property

@@ -1,4 +1,5 @@
 # The registry: one line an algorithm, read by lazy_loader at run time and by type checkers.
+from .ad_psgd import ADPSGD as ADPSGD
 from .awc_dmsgd import AWCDmSGD as AWCDmSGD
 from .choco_gossip import ChocoGossip as ChocoGossip
 from .choco_sgd import ChocoSGD as ChocoSGD
@@ -9,9 +10,14 @@ from .decentlam import DecentLaM as DecentLaM
 from .dmsgd import DmSGD as DmSGD
 from .dsgd import DSGD as DSGD
 from .extra import EXTRA as EXTRA
+from .gossip_pga import GossipPGA as GossipPGA
 from .gradient_tracking import GradientTracking as GradientTracking
+from .local_sgd import LocalSGD as LocalSGD
 from .malcom_psgd import MalcomPSGD as MalcomPSGD
 from .nids import NIDS as NIDS
 from .pmsgd import PmSGD as PmSGD
 from .proximal_dsgd import ProximalDSGD as ProximalDSGD
+from .push_diging import PushDIGing as PushDIGing
 from .qg_dmsgd import QGDmSGD as QGDmSGD
+from .sgp import SGP as SGP
+from .subgradient_push import SubgradientPush as SubgradientPush

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from simlab.arrays import to_host
-from simlab.network import Network
-from simlab.operations import Batch
+from simlab.arrays import namespace_of, to_host
+from simlab.network import AnyNetwork
+from simlab.operations import Batch, present
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.step.chunk import Chunk, Plan
@@ -44,7 +44,7 @@ class ArrayEngine:
     def __init__(
         self,
         problem: Problem,
-        network: Network,
+        network: AnyNetwork,
         algorithm: Algorithm,
         *,
         xp: Any,
@@ -108,18 +108,21 @@ class ArrayEngine:
     def _advance(self, state: Any, hyper: list[np.ndarray], draws: list[Draws], first_step: int, every: int) -> Chunk:
         xp = self.xp
         start = type(state)(*(xp.asarray(field, dtype=self.dtype, copy=True) for field in state))
-        advance = self._one_by_one if self.record is None or len(hyper[0]) < FEWEST else self._replayed
+        if self.record is None or draws[0].links is not None or len(hyper[0]) < FEWEST:
+            steps = self._one_by_one(start, hyper, draws, first_step)
+        else:
+            steps = self._replayed(start, hyper, draws)
         snapshots: list[Any] = []  # stay on the device until the end of the chunk
         sent_snapshots: list[Any] = []
-        for k, (current, sent) in enumerate(advance(start, hyper, draws)):
+        for k, (current, sent) in enumerate(steps):
             if (first_step + k + 1) % every == 0:
                 snapshots.append(xp.asarray(current[0], copy=True))
-                sent_snapshots.append(sent)
+                sent_snapshots.append(xp.sum(sent, axis=1))
         shape = start[0].shape
         return Chunk(
             type(state)(*(to_host(field) for field in current)),
             to_host(xp.stack(snapshots, axis=1)) if snapshots else np.empty((shape[0], 0, *shape[1:]), state[0].dtype),
-            to_host(xp.stack(sent_snapshots, axis=1)) if snapshots else np.empty((shape[0], 0, shape[1]), np.int64),
+            to_host(xp.stack(sent_snapshots, axis=1)) if snapshots else np.empty((shape[0], 0, 2), np.int64),
             to_host(sent),
         )
 
@@ -134,21 +137,37 @@ class ArrayEngine:
         which = xp.asarray([places[id(drawn)] for drawn in draws])
         return chunk, lambda step: Batch(*(None if a is None else xp.take(a, which, axis=0) for a in step))
 
-    def _one_by_one(self, current: Any, hyper: list[np.ndarray], draws: list[Draws]) -> Iterator[tuple[Any, Any]]:
+    def _one_by_one(
+        self, current: Any, hyper: list[np.ndarray], draws: list[Draws], first_step: int
+    ) -> Iterator[tuple[Any, Any]]:
         """State and bits sent after each step."""
         xp = self.xp
-        sent = xp.zeros(current[0].shape[:-1], dtype=xp.int64)
-        random, deal = self._random(draws)
+        sent = xp.zeros((*current[0].shape[:-1], 2), dtype=xp.int64)
+        changing = draws[0].links is not None
+        if not changing:
+            random, deal = self._random(draws)
+            receivers: Any = xp.asarray(getattr(self.network, "degrees"))  # noqa: B009
         if all(table is hyper[0] for table in hyper):
             settings = iter(hyper[0].tolist())
         else:
             table = self._table(hyper)
             settings = ([table[k, h, ...] for h in range(table.shape[1])] for k in range(table.shape[0]))
         for k, setting in enumerate(settings):
-            batch = deal([None if a is None else a[:, k, ...] for a in random])._replace(ledger=[])
-            current = self._step(current, setting, batch)
+            network: Any = self.network
+            if changing:
+                network, batch = now(xp, draws, k, current[0].shape)
+                receivers = network.receivers
+            else:
+                batch = deal([None if a is None else a[:, k, ...] for a in random])
+            batch = batch._replace(ledger=[], step=first_step + k)
+            new = self._step(current, setting, batch, network)
+            if changing:
+                new = type(new)(*(xp.where(network.awake, a, b) for a, b in zip(new, current, strict=True)))
+            current = new
             for bits in batch.ledger or ():
-                sent = sent + xp.asarray(bits)
+                bits = xp.asarray(bits)
+                once = bits if not changing else bits * xp.astype(receivers > 0, bits.dtype)
+                sent = sent + xp.stack([once, bits * receivers], axis=-1)
             yield current, sent
 
     def _replayed(self, start: Any, hyper: list[np.ndarray], draws: list[Draws]) -> Iterator[tuple[Any, Any]]:
@@ -163,7 +182,7 @@ class ArrayEngine:
         def body() -> None:
             batch = deal([None if a is None else xp.take(a, counter, axis=1)[:, 0, ...] for a in random])
             setting = xp.take(table, counter, axis=0)[0, ...]
-            new = self._step(state, [setting[h, ...] for h in range(setting.shape[0])], batch)
+            new = self._step(state, [setting[h, ...] for h in range(setting.shape[0])], batch, self.network)
             # A new field may be an old one, which must be read before it is overwritten.
             for field, value in zip(state, [xp.asarray(value, copy=True) for value in new], strict=True):
                 field[...] = value
@@ -173,7 +192,7 @@ class ArrayEngine:
         for field, value in zip(state, start, strict=True):
             field[...] = value
         counter[...] = 0
-        sent = xp.zeros(start[0].shape[:-1], dtype=xp.int64)
+        sent = xp.zeros((*start[0].shape[:-1], 2), dtype=xp.int64)
         for _ in range(table.shape[0]):
             replay()
             yield state, sent
@@ -182,6 +201,59 @@ class ArrayEngine:
         """The hyperparameters of each run at each step: (K, H, R, 1, 1)."""
         return self.xp.asarray(np.stack(hyper, axis=-1)[..., None, None], dtype=self.dtype)
 
-    def _step(self, state: Any, setting: list[Any], batch: Batch) -> Any:
+    def _step(self, state: Any, setting: list[Any], batch: Batch, network: Any) -> Any:
         algorithm = self.algorithm._replace(**dict(zip(self.names, setting, strict=True)))
-        return take_step(algorithm, state, self.problem, self.network, batch)
+        with present(network.awake, network.fires) if isinstance(network, Now) else nullcontext():
+            return take_step(algorithm, state, self.problem, network, batch)
+
+
+class Now:
+    """A network that changes, as it is in one step of R runs.
+
+    Attributes
+    ----------
+    n_nodes : int
+    awake, fires : arrays (R, n, 1) of truth values
+        Which nodes take the step, which of them compute gradients.
+    receivers : array (R, n)
+        Of each node's messages.
+    """
+
+    def __init__(self, xp: Any, matrices: list[Any], awake: Any, fires: Any, receivers: Any) -> None:
+        self.n_nodes = awake.shape[1]
+        self.awake, self.fires, self.receivers = awake, fires, receivers
+        self._xp, self._matrices = xp, matrices
+
+    def mix(self, x: Any) -> Any:
+        """W x, each run's own W: (R, n, d) -> (R, n, d)."""
+        xp = self._xp
+        if xp is np:
+            return np.stack([w.astype(x.dtype) @ each for w, each in zip(self._matrices, x, strict=True)])
+        weights = xp.asarray(np.stack([w.toarray() for w in self._matrices]), dtype=x.dtype)
+        return namespace_of(x).matmul(weights, x)
+
+
+def now(xp: Any, draws: list[Draws], k: int, shape: tuple[int, ...]) -> tuple[Now, Batch]:
+    """Step k of a chunk on a network that changes: the network, and the random numbers of the awake at their nodes."""
+    runs, n_nodes, _ = shape
+    awake, fires = np.zeros((2, runs, n_nodes, 1), bool)
+    receivers = np.zeros((runs, n_nodes), np.int64)
+    matrices = []
+    spread: list[Any] = []
+    for a in draws[0][:3]:
+        lead = (runs, *(() if a is None or a.ndim < 3 else a.shape[1:2]), n_nodes)
+        spread.append(None if a is None else np.zeros((*lead, a.shape[-1]), a.dtype))
+    for r, mine in enumerate(draws):
+        links = mine.links
+        assert links is not None
+        block = slice(*links.start[links.which[k] : links.which[k] + 2])
+        rows = links.rows[block]
+        awake[r, rows, 0], fires[r, rows, 0], receivers[r, rows] = True, links.fires[block], links.receivers[block]
+        matrices.append(links.matrix(k, n_nodes))
+        drawn = slice(*links.drawn[k : k + 2])
+        for there, a in zip(spread, mine[:3], strict=True):
+            if a is not None:
+                there[r][..., rows, :] = np.moveaxis(a[drawn], 0, -2)
+    arrays = (None if a is None else xp.asarray(a) for a in spread)
+    network = Now(xp, matrices, *(xp.asarray(a) for a in (awake, fires, receivers)))
+    return network, Batch(*arrays)

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from simlab.network import Network
+from simlab.network import AnyNetwork, Network
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
-from simlab.step.graph import Graph
+from simlab.step.graph import Steps
 
 RECORDED = 2**20  # numbers in x up to which a step on a GPU is recorded
 
 
 def backend(
-    problem: Problem, network: Network, engine: str, *, dtype: np.dtype, sampled: bool, noisy: bool, threads: int
-) -> Callable[[Any, Graph, Any], Any]:
+    problem: Problem, network: AnyNetwork, engine: str, *, dtype: np.dtype, sampled: bool, noisy: bool, threads: int
+) -> Callable[[Any, Steps, Any], Any]:
     """What makes the engine that advances runs of one algorithm: a function of the algorithm, its graph and the first
     state.
 
@@ -34,9 +34,10 @@ def backend(
         xp = gpu.cupy_namespace()
         moved = gpu.moved(problem, network, dtype)
 
-        def on_gpu(algorithm: Algorithm, graph: Graph, state: Any) -> ArrayEngine:
+        def on_gpu(algorithm: Algorithm, graph: Steps, state: Any) -> ArrayEngine:
             # Of large states the kernels take longer than their launches; codes of messages count bits on the host.
-            pays = graph.outputs and not graph.compressors and state[0].size <= RECORDED
+            same = len(graph.graphs) == 1 and graph.first.outputs and not graph.first.count("steps")
+            pays = same and not graph.compressions and isinstance(network, Network) and state[0].size <= RECORDED
             record = gpu.cuda_graph if pays else None
             return ArrayEngine(moved, network, algorithm, xp=xp, dtype=dtype, stream=gpu.new_stream(), record=record)
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from simlab.arrays import aligned, aligned_copy
-from simlab.engine.compiler.codegen import network_names
+from simlab.engine.compiler.codegen import LINKS, network_names
 from simlab.engine.compiler.program import program
 from simlab.engine.tiles import cut
 from simlab.kernel import LANES
-from simlab.network import Network
+from simlab.network import AnyNetwork, Network, NetworkProcess
 from simlab.problems.base import Problem
 from simlab.programs import load
 from simlab.protocols import Algorithm
@@ -50,7 +50,7 @@ class CompiledEngine:
     def __init__(
         self,
         problem: Problem,
-        network: Network,
+        network: AnyNetwork,
         algorithm: Algorithm,
         *,
         state: Any,
@@ -65,27 +65,36 @@ class CompiledEngine:
         choose = partial(program, problem, algorithm, state, dtype=self.dtype, sampled=sampled, noisy=noisy)
         built = choose()
         # A message is one run's row, so compressed algorithms run one by one.
-        self.has_lanes = len(built.kernels) == 1 and built.kernels[0].lanes is not None
+        self.changing = isinstance(network, NetworkProcess)
+        plain = len(built.layouts) == 1 and not built.steps.first.narrow and not self.changing
+        self.has_lanes = plain and len(built.kernels) == 1 and built.kernels[0].lanes is not None
         self.lanes = self._lanes_pay(runs)
-        self.large = threads <= n_nodes and n_nodes * dim >= LARGE
+        self.large = plain and threads <= n_nodes and n_nodes * dim >= LARGE
         self.by_nodes = self._nodes_are_shared(runs)
-        if self.lanes or self.by_nodes:
+        if self.changing:
+            built = choose(form="changing")
+        elif self.lanes or self.by_nodes:
             built = choose(form="side by side" if self.lanes else "by nodes")
-        self.layout, self.fields = built.layout, type(state)._fields
+        self.layouts, self.fields = built.layouts, type(state)._fields
+        self.narrow = built.steps.first.narrow
         self.module = load(*built.text)
-        csr = network.csr
         data = {f"data_{c}_{k}": a for c, each in enumerate(built.kernels) for k, a in enumerate(each.data)}
         self.constants = {
             **{name: self._convert(a) for name, a in data.items()},
             **{
                 name: self._convert(a)
                 for k, each in enumerate([network, *built.networks])
+                if isinstance(each, Network)
                 for name, a in zip(network_names(k), each.csr, strict=True)
             },
+            "order": np.array(built.steps.order),
         }
+        if isinstance(network, Network):
+            self.constants["receivers"] = network.degrees
         self.work = {f"work_{c}_{k}": a for c, each in enumerate(built.kernels) for k, a in enumerate(each.work)}
         if self.by_nodes:
-            self.tiles = cut(csr.indptr, csr.indices, rows=max(1, TILE // dim), threads=threads)
+            assert isinstance(network, Network)
+            self.tiles = cut(network.csr.indptr, network.csr.indices, rows=max(1, TILE // dim), threads=threads)
 
     def _lanes_pay(self, runs: int) -> bool:
         groups = -(-runs // LANES)
@@ -112,8 +121,8 @@ class CompiledEngine:
         chunk = Chunk(
             type(state)(*(np.ascontiguousarray(field, dtype=self.dtype) for field in state)),
             np.empty((runs, n_snapshots, n_nodes, dim), self.dtype),
-            np.zeros((runs, n_snapshots, n_nodes), np.int64),
-            np.zeros((runs, n_nodes), np.int64),
+            np.zeros((runs, n_snapshots, 2), np.int64),
+            np.zeros((runs, n_nodes, 2), np.int64),
         )
         rest = chunk, hyper, draws, (first_step, every)
         if self.lanes:
@@ -128,26 +137,36 @@ class CompiledEngine:
     ) -> dict[str, Any]:
         """Every array a program reads or writes, by its name there."""
         shape = next(iter(state.values())).shape
-        layout = self.layout
         fields = {f"state_{f}": a for f, a in state.items()}
-        spare = [*(f"next_{f}" for f in layout.swapped), *layout.buffers]
+        spare = {f"next_{f}": aligned(state[f].shape, self.dtype) for layout in self.layouts for f in layout.swapped}
+        buffers = {name for layout in self.layouts for name in layout.buffers}
+        spare |= {name: aligned((shape[0], 1 if name[0] == "c" else shape[1]), self.dtype) for name in buffers}
+        averages = max(len(layout.averages) for layout in self.layouts)
+        links = draws.links and {
+            **{name: getattr(draws.links, name) for name in LINKS},
+            "indptr": draws.links.indptr,
+            "neighbours": draws.links.indices,
+            "weights": self._convert(draws.links.weights),
+        }
         return {
             **fields,
-            **{name: aligned(shape, self.dtype) for name in spare},
+            **spare,
             **self._memory(shape[1]),
-            "averages": np.empty((len(layout.averages) + 1, shape[1]), self.dtype),
+            "averages": np.empty((averages + 1, shape[1]), self.dtype),
             "sent": sent,
             "hyper": np.array(hyper, dtype=self.dtype, order="C"),  # writable always: one signature, one compilation
-            "indices": np.empty((0, 0, 0), np.int32) if draws.indices is None else draws.indices,
-            "noise": np.empty((0,) * (4 if self.lanes else 3), self.dtype) if draws.noise is None else draws.noise,
-            "dither": np.empty((0, 0, 0, 0), np.float32) if draws.dither is None else draws.dither,
+            "indices": draws.indices,
+            "noise": draws.noise,
+            "dither": draws.dither,
             **self.constants,
+            **(links or {}),
         }
 
     def _memory(self, width: int) -> dict[str, np.ndarray]:
         """Working memory of one thread."""
         work = {name: aligned(a.shape, self.dtype if a.dtype.kind == "f" else a.dtype) for name, a in self.work.items()}
-        return {"scratch": aligned((len(self.layout.scratch) + 1, width), self.dtype), **work}
+        rows = max(len(layout.scratch) for layout in self.layouts)
+        return {"scratch": aligned((rows + 1, width), self.dtype), **work}
 
     def _alone(
         self, run: int, chunk: Chunk, hyper: list[np.ndarray], draws: list[Draws], clock: tuple[int, int]
@@ -178,10 +197,10 @@ class CompiledEngine:
         state = {name: interleave([field[run] for run in who]) for name, field in chunk.state._asdict().items()}
         noise = None if draws[0].noise is None else np.stack([draws[run].noise for run in who])
         table = interleave([hyper[run] for run in who]).reshape(*hyper[0].shape, LANES)
-        arguments = self._arguments(state, table, np.zeros(n_nodes, np.int64), Draws(None, noise))
+        arguments = self._arguments(state, table, np.zeros((n_nodes, 2), np.int64), Draws(None, noise))
         arguments["hyper_rows"] = aligned((table.shape[1], width), self.dtype)
         snapshots = np.empty((n_snapshots, n_nodes, width), self.dtype)
-        final = self._run(arguments, clock, snapshots, np.empty((n_snapshots, n_nodes), np.int64))
+        final = self._run(arguments, clock, snapshots, np.empty((n_snapshots, 2), np.int64))
         for field, array in zip(chunk.state, final, strict=True):
             field[group] = np.moveaxis(array.reshape(n_nodes, dim, LANES), -1, 0)[: len(group)]
         apart = np.moveaxis(snapshots.reshape(n_snapshots, n_nodes, dim, LANES), -1, 0)
@@ -195,14 +214,15 @@ class CompiledEngine:
             return self._run_by_nodes(arguments, clock, snapshots, sent_snapshots)
         arguments |= {"snapshots": snapshots, "sent_snapshots": sent_snapshots}
         self.module.run(*clock, *map(arguments.get, self.module.PARAMETERS))
-        moved = self.layout.swapped if len(arguments["hyper"]) % 2 else ()
+        swaps = len(self.layouts) == 1 and not self.changing and len(arguments["hyper"]) % 2
+        moved = self.layouts[0].swapped if swaps else ()
         return tuple(arguments[f"{'next' if f in moved else 'state'}_{f}"] for f in self.fields)
 
     def _run_by_nodes(
         self, arguments: dict[str, Any], clock: tuple[int, int], snapshots: np.ndarray, sent_snapshots: np.ndarray
     ) -> tuple[np.ndarray, ...]:
         """The same with the nodes shared by the threads within each stage of a step."""
-        module = self.module
+        module, (layout,) = self.module, self.layouts
         states = [f"state_{field}" for field in self.fields]
         width = arguments[states[0]].shape[1]
         memory = [self._memory(width) for _ in range(self.threads)]
@@ -219,7 +239,7 @@ class CompiledEngine:
                     job.result()
 
             for k in range(len(arguments["hyper"])):
-                if self.layout.wave:
+                if layout.wave:
                     share(module.wave, [(*part, k) for part in self.tiles.waves])
                     share(module.finish, [(late, self.tiles.cuts, k) for late in self.tiles.late])
                 else:
@@ -227,11 +247,11 @@ class CompiledEngine:
                         if hasattr(module, f"before_{stage}"):
                             getattr(module, f"before_{stage}")(*map(arguments.get, module.PARAMETERS))
                         share(getattr(module, f"stage_{stage}"), [(*rows, k) for rows in self.tiles.rows])
-                for field in self.layout.swapped:
+                for field in layout.swapped:
                     old, new = f"state_{field}", f"next_{field}"
                     arguments[old], arguments[new] = arguments[new], arguments[old]
                 if (first_step + k + 1) % every == 0:
                     snapshots[taken] = arguments[states[0]]
-                    sent_snapshots[taken] = arguments["sent"]
+                    sent_snapshots[taken] = arguments["sent"].sum(axis=0)
                     taken += 1
         return tuple(arguments[name] for name in states)

@@ -10,7 +10,7 @@ import numpy as np
 
 from simlab.arrays import substituted
 from simlab.cuda import Recordable
-from simlab.network import Network
+from simlab.network import AnyNetwork, Network
 from simlab.problems.base import Problem
 
 
@@ -40,7 +40,7 @@ def cupy_namespace() -> Any:
     return namespace
 
 
-def moved(problem: Problem, network: Network, dtype: Any) -> Any:
+def moved(problem: Problem, network: AnyNetwork, dtype: Any) -> Any:
     """`problem` with its data on the GPU, and W there too: done, before any stream reads them.
 
     Parameters
@@ -58,7 +58,8 @@ def moved(problem: Problem, network: Network, dtype: Any) -> Any:
     xp = cupy_namespace()
     kind = getattr(xp, np.dtype(dtype).name)
     there = problem.convert(xp, kind)
-    network.mix(xp.zeros((network.n_nodes, 1), dtype=kind))  # which keeps its W
+    if isinstance(network, Network):
+        network.mix(xp.zeros((network.n_nodes, 1), dtype=kind))  # which keeps its W
     cupy.cuda.get_current_stream().synchronize()
     return there
 

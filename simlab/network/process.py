@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from simlab import checks
 NETWORK_STREAM = 2**16  # the purpose of a replicate's stream that its network draws from, apart from all others
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Exchanges:
     """The communication of K consecutive steps of one replicate: for each a block of rows of its mixing matrix.
 
@@ -53,7 +54,12 @@ class Exchanges:
     def part(self, first: int, last: int) -> Exchanges:
         """Steps `first` to `last` of them."""
         times = None if self.times is None else self.times[first:last]
-        return Exchanges(self.which[first:last], *(getattr(self, name) for name in _STORED), times)
+        return replace(self, which=self.which[first:last], times=times)
+
+    @functools.cached_property
+    def drawn(self) -> np.ndarray:
+        """Nodes that were awake before each step and before the end, summed over the steps: (K + 1,)."""
+        return np.concatenate([[0], np.cumsum(np.diff(self.start)[self.which])])
 
     def matrix(self, k: int, n_nodes: int) -> sparse.csr_array:
         """W of step k, (n, n); sleeping nodes keep what they have."""
@@ -70,7 +76,7 @@ class Exchanges:
         return sparse.coo_array((w, (i, j)), (n_nodes, n_nodes)).tocsr()
 
 
-_STORED = ("start", "rows", "fires", "receivers", "indptr", "indices", "weights")
+Walk = Callable[[int], Exchanges]  #: returns the exchanges of the next so many steps
 
 
 class NetworkProcess:
@@ -86,11 +92,21 @@ class NetworkProcess:
         For reports.
     awake : int, optional
         At most so many nodes are awake in a step; all unless said.
+    keeps_time : bool, default False
+        Whether its exchanges have times.
     double, symmetric : bool, default True
         Whether all its matrices are doubly stochastic, whether they are symmetric.
     **given
         What it was built from: attributes, and what its identity is taken from.
     """
+
+    n_nodes: int
+    name: str
+    awake: int
+    keeps_time: bool
+    double: bool
+    symmetric: bool
+    given: dict[str, Any]
 
     def __init__(
         self,
@@ -98,14 +114,16 @@ class NetworkProcess:
         name: str,
         *,
         awake: int | None = None,
+        keeps_time: bool = False,
         double: bool = True,
         symmetric: bool = True,
         **given: Any,
     ) -> None:
         n_nodes = checks.integer("n_nodes", n_nodes, minimum=1)
         self.__dict__.update(
-            n_nodes=n_nodes, name=name, awake=n_nodes if awake is None else awake, double=double, symmetric=symmetric
-        )
+            n_nodes=n_nodes, name=name, awake=n_nodes if awake is None else awake, keeps_time=keeps_time,
+            double=double, symmetric=symmetric,
+        )  # fmt: skip
         self.__dict__.update(given, given=given)
 
     def __setattr__(self, attribute: str, value: Any) -> None:
@@ -114,7 +132,7 @@ class NetworkProcess:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}: n_nodes={self.n_nodes})"
 
-    def walk(self, random: np.random.Generator) -> Callable[[int], Exchanges]:
+    def walk(self, random: np.random.Generator) -> Walk:
         """Start a sample path: a function that returns the exchanges of the next so many steps.
 
         It takes its random numbers from `random` in the order of the steps, so that how the steps are cut into calls

@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from simlab.network import Network
+from simlab.network import AnyNetwork
 from simlab.operations import tally
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.schedules import values
 from simlab.step.batch import Batch
-from simlab.step.graph import Graph, Node, check_new, numeric_fields
+from simlab.step.graph import Graph, Node, Steps, check_new, numeric_fields
 
 
-def dry_run(algorithm: Algorithm, state: Any, problem: Problem, network: Network) -> Graph:
-    """A graph that holds nothing but the exchanges of one step from `state`.
+def dry_run(algorithm: Algorithm, state: Any, problem: Problem, network: AnyNetwork) -> Steps:
+    """A step whose graph holds nothing but the exchanges of one step from `state`.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def dry_run(algorithm: Algorithm, state: Any, problem: Problem, network: Network
     hyper = numeric_fields(algorithm)
     first = {name: float(values(getattr(algorithm, name), np.zeros(1, int))[0]) for name in hyper}
     with tally() as operations:
-        new = algorithm._replace(**first).step(state, problem, network, Batch(ledger=[]))
+        new = algorithm._replace(**first).step(state, problem, network, Batch(ledger=[], step=0))
     check_new(algorithm, state, new)
     name = type(algorithm).__name__
     if any(operation == "compress" for operation, _ in operations):
@@ -37,4 +37,4 @@ def dry_run(algorithm: Algorithm, state: Any, problem: Problem, network: Network
         )
     mixes = [None if over is network else over for _, over in operations]
     nodes = (Node(op, (k,), True, by) for k, ((op, _), by) in enumerate(zip(operations, mixes, strict=True)))
-    return Graph(name, hyper, tuple(nodes), {})
+    return Steps((Graph(name, hyper, tuple(nodes), {}),), (0,))

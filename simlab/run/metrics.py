@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from simlab.network import Network
+from simlab.network import AnyNetwork, Exchanges, Network
 from simlab.operations import soft_threshold
 from simlab.problems.base import Problem
+from simlab.step.graph import Steps
 
 BLOCK = 2**20  # numbers worked on at once
 
@@ -128,29 +129,71 @@ def sum_of_squares(x: np.ndarray) -> np.ndarray:
     return np.einsum("...ij,...ij->...", x, x)
 
 
-def traffic(graph: Any, network: Network, dim: int, number_bits: int) -> tuple[int, int]:
-    """Bits that one step sends, summed over nodes.
+class Traffic:
+    """What steps cost: bits sent, gradients evaluated; summed over nodes.
 
     Parameters
     ----------
-    graph : Graph
-        The traced step: its exchanges are what is sent.
-    network : Network
+    steps : Steps
+        The traced steps: their exchanges are what is sent.
+    network : Network or NetworkProcess
     dim : int
         Numbers in a message.
     number_bits : int
         32 or 64, by the run's precision.
-
-    Returns
-    -------
-    payload_bits : int
-        Each message counted once, as a broadcast.
-    bits : int
-        Each message counted once a neighbour that receives it. An exact average counts as a ring all-reduce: every
-        node sends 2 (n − 1)/n of its numbers, each to one neighbour.
     """
-    message = dim * number_bits
-    all_reduce = graph.count("average") * 2 * (network.n_nodes - 1) * message
-    over = [network if other is None else other for other in graph.exchanges()]
-    payload = len(over) * network.n_nodes * message + all_reduce
-    return payload, sum(int(np.sum(each.degrees)) for each in over) * message + all_reduce
+
+    def __init__(self, steps: Steps, network: AnyNetwork, dim: int, number_bits: int) -> None:
+        self._order = np.array(steps.order)
+        own, foreign, averages, gradients = np.zeros((4, len(steps.graphs)), np.int64)
+        foreign_senders = np.zeros(len(steps.graphs), np.int64)
+        for g, graph in enumerate(steps.graphs):
+            averages[g], gradients[g] = graph.count("average") * dim * number_bits, graph.count("gradient")
+            for other, narrow in graph.exchanges():
+                message = (1 if narrow else dim) * number_bits
+                if other is None:
+                    own[g] += message
+                else:
+                    foreign[g] += int(np.sum(other.degrees)) * message
+                    foreign_senders[g] += other.n_nodes * message
+        self._own, self._averages, self._gradients = own, averages, gradients
+        self._foreign = np.stack([foreign_senders, foreign, np.zeros_like(foreign)], axis=-1)
+        if isinstance(network, Network):
+            n = network.n_nodes
+            a_phase = self._cost(self._order, n, int(network.degrees.sum()), n, n)
+            self._before = np.concatenate([np.zeros((1, 3), np.int64), np.cumsum(a_phase, axis=0)])
+
+    def _cost(self, kinds: np.ndarray, senders: Any, messages: Any, awake: Any, firing: Any) -> np.ndarray:
+        """Of steps of these kinds, (K, 3)."""
+        own, average = self._own[kinds], self._averages[kinds] * 2 * (awake - 1)
+        columns = own * senders + average, own * messages + average, self._gradients[kinds] * firing
+        return np.stack(columns, axis=-1) + self._foreign[kinds]
+
+    def after(self, steps: np.ndarray) -> np.ndarray:
+        """Costs of so many steps on a network that does not change.
+
+        Parameters
+        ----------
+        steps : int array (S,)
+
+        Returns
+        -------
+        int array (S, 3)
+            payload_bits: each message counted once, as a broadcast; bits: once a neighbour that receives it, an exact
+            average as a ring all-reduce, in which every node sends 2 (n − 1)/n of its numbers, each to one neighbour;
+            gradients: local gradients that were evaluated, each on its mini-batch.
+        """
+        whole, part = np.divmod(steps, len(self._order))
+        return whole[:, None] * self._before[-1] + self._before[part]
+
+    def each(self, links: Exchanges, done: int) -> np.ndarray:
+        """Costs of each step of a network that changes, after `done` others: (K, 3), the columns as of `after`."""
+        blocks = links.start[:-1], links.start[1:]
+        sums = [
+            np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
+            for values in (links.receivers > 0, links.receivers, links.fires)
+        ]
+        senders, messages, firing = ((total[blocks[1]] - total[blocks[0]])[links.which] for total in sums)
+        awake = np.diff(links.start)[links.which]
+        kinds = self._order[(done + np.arange(len(links.which))) % len(self._order)]
+        return self._cost(kinds, senders, messages, awake, firing)

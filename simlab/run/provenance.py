@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import simlab
+from simlab.network import Network, NetworkProcess
 
 SCALARS = (bool, int, float, str)
 PACKAGES = ("numpy", "scipy", "numba", "networkx", "pandas")
@@ -51,6 +52,10 @@ def fingerprint(*values: Any) -> str:
 def _parts(value: Any) -> Iterator[np.ndarray]:
     if isinstance(value, Mapping):
         value = tuple(pair for name in sorted(value, key=str) for pair in (str(name), value[name]))
+    if isinstance(value, Network):
+        value = value.weights
+    if isinstance(value, NetworkProcess):
+        value = value.name, value.given
     if hasattr(value, "indptr"):
         value = value.data, value.indices, value.indptr
     if isinstance(value, tuple | list):

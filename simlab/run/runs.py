@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from simlab.citation import references
-from simlab.network import Network
+from simlab.network import AnyNetwork, NetworkProcess
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
-from simlab.run.metrics import measure, recorded, traffic
+from simlab.run.metrics import Traffic, measure, recorded
 from simlab.run.provenance import describe
 from simlab.run.settings import LARGEST, Settings, same
-from simlab.step.graph import ForeignNounError, Graph, numeric_fields, step_graph
+from simlab.step.graph import ForeignNounError, Steps, numeric_fields, step_graphs
 from simlab.step.streams import Draws
 from simlab.trace import Trace
 
@@ -42,11 +42,11 @@ class Runs:
     def __init__(
         self,
         problem: Problem,
-        network: Network,
+        network: AnyNetwork,
         algorithms: list[tuple[Any, str, np.ndarray]],
         start: np.ndarray,
         settings: Settings,
-        new_engine: Callable[[Any, Graph, Any], Any],
+        new_engine: Callable[[Any, Steps, Any], Any],
     ) -> None:
         self.problem, self.network, self.settings = problem, network, settings
         self.algorithms = [algorithm for algorithm, _, _ in algorithms]
@@ -56,18 +56,20 @@ class Runs:
         algorithm, runs = algorithms[0][0], len(algorithms) * settings.replicates
         state = first_state(algorithm, np.broadcast_to(start, (runs, *start.shape)))
         self.state = type(state)(*(np.array(field, dtype=settings.dtype) for field in state))
-        self.graph = traced(problem, network, algorithm, self.state, settings)
-        self.step_bits = traffic(self.graph, network, problem.dim, 8 * settings.dtype.itemsize)
-        self.sent = np.zeros((runs, network.n_nodes), np.int64)  # by compressed messages
+        self.graphs = traced(problem, network, algorithm, self.state, settings)
+        self.traffic = Traffic(self.graphs, network, problem.dim, 8 * settings.dtype.itemsize)
+        self.sent = np.zeros((runs, 2), np.int64)  # by compressed messages, counted once and once a receiver
+        self.spent = np.zeros((runs, 3), np.int64)  # on a network that changes, see `Traffic`
         self.lost: dict[int, np.ndarray] = {}  # last states of the runs that diverged, in range where `KEPT` allows
         self.active = list(range(runs))
         self.diverged: dict[int, int] = {}
         self.messages: list[str] = []  # warnings for the caller's thread to give
         self.records: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
         self.new_engine = new_engine
-        self.engine = self.new_engine(self.algorithms[0], self.graph, self.state)
+        self.engine = self.new_engine(self.algorithms[0], self.graphs, self.state)
         self._pending: Any = None  # the chunk that is planned and not finished
-        self._record(np.array([0]), self.state[0][:, None], self.sent[:, None])
+        nothing = np.zeros((runs, 1, 3), np.int64)
+        self._record(np.array([0]), self.state[0][:, None], self.sent[:, None], nothing, np.zeros((runs, 1)))
 
     def plan(self, done: int, size: int, draws: list[Draws]) -> list[Callable[[], Any]]:
         """The jobs of `size` steps after `done`; `draws` are those of the replicates."""
@@ -91,25 +93,43 @@ class Runs:
         every = self.settings.record_every
         self.state, snapshots, sent, total = plan.outcome()
         sent = sent + self.sent[self.active, None]
-        self.sent[self.active] += total
+        self.sent[self.active] += total.sum(axis=1)
         steps = np.arange(done // every + 1, (done + size) // every + 1) * every
         if done + size == self.settings.steps and self.settings.steps % every:
             steps = np.append(steps, self.settings.steps)
             snapshots = np.concatenate([snapshots, self.state[0][:, None]], axis=1)
             sent = np.concatenate([sent, self.sent[self.active, None]], axis=1)
+        costs, times = self._costs(steps, draws, done, size)
         lost = [k for k in range(len(self.active)) if not self._in_range(self.state[0][k])]
         for k in lost:
-            self._stop(k, before, tables[k], draws[k], done, steps, snapshots[k], sent[k])
+            usable = self._stop(k, before, tables[k], draws[k], done, steps)
+            mine = [a[k : k + 1, usable] for a in (snapshots, sent, costs, times)]
+            self._record(steps[usable], mine[0], mine[1], mine[2], mine[3], [self.active[k]])
         if lost:
             self.messages.append(self._message([self.active[k] for k in lost], done if before is None else None))
             kept = [k for k in range(len(self.active)) if k not in lost]
             self.active = [self.active[k] for k in kept]
             self.state = type(self.state)(*(field[kept] for field in self.state))
-            snapshots, sent = snapshots[kept], sent[kept]
+            snapshots, sent, costs, times = snapshots[kept], sent[kept], costs[kept], times[kept]
             if kept and not self.engine.suits(len(kept)):
-                self.engine = self.new_engine(self.algorithms[0], self.graph, self.state)
+                self.engine = self.new_engine(self.algorithms[0], self.graphs, self.state)
         if self.active:
-            self._record(steps, snapshots, sent)
+            self._record(steps, snapshots, sent, costs, times)
+
+    def _costs(self, steps: np.ndarray, draws: list[Draws], done: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of each active run what its steps have cost, (A, S, 3), and the network's own time, (A, S)."""
+        shape = len(self.active), len(steps)
+        if draws[0].links is None:
+            return np.broadcast_to(self.traffic.after(steps), (*shape, 3)), np.zeros(shape)
+        costs, times = np.empty((*shape, 3), np.int64), np.zeros(shape)
+        for k, (run, mine) in enumerate(zip(self.active, draws, strict=True)):
+            assert mine.links is not None
+            each = self.spent[run] + np.cumsum(self.traffic.each(mine.links, done), axis=0)
+            costs[k] = each[steps - done - 1]
+            if mine.links.times is not None:
+                times[k] = mine.links.times[steps - done - 1]
+            self.spent[run] = each[size - 1]
+        return costs, times
 
     def _in_range(self, x: np.ndarray) -> bool:
         return bool(np.abs(x).max() <= LARGEST[self.settings.dtype.name])  # False for NaN too
@@ -122,10 +142,10 @@ class Runs:
         draws: Draws,
         done: int,
         steps: np.ndarray,
-        snapshots: np.ndarray,
-        sent: np.ndarray,
-    ) -> None:
-        """Find the step at which active run k left the range, by bisection on replays of its chunk."""
+    ) -> np.ndarray:
+        """Find the step at which active run k left the range, by bisection on replays of its chunk; which of the
+        recorded `steps` were before.
+        """
         run = self.active[k]
         good, bad = 0, len(table)
         if before is None:
@@ -134,17 +154,18 @@ class Runs:
             start = type(before)(*(field[k : k + 1] for field in before))
             while bad - good > 1:
                 middle = (good + bad) // 2
-                part = Draws(*(None if a is None else a[good:middle] for a in draws))
+                part = draws.part(good, middle)
                 copy = type(start)(*(field.copy() for field in start))
-                state = self.engine.plan(copy, [table[good:middle]], [part], 0, len(table) + 1).run().state
+                state = (
+                    self.engine.plan(copy, [table[good:middle]], [part], done + good, done + len(table) + 1).run().state
+                )
                 if self._in_range(state[0]):
                     good, start = middle, state
                 else:
                     bad = middle
             self.lost[run] = start[0][0]
         self.diverged[run] = done + bad
-        usable = steps <= done + good
-        self._record(steps[usable], snapshots[None, usable], sent[None, usable], [run])
+        return steps <= done + good
 
     def _message(self, lost: list[int], since: int | None) -> str:
         """The warning that these runs diverged: at known steps, or somewhere in the chunk that began at `since`."""
@@ -167,23 +188,31 @@ class Runs:
 
     def _remedy(self) -> str:
         """What to do about a divergence."""
-        smaller = " or ".join(f"a smaller {name}" for name in ("lr", "consensus_lr") if name in self.graph.hyper)
-        if "lr" not in self.graph.hyper or self.graph.compressors:
+        hyper = self.graphs.first.hyper
+        smaller = " or ".join(f"a smaller {name}" for name in ("lr", "consensus_lr") if name in hyper)
+        if "lr" not in hyper or self.graphs.compressions:
             return f"Use {smaller or 'smaller steps'}"
         if self.settings.batch_size is not None:
             return f"Use {smaller}, or ask theory.predict(..., batch_size=...) whether the mini-batches are stable"
         return f"Use {smaller}, or ask theory.stability_limit for the largest stable one"
 
     def _record(
-        self, steps: np.ndarray, snapshots: np.ndarray, sent: np.ndarray, runs: list[int] | None = None
+        self,
+        steps: np.ndarray,
+        snapshots: np.ndarray,
+        sent: np.ndarray,
+        costs: np.ndarray,
+        times: np.ndarray,
+        runs: list[int] | None = None,
     ) -> None:
         if not len(steps):
             return
         who = np.array(self.active if runs is None else runs)
-        payload, received = self.step_bits
         metrics = measure(self.problem, snapshots)
-        metrics["payload_bits"] = steps * payload + sent.sum(axis=-1)
-        metrics["bits"] = steps * received + sent @ np.asarray(self.network.degrees, np.int64)
+        metrics["payload_bits"], metrics["bits"] = (costs[..., c] + sent[..., c] for c in range(2))
+        metrics["gradients"] = costs[..., 2]
+        if getattr(self.network, "keeps_time", False):
+            metrics["time"] = times
         taken = self.settings.record.keys() & {"algorithm", "replicate", "run", "step", *metrics}
         if taken:
             raise ValueError(f"record has the name {min(taken)!r}, which is a column already; choose another one")
@@ -253,7 +282,7 @@ def same_step(a: Any, b: Any) -> bool:
 def traceable(algorithm: Algorithm, start: np.ndarray) -> bool:
     """Whether the step consists of array operations, which take a hyperparameter for each run as well as a number."""
     try:
-        step_graph(algorithm, first_state(algorithm, start[None]))
+        step_graphs(algorithm, first_state(algorithm, start[None]))
     except ForeignNounError:
         raise
     except TypeError:
@@ -262,26 +291,47 @@ def traceable(algorithm: Algorithm, start: np.ndarray) -> bool:
 
 
 def first_state(algorithm: Algorithm, x: np.ndarray) -> Any:
-    """`algorithm.init(x)`; TypeError unless it is a NamedTuple of arrays shaped like `x`."""
+    """`algorithm.init(x)`; TypeError unless it is a NamedTuple of arrays shaped like `x`, or (..., n, 1)."""
     state = algorithm.init(x)
-    if not (hasattr(state, "_fields") and all(np.shape(field) == x.shape for field in state)):
+    shapes = x.shape, (*x.shape[:-1], 1)
+    fits = hasattr(state, "_fields") and np.shape(state[0]) == x.shape
+    if not (fits and all(np.shape(field) in shapes for field in state)):
         raise TypeError(
-            f"{type(algorithm).__name__}.init returned {type(state).__name__}; "
-            "it must return a NamedTuple whose fields are arrays shaped like its argument, the parameters first"
+            f"{type(algorithm).__name__}.init returned {type(state).__name__}; it must return a NamedTuple whose "
+            "fields are arrays shaped like its argument, or of one number a node, (..., n, 1); the parameters first"
         )
     return state
 
 
-def traced(problem: Problem, network: Network, algorithm: Algorithm, state: Any, settings: Settings) -> Graph:
-    """The traced step; of one that the array engine runs but that cannot be traced, what it sends."""
+def traced(problem: Problem, network: AnyNetwork, algorithm: Algorithm, state: Any, settings: Settings) -> Steps:
+    """The traced steps; of one that the array engine runs but that cannot be traced, what it sends."""
     try:
         sampled, noisy = settings.batch_size is not None, settings.noise_std > 0
-        return step_graph(algorithm, state, sampled=sampled, noisy=noisy)
+        steps = step_graphs(algorithm, state, sampled=sampled, noisy=noisy)
     except ForeignNounError:
         raise
     except TypeError:
         if settings.engine == "compiled":
             raise
+    else:
+        if isinstance(network, NetworkProcess):
+            check_changes(network, steps)
+        return steps
     from simlab.run.dry_run import dry_run
 
     return dry_run(algorithm, state, problem, network)
+
+
+def check_changes(network: NetworkProcess, steps: Steps) -> None:
+    """ForeignNounError if a step relies on exchanges that a network that changes does not make."""
+    for graph in steps.graphs:
+        if graph.count("mix_replicas"):
+            raise ForeignNounError(
+                f"{graph.algorithm} keeps replicas of its neighbours' rows, which go stale where {network!r} leaves an "
+                "exchange out; use a network that does not change, or a method without replicas such as DSGD"
+            )
+        if graph.networks:
+            raise ForeignNounError(
+                f"{graph.algorithm}.step mixes over a network of its own, {graph.networks[0]!r}, on {network!r}, where "
+                "nodes may sleep; use a network that does not change"
+            )

@@ -37,12 +37,12 @@ class Settings(NamedTuple):
 
 def check_nouns(problem: Any, network: Any, algorithms: Sequence[Any]) -> None:
     """Raise unless problem, network and algorithms are what they should be and fit each other."""
-    from simlab.network import Network
+    from simlab.network import Network, NetworkProcess
     from simlab.problems import Problem
 
     if not isinstance(problem, Problem):
         raise TypeError(f"problem is a {type(problem).__name__}; pass a simlab.Problem such as simlab.LeastSquares")
-    if not isinstance(network, Network):
+    if not isinstance(network, Network | NetworkProcess):
         raise TypeError(
             f"network is a {type(network).__name__}; pass a simlab.Network, e.g. Network.from_graph(graph) "
             "or simlab.topologies.ring(n)"

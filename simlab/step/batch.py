@@ -20,9 +20,12 @@ class Batch(NamedTuple):
         Uniform on [0, 1), for each of the c compressions of a step.
     ledger : list of arrays (..., n)
         Where each compression notes the bits of every node's message.
+    step : int or None
+        Steps taken before this one, see `simlab.operations.phase`.
     """
 
     indices: Array | None = None
     noise: Array | None = None
     dither: Array | None = None
     ledger: list[Array] | None = None
+    step: Any = None

@@ -17,10 +17,11 @@ class Chunk(NamedTuple):
         After the last step.
     snapshots : array (R, S, n, d)
         x whenever the step counter was a multiple of the recording interval.
-    sent_snapshots : array (R, S, n) int64
-        Bits that every node's compressed messages took since the start of the chunk, at the same steps.
-    sent : array (R, n) int64
-        The same after the last step.
+    sent_snapshots : array (R, S, 2) int64
+        Bits that compressed messages took since the start of the chunk, at the same steps: each message counted once,
+        and once a receiver.
+    sent : array (R, n, 2) int64
+        The same after the last step, of each node's messages.
     """
 
     state: Any

@@ -6,16 +6,20 @@ symbols too, so that one program serves every value and every schedule.
 
 from __future__ import annotations
 
+import math
 import numbers
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from simlab.protocols import Algorithm, Mixing, Objective
+from simlab.schedules import whole_fields
 from simlab.step.batch import Batch
 from simlab.step.operation import kind
 
-SCALARS = ("hyper", "const")  # leaves that are numbers
+SCALARS = ("hyper", "const", "steps")  # leaves that are numbers
+LONGEST_PERIOD = 10_000  # phases that are traced
+ARRAYS = ("input", "fires")  # leaves that are arrays
 MIXES = ("mix", "mix_replicas")
 
 
@@ -27,13 +31,15 @@ class Expression:
     """A symbolic scalar or (n, d) array: an operation, its arguments, and the object that does it, if any."""
 
     __array_ufunc__ = None  # NumPy scalars defer to the reflected operators below
-    __slots__ = ("args", "by", "is_array", "op")
+    __slots__ = ("args", "by", "is_array", "narrow", "op")
 
-    def __init__(self, op: str, args: tuple[Any, ...], by: Any = None) -> None:
+    def __init__(self, op: str, args: tuple[Any, ...], by: Any = None, *, narrow: bool = False) -> None:
         self.op = op
         self.by = by
         self.args = args if kind(op) == "leaf" else tuple(lift(a) for a in args)
-        self.is_array: bool = op == "input" or (op not in SCALARS and any(a.is_array for a in self.args))
+        self.is_array: bool = op in ARRAYS or (op not in SCALARS and any(a.is_array for a in self.args))
+        arrays = [] if kind(op) == "leaf" else [a for a in self.args if a.is_array]
+        self.narrow: bool = narrow or (bool(arrays) and all(a.narrow for a in arrays))
 
     def __add__(self, other: Any) -> Expression:
         return Expression("add", (self, other))
@@ -156,12 +162,16 @@ def lift(value: Any) -> Expression:
 
 
 class Node(NamedTuple):
-    """One operation of a graph; `args` are positions of earlier nodes (of a leaf: its name or value)."""
+    """One operation of a graph; `args` are positions of earlier nodes (of a leaf: its name or value).
+
+    A `narrow` one is an array of one number a node, (n, 1).
+    """
 
     op: str
     args: tuple[Any, ...]
     is_array: bool
     by: Any = None
+    narrow: bool = False
 
 
 class Graph(NamedTuple):
@@ -177,20 +187,23 @@ class Graph(NamedTuple):
         Arguments before the nodes that use them.
     outputs : dict
         Field of the state -> position of the node that is its new value; the first field is x.
+    narrow : frozenset of str
+        Fields of one number a node, (n, 1).
     """
 
     algorithm: str
     hyper: tuple[str, ...]
     nodes: tuple[Node, ...]
     outputs: dict[str, int]
+    narrow: frozenset[str] = frozenset()
 
     def count(self, op: str) -> int:
         """How many different nodes are an `op`; of "mix", the exchanges of a step."""
         return sum(node.op == op for node in self.nodes)
 
-    def exchanges(self) -> list[Any]:
-        """The network of each mix of a step; None is the one that is simulated."""
-        return [node.by for node in self.nodes if node.op == "mix"]
+    def exchanges(self) -> list[tuple[Any, bool]]:
+        """Of each mix of a step its network, None for the one that is simulated, and whether it is of one number."""
+        return [(node.by, node.narrow) for node in self.nodes if node.op == "mix"]
 
     @property
     def networks(self) -> list[Any]:
@@ -209,12 +222,60 @@ class Graph(NamedTuple):
         return [compressor for compressor, _ in sorted(calls, key=lambda call: call[1])]
 
 
+class Steps(NamedTuple):
+    """The steps of an algorithm that depend on their number through its remainder, its phase; one graph a kind of step.
+
+    Attributes
+    ----------
+    graphs : tuple of Graph
+        Each once.
+    order : tuple of int
+        Which of them is taken in each phase.
+    """
+
+    graphs: tuple[Graph, ...]
+    order: tuple[int, ...]
+
+    @property
+    def first(self) -> Graph:
+        """The graph of phase 0, which has the hyperparameters and fields of all."""
+        return self.graphs[0]
+
+    @property
+    def compressions(self) -> int:
+        """Compressions in a step, at most."""
+        return max(len(graph.compressors) for graph in self.graphs)
+
+
+class Counter:
+    """The step counter while a step is traced: its phases are known, and noted.
+
+    Parameters
+    ----------
+    value : int
+        Any step of the phase that is traced.
+    """
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+        self.periods: set[int] = set()
+
+    def phase(self, period: int) -> int:
+        """The step's phase."""
+        self.periods.add(period)
+        return self.value % period
+
+
 def numeric_fields(algorithm: Algorithm) -> tuple[str, ...]:
-    """Names of the hyperparameters that are numbers or schedules (callables of the step counter)."""
+    """Names of the hyperparameters that are numbers or schedules (callables of the step counter).
+
+    A field whose type is ``int`` is none: a step may count with it.
+    """
+    whole = whole_fields(type(algorithm))
     return tuple(
         name
         for name, value in zip(algorithm._fields, algorithm, strict=True)
-        if not isinstance(value, bool) and (isinstance(value, numbers.Real) or callable(value))
+        if name not in whole and not isinstance(value, bool) and (isinstance(value, numbers.Real) or callable(value))
     )
 
 
@@ -260,7 +321,21 @@ def check_new(algorithm: Algorithm, state: Any, new: Any) -> None:
 
 
 def step_graph(algorithm: Algorithm, state: Any, *, sampled: bool = False, noisy: bool = False) -> Graph:
-    """Call the step of `algorithm` on symbols.
+    """Call the step of `algorithm`, the same at all times, on symbols; see `step_graphs`.
+
+    Raises
+    ------
+    TypeError
+        Its step has phases.
+    """
+    steps = step_graphs(algorithm, state, sampled=sampled, noisy=noisy)
+    if len(steps.graphs) > 1:
+        raise TypeError(f"{type(algorithm).__name__} takes another step every {len(steps.order)} steps, not one step")
+    return steps.first
+
+
+def step_graphs(algorithm: Algorithm, state: Any, *, sampled: bool = False, noisy: bool = False) -> Steps:
+    """Call the step of `algorithm` on symbols, once for each phase that it asks for.
 
     Parameters
     ----------
@@ -274,12 +349,15 @@ def step_graph(algorithm: Algorithm, state: Any, *, sampled: bool = False, noisy
     ------
     TypeError
         If the step does what cannot be traced.
+    ValueError
+        If it has more phases than are traced.
     ForeignNounError
         If it uses what it was not given: on no engine.
     """
     name = type(algorithm).__name__
-    graph = _recorded(algorithm, state, sampled, noisy)
-    if graph != _recorded(algorithm, state, sampled, noisy):
+    counter = Counter(0)
+    graph = _recorded(algorithm, state, sampled, noisy, counter)
+    if graph != _recorded(algorithm, state, sampled, noisy, counter):
         raise ForeignNounError(
             f"{name}.step is not a function of its arguments: two calls on the same state differ; draw random numbers "
             "with noise_std or batch_size, and count steps by a schedule"
@@ -290,19 +368,45 @@ def step_graph(algorithm: Algorithm, state: Any, *, sampled: bool = False, noisy
             raise ForeignNounError(
                 f"{name}.step mixes over {network!r}, but there are {n_nodes} nodes; pass a network of as many"
             )
-    return graph
+    phases = [graph]
+    while len(phases) < (period := math.lcm(*counter.periods)):
+        if period > LONGEST_PERIOD:
+            raise ValueError(
+                f"{name}.step has {period} phases, of the periods {sorted(counter.periods)}; at most {LONGEST_PERIOD} "
+                "are traced: choose periods with common factors, or smaller ones"
+            )
+        counter.value = len(phases)
+        phases.append(_recorded(algorithm, state, sampled, noisy, counter))
+    graphs = list(dict.fromkeys(map(_Whole, phases)))
+    return Steps(tuple(whole.graph for whole in graphs), tuple(graphs.index(_Whole(each)) for each in phases))
 
 
-def _recorded(algorithm: Algorithm, state: Any, sampled: bool, noisy: bool) -> Graph:
+class _Whole:
+    """A graph that is compared and hashed as a whole."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Whole) and self.graph == other.graph
+
+    def __hash__(self) -> int:
+        return hash((self.graph.nodes, tuple(self.graph.outputs.items())))
+
+
+def _recorded(algorithm: Algorithm, state: Any, sampled: bool, noisy: bool, counter: Counter) -> Graph:
     """One call of the step on symbols."""
     hyper = numeric_fields(algorithm)
     symbolic = algorithm._replace(**{name: Expression("hyper", (name,)) for name in hyper})
-    inputs = type(state)(*(Expression("input", (name,)) for name in state._fields))
+    width = np.shape(state[0])[-1]
+    narrow = frozenset(f for f, a in zip(state._fields, state, strict=True) if np.shape(a)[-1] == 1 < width)
+    inputs = type(state)(*(Expression("input", (name,), narrow=name in narrow) for name in state._fields))
     batch = Batch(
         Unseen("batch.indices") if sampled else None,
         Unseen("batch.noise") if noisy else None,
         Unseen("batch.dither"),
         [],
+        counter,
     )
     name = type(algorithm).__name__
     try:
@@ -322,10 +426,15 @@ def _recorded(algorithm: Algorithm, state: Any, sampled: bool, noisy: bool) -> G
         expression = lift(value)
         if not expression.is_array:
             raise TypeError(f"{name}.step returned a number as {field}; a state holds arrays of shape (n, d)")
+        if expression.narrow != (field in narrow):
+            one, two = ("(n, 1)", "(n, d)") if expression.narrow else ("(n, d)", "(n, 1)")
+            raise TypeError(
+                f"{name}.step returned an array {one} as {field}, which is {two} in a state; keep its shape"
+            )
         outputs[field] = _merge(expression, nodes, known, {})
     for message in batch.ledger or ():  # sent, even if the new state does not depend on it
         _merge(message, nodes, known, {})
-    return Graph(name, hyper, tuple(nodes), outputs)
+    return Graph(name, hyper, tuple(nodes), outputs, narrow)
 
 
 def _merge(expression: Expression, nodes: list[Node], known: dict[Node, int], visited: dict[int, int]) -> int:
@@ -335,7 +444,7 @@ def _merge(expression: Expression, nodes: list[Node], known: dict[Node, int], vi
     args = expression.args
     if kind(expression.op) != "leaf":
         args = tuple(_merge(a, nodes, known, visited) for a in args)
-    node = Node(expression.op, args, expression.is_array, expression.by)
+    node = Node(expression.op, args, expression.is_array, expression.by, expression.narrow)
     if node not in known:
         known[node] = len(nodes)
         nodes.append(node)

@@ -40,6 +40,8 @@ OPERATIONS = {
         Operation("input", "leaf"),
         Operation("hyper", "leaf"),
         Operation("const", "leaf"),
+        Operation("steps", "leaf"),
+        Operation("fires", "leaf"),
         Operation("add", "elementwise", "{} + {}"),
         Operation("sub", "elementwise", "{} - {}"),
         Operation("mul", "elementwise", "{} * {}"),

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from simlab.network.process import NETWORK_STREAM, Exchanges
+
 PURPOSES = ("indices", "noise")  # then one for each compression of a step
 
 
@@ -19,6 +21,16 @@ class Draws(NamedTuple):
     indices: np.ndarray | None  #: (K, n, B) int32
     noise: np.ndarray | None  #: (K, n, d)
     dither: np.ndarray | None = None  #: (K, c, n, d) float32
+    #: Of a network that changes. Then the others hold a row for each node that is awake, step after step: (U, B),
+    #: (U, d), (U, c, d).
+    links: Exchanges | None = None
+
+    def part(self, first: int, last: int) -> Draws:
+        """Those of steps `first` to `last`."""
+        links = self.links and self.links.part(first, last)
+        rows = slice(first, last) if self.links is None else slice(*self.links.drawn[[first, last]])
+        indices, noise, dither = (None if a is None else a[rows] for a in (self.indices, self.noise, self.dither))
+        return Draws(indices, noise, dither, links)
 
 
 class Stream:
@@ -42,6 +54,10 @@ class Stream:
             source = np.random.SeedSequence(seed, spawn_key=(replicate, purpose))
             self._generators[purpose] = np.random.Generator(np.random.Philox(source))
         return self._generators[purpose]
+
+    def network(self) -> np.random.Generator:
+        """What a network that changes draws from."""
+        return self._generator(NETWORK_STREAM)
 
     def indices(self, steps: int, n_nodes: int, batch_size: int, n_samples: int) -> np.ndarray:
         """Samples of each node's mini-batch, uniform with replacement: (steps, n, B) int32."""

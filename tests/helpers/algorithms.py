@@ -11,7 +11,7 @@ from simlab.algorithms.table import names
 from simlab.schedules import choices
 
 CLASSES: list[Any] = [getattr(simlab.algorithms, name) for name in names()]
-DEFAULTS = {"lr": 0.02, "momentum": 0.9, "consensus_lr": 0.3, "l1": 0.01}
+DEFAULTS = {"lr": 0.02, "momentum": 0.9, "consensus_lr": 0.3, "l1": 0.01, "local_steps": 3, "period": 3}
 
 
 def forms(**values: Any) -> dict[str, Any]:

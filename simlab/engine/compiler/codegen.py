@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import re
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from simlab.engine.compiler.layout import Layout, Position, store_position, written_to
 from simlab.kernel import LANES, Kernel, source as kernel_source
 from simlab.programs import Part, name_of
-from simlab.step.graph import MIXES, Graph
+from simlab.step.graph import MIXES, Graph, Steps
 from simlab.step.operation import OPERATIONS, kind
 
-Form = Literal["alone", "side by side", "by nodes"]  #: one run; `LANES` runs; one run whose nodes threads share
+#: One run; `LANES` runs; one run whose nodes threads share; one run on a network that changes.
+Form = Literal["alone", "side by side", "by nodes", "changing"]
 
 # Reassociation and contraction only: flags that assume no NaN or infinity would delete divergence checks. Division by
 # zero is infinite or NaN, as in NumPy.
@@ -63,6 +64,17 @@ def average_rows(source, out):
         out[j] /= source.shape[0]
 """
 
+AVERAGE_AWAKE = """
+def average_awake(rows, first, last, source, out):
+    for j in range(out.shape[0]):
+        out[j] = 0
+    for t in range(first, last):
+        for j in range(out.shape[0]):
+            out[j] += source[rows[t], j]
+    for j in range(out.shape[0]):
+        out[j] /= last - first
+"""
+
 # A large network: the second stage of a tile of nodes follows the first stages it depends on while they are in cache.
 WAVE = """
 def wave(first, last, cuts, following, order, k, {parameters}):
@@ -94,59 +106,65 @@ class Text(NamedTuple):
 
 
 def generate(
-    graph: Graph,
-    layout: Layout,
+    steps: Steps,
+    layouts: list[Layout],
     gradients: dict[bool, Kernel],
-    compressors: list[Kernel],
+    compressors: list[list[Kernel]],
     *,
     title: str,
     real: str,
     form: Form,
 ) -> Text:
-    """The program that runs chunks of steps of `graph`.
+    """The program that runs chunks of steps.
 
     Parameters
     ----------
-    graph : Graph
-        The traced step.
-    layout : Layout
-        Its stages and storage.
+    steps : Steps
+        The traced steps.
+    layouts : list of Layout
+        The stages and storage of each graph.
     gradients : dict of Kernel
-        The problem's gradients of one node that the step takes: on mini-batches (True), of all samples (False).
-    compressors : list of Kernel
-        The row function of each compression of a step.
+        The problem's gradients of one node that the steps take: on mini-batches (True), of all samples (False).
+    compressors : list of lists of Kernel
+        The row function of each compression, a list for each graph.
     title : str
         First line of the program.
     real : {"float64", "float32"}
         Precision of states and arithmetic.
-    form : {"alone", "side by side", "by nodes"}
-        Side by side, a row holds `LANES` runs, each with hyperparameters of its own.
+    form : {"alone", "side by side", "by nodes", "changing"}
+        Side by side, a row holds `LANES` runs, each with hyperparameters of its own; by nodes asks for one graph.
     """
     header = HEADER.format(real=real, lanes=LANES)
-    kernels = [*gradients.values(), *compressors]
+    kernels = [*gradients.values(), *itertools.chain(*compressors)]
     work = [[f"work_{c}_{k}" for k in range(len(each.work))] for c, each in enumerate(kernels)]
     data = [[f"data_{c}_{k}" for k in range(len(each.data))] for c, each in enumerate(kernels)]
-    rows = [*(_kernel_part(each, header, INNER) for each in gradients.values())]
-    rows += [_kernel_part(each, header, EXACT) for each in compressors]
+    rows = [_kernel_part(each, header, INNER) for each in gradients.values()]
+    rows += [_kernel_part(each, header, EXACT) for each in kernels[len(rows) :]]
     names = _apart([row.name for row in rows])
     parts = dict(zip(names, rows, strict=True))
-    for text in (MIX_ROW, AVERAGE_ROWS, *_helpers(graph)):
+    for text in (MIX_ROW, AVERAGE_ROWS, AVERAGE_AWAKE, *itertools.chain(*map(_helpers, steps.graphs))):
         part = _part(text, header)
         parts.setdefault(part.name, part)
     calls = [_Call(name, [*w, *a]) for name, w, a in zip(names, work, data, strict=True)]
-    of_gradients = dict(zip(gradients, calls, strict=False))
-    writer = _Writer(graph, layout, of_gradients, calls[len(gradients) :], form)
+    of_gradients, rest = dict(zip(gradients, calls, strict=False)), iter(calls[len(gradients) :])
+    networks = foreign_networks(steps)
+    copies = form == "changing" or len(steps.graphs) > 1
+    writers = [
+        _Writer(graph, layout, of_gradients, [next(rest) for _ in mine], networks, form, copies)
+        for graph, layout, mine in zip(steps.graphs, layouts, compressors, strict=True)
+    ]
     known = [
-        *(f"state_{f}" for f in graph.outputs),
-        *(f"next_{f}" for f in layout.swapped),
-        *layout.buffers,
+        *(f"state_{f}" for f in steps.first.outputs),
+        *dict.fromkeys(f"next_{f}" for layout in layouts for f in layout.swapped),
+        *dict.fromkeys(name for layout in layouts for name in layout.buffers),
         *("scratch", "averages"),
         *itertools.chain(*work),
-        *("hyper", "hyper_rows", "sent", "indices", "noise", "dither"),
-        *itertools.chain(*(network_names(k) for k in range(len(graph.networks) + 1))),
+        *("hyper", "hyper_rows", "order", "sent", "indices", "noise", "dither"),
+        *(LINKS if form == "changing" else ("receivers",)),
+        *itertools.chain(*(network_names(k) for k in range(len(networks) + 1))),
         *itertools.chain(*data),
     ]
-    body, parameters = writer.by_nodes(known) if form == "by nodes" else writer.run(known)
+    body, parameters = writers[0].by_nodes(known) if form == "by nodes" else run(steps, writers, known, form)
     used = {name: part for name, part in parts.items() if _names(body, name)}
     contents = "\n".join(f"    {name!r}: {name_of(part.source)!r}," for name, part in used.items())
     docstring = (
@@ -157,10 +175,63 @@ def generate(
             docstring + header,
             f"PARTS = {{  # row functions, compiled once for all programs\n{contents}\n}}",
             body,
-            f"PARAMETERS = {tuple(parameters)!r}\nN_STAGES = {layout.last[0] + 1}\n",
+            f"PARAMETERS = {tuple(parameters)!r}\nN_STAGES = {layouts[0].last[0] + 1}\n",
         ]
     )
     return Text(source, tuple(part._replace(name=name) for name, part in used.items()))
+
+
+def run(steps: Steps, writers: list[_Writer], known: list[str], form: Form) -> tuple[str, list[str]]:
+    """One function that runs a chunk of steps and takes snapshots of x; and its arguments, those of `known` in use.
+
+    Fields that cannot be overwritten in place are swapped with a second array; so the new values are in that one after
+    an odd number of steps. Where steps differ in kind, or nodes sleep, they are copied back.
+    """
+    fields = list(steps.first.outputs)
+    x = f"state_{fields[0]}"
+    body = [
+        f"    n, width = {x}.shape[0], np.uintp({x}.shape[1])",
+        *(["    drawn = 0"] if form == "changing" else []),
+        "    taken = 0",
+        "    for k in range(hyper.shape[0]):",
+    ]
+    if form == "changing":
+        body += [
+            "        first, last = start[which[k]], start[which[k] + 1]",
+            "        shift = drawn - first  # from rows to random numbers",
+            "        drawn += last - first",
+        ]
+    if len(writers) == 1:
+        body += ["        " + line for line in writers[0].whole_step()]
+    else:
+        body.append("        kind = order[(first_step + k) % order.shape[0]]")
+        for g, writer in enumerate(writers):
+            body.append(f"        {'elif' if g else 'if'} kind == {g}:")
+            body += ["            " + line for line in writer.whole_step()]
+    body += [
+        "        if (first_step + k + 1) % every == 0:",
+        "            for i in range(n):",
+        "                for j in range(width):",
+        f"                    snapshots[taken, i, j] = {x}[i, j]",
+    ]
+    if any(writer.compressors for writer in writers):
+        body += [
+            "            for i in range(n):",
+            "                sent_snapshots[taken, 0] += sent[i, 0]",
+            "                sent_snapshots[taken, 1] += sent[i, 1]",
+        ]
+    body.append("            taken += 1")
+    text = "\n".join(body)
+    parameters = [name for name in [*known, "snapshots", "sent_snapshots"] if _names(text, name)]
+    return f"{DECORATOR}def run(first_step, every, {', '.join(parameters)}):\n{text}", parameters
+
+
+LINKS = ("which", "start", "rows", "fires", "receivers")  # of `Exchanges`
+
+
+def foreign_networks(steps: Steps) -> list[Any]:
+    """The networks that steps mix over besides the one that is simulated, each once."""
+    return list(dict.fromkeys(network for graph in steps.graphs for network in graph.networks))
 
 
 def network_names(k: int) -> tuple[str, str, str]:
@@ -212,41 +283,44 @@ class _Writer:
         layout: Layout,
         gradients: dict[bool, _Call],
         compressors: list[_Call],
+        networks: list[Any],
         form: Form,
+        copies: bool,
     ) -> None:
         self.graph, self.layout, self.lanes = graph, layout, form == "side by side"
-        self.gradients, self.compressors = gradients, compressors
+        self.gradients, self.compressors, self.networks = gradients, compressors, networks
+        self.changing, self.copies = form == "changing", copies
         self.n_stages = layout.last[0] + 1
 
-    def run(self, known: list[str]) -> tuple[str, list[str]]:
-        """One function that runs a chunk of steps and takes snapshots of x; and its arguments, those of `known` in use.
-
-        The steps are odd or even in number: so the new values are in `next_` or in `state_` arrays at the end.
-        """
-        x = f"state_{next(iter(self.graph.outputs))}"
-        body = [
-            *(f"    {row} = scratch[{r}]" for r, row in enumerate(self.layout.scratch.values())),
-            *(f"    a{k} = averages[{a}]" for a, k in enumerate(self.layout.averages)),
-            f"    n, width = {x}.shape[0], np.uintp({x}.shape[1])",
-            "    taken = 0",
-            "    for k in range(hyper.shape[0]):",
-            *("        " + line for line in self._hyperparameters()),
-        ]
+    def whole_step(self) -> list[str]:
+        """Lines that take a step."""
+        body = [*self._hyperparameters(), *self._rows()]
+        rows = ["for t in range(first, last):", "    i = rows[t]"] if self.changing else ["for i in range(n):"]
         for stage in range(self.n_stages):
-            body += ["        " + line for line in [*self._before(stage), "for i in range(n):"]]
-            body += ["            " + line for line in self._row_work(stage)]
-        body += [f"        state_{f}, next_{f} = next_{f}, state_{f}" for f in self.layout.swapped]
-        body += [
-            "        if (first_step + k + 1) % every == 0:",
-            "            for i in range(n):",
-            "                for j in range(width):",
-            f"                    snapshots[taken, i, j] = {x}[i, j]",
-            *(["                sent_snapshots[taken, i] = sent[i]"] if self.compressors else []),
-            "            taken += 1",
+            body += [*self._before(stage), *rows]
+            body += ["    " + line for line in self._row_work(stage)]
+        if not self.copies:
+            return body + [f"state_{f}, next_{f} = next_{f}, state_{f}" for f in self.layout.swapped]
+        if self.layout.swapped:
+            body += rows
+        for f in self.layout.swapped:
+            if f in self.graph.narrow:
+                body.append(f"    state_{f}[i, 0] = next_{f}[i, 0]")
+            else:
+                body += ["    for j in range(width):", f"        state_{f}[i, j] = next_{f}[i, j]"]
+        return body
+
+    def _rows(self) -> list[str]:
+        """Lines that name the rows in which a node's work is kept."""
+        part = {name: ", :1" for k, name in self.layout.scratch.items() if self.graph.nodes[k].narrow}
+        names = self.layout.scratch.values()
+        return [
+            *(f"{name} = scratch[{r}{part.get(name, '')}]" for r, name in enumerate(names)),
+            *(
+                f"a{k} = averages[{a}{', :1' if self.graph.nodes[k].narrow else ''}]"
+                for a, k in enumerate(self.layout.averages)
+            ),
         ]
-        text = "\n".join(body)
-        parameters = [name for name in [*known, "snapshots", "sent_snapshots"] if _names(text, name)]
-        return f"{DECORATOR}def run(first_step, every, {', '.join(parameters)}):\n{text}", parameters
 
     def by_nodes(self, known: list[str]) -> tuple[str, list[str]]:
         """Functions of some rows of a stage, for threads to share; and the arguments that follow their own."""
@@ -255,8 +329,7 @@ class _Writer:
         for stage in range(self.n_stages):
             lines = [
                 *self._hyperparameters(),
-                *(f"{row} = scratch[{r}]" for r, row in enumerate(self.layout.scratch.values())),
-                *(f"a{k} = averages[{a}]" for a, k in enumerate(self.layout.averages)),
+                *self._rows(),
                 "width = np.uintp(scratch.shape[1])",
                 "for i in range(lo, hi):",
             ]
@@ -264,8 +337,7 @@ class _Writer:
                 "\n".join("    " + line for line in lines + ["    " + line for line in self._row_work(stage)])
             )
             if before := self._before(stage):
-                rows = [f"    a{k} = averages[{a}]" for a, k in enumerate(self.layout.averages)]
-                befores[stage] = "\n".join([*rows, *("    " + line for line in before)])
+                befores[stage] = "\n".join("    " + line for line in [*self._rows(), *before])
         text = "\n".join([*bodies, *befores.values()])
         swapped = {f"{which}_{f}" for f in self.layout.swapped for which in ("state", "next")}
         first = next(iter(self.graph.outputs))
@@ -293,8 +365,9 @@ class _Writer:
 
     def _before(self, stage: int) -> list[str]:
         """Lines that take the exact averages which a stage reads."""
+        how = "average_awake(rows, first, last, " if self.changing else "average_rows("
         return [
-            f"average_rows({self._array(self.graph.nodes[k].args[0])}, a{k})"
+            f"{how}{self._array(self.graph.nodes[k].args[0])}, a{k})"
             for k in self.layout.averages
             if self.layout.positions[k][0] == stage
         ]
@@ -320,29 +393,39 @@ class _Writer:
 
     def _calls(self, place: Position) -> list[str]:
         lines = []
+        at = "shift + t" if self.changing else "k, i"
         for k, node in enumerate(self.graph.nodes):
             if self.layout.positions[k] != place or k not in self.layout.scratch:
                 continue
             out = self.layout.scratch[k]
             if node.op in MIXES:
-                which = 0 if node.by is None else 1 + self.graph.networks.index(node.by)
+                which = 0 if node.by is None else 1 + self.networks.index(node.by)
                 arrays = ", ".join(network_names(which))
-                lines.append(f"mix_row(i, {arrays}, {self._array(node.args[0])}, {out})")
+                row = "t" if self.changing and not which else "i"
+                lines.append(f"mix_row({row}, {arrays}, {self._array(node.args[0])}, {out})")
             elif node.op == "gradient":
                 sampled, noisy = node.by
                 name, trailing = self.gradients[sampled]
-                batch = ["indices[k, i]"] if sampled else []
-                lines.append(f"{name}({', '.join(['i', *batch, self._row(node.args[0]), out, *trailing])})")
+                batch = [f"indices[{at}]"] if sampled else []
+                work = [f"{name}({', '.join(['i', *batch, self._row(node.args[0]), out, *trailing])})"]
                 if noisy and self.lanes:
-                    lines += [f"for c in range({out}.shape[0] // LANES):", "    for r in range(LANES):"]
-                    lines += [f"        {out}[LANES * c + r] += noise[r, k, i, c]"]
+                    work += [f"for c in range({out}.shape[0] // LANES):", "    for r in range(LANES):"]
+                    work += [f"        {out}[LANES * c + r] += noise[r, k, i, c]"]
                 elif noisy:
-                    lines += [f"for j in range({out}.shape[0]):", f"    {out}[j] += noise[k, i, j]"]
+                    work += [f"for j in range({out}.shape[0]):", f"    {out}[j] += noise[{at}, j]"]
+                if self.changing:
+                    work = ["if fires[t]:", *("    " + line for line in work)]
+                    work += ["else:", f"    for j in range({out}.shape[0]):", f"        {out}[j] = 0"]
+                lines += work
             elif node.op == "compress":
                 plane = node.by[1]
                 name, trailing = self.compressors[plane]
-                row = [self._row(node.args[0]), f"dither[k, {plane}, i]", out, *trailing]
-                lines.append(f"sent[i] += {name}(i, {', '.join(row)})")
+                dither = f"dither[shift + t, {plane}]" if self.changing else f"dither[k, {plane}, i]"
+                message = [self._row(node.args[0]), dither, out, *trailing]
+                heard = "receivers[t]" if self.changing else "receivers[i]"
+                lines.append(f"bits = {name}(i, {', '.join(message)})")
+                lines.append(f"sent[i, 0] += bits if {heard} > 0 else 0" if self.changing else "sent[i, 0] += bits")
+                lines.append(f"sent[i, 1] += {heard} * bits")
             elif kind(node.op) == "row call":
                 printed = OPERATIONS[node.op].printed
                 lanes = "LANES" if self.lanes else "1"
@@ -350,35 +433,41 @@ class _Writer:
         return lines
 
     def _loop(self, place: Position) -> list[str]:
-        """The loop over coordinates at one position: compute in registers, then store."""
+        """The loop over coordinates at one position: compute in registers, then store; then numbers of the node."""
         graph, layout = self.graph, self.layout
         targets: list[tuple[int, str]] = []
         for k, name in layout.stored.items():
             if self._place(k) == place and name not in self._output_arrays():
-                targets.append((k, f"{name}[i, j]"))
+                targets.append((k, f"{name}[i, {{}}]"))
         for k, row in layout.scratch.items():
             if kind(graph.nodes[k].op) == "elementwise" and self._place(k) == place:
-                targets.append((k, f"{row}[j]"))
+                targets.append((k, f"{row}[{{}}]"))
         for field, k in graph.outputs.items():
             if layout.outputs[field] == place:
-                targets.append((k, f"{written_to(field, layout.swapped)}[i, j]"))
-        if not targets:
-            return []
+                targets.append((k, f"{written_to(field, layout.swapped)}[i, {{}}]"))
+        wide = [(k, target.format("j")) for k, target in targets if not graph.nodes[k].narrow]
+        narrow = [(k, target.format("0")) for k, target in targets if graph.nodes[k].narrow]
+        lines = []
+        if wide:
+            lines.append("for j in range(width):")
+            if self.lanes:
+                lines += ["    " + line for line in self._scalars("hyper_rows[{}, j]")]
+            lines += ["    " + line for line in self._assignments(wide, place)]
+        return lines + self._assignments(narrow, place)
+
+    def _assignments(self, targets: list[tuple[int, str]], place: Position) -> list[str]:
+        """Lines that compute nodes from what is stored before `place`, each once, and store them."""
         needed: set[int] = set()
         pending = [k for k, _ in targets]
         while pending:
             k = pending.pop()
-            node = graph.nodes[k]
+            node = self.graph.nodes[k]
             if k not in needed and node.is_array:
                 needed.add(k)
                 if kind(node.op) == "elementwise" and not self._stored_before(k, place):
                     pending.extend(node.args)
-        lines = ["for j in range(width):"]
-        if self.lanes:
-            lines += ["    " + line for line in self._scalars("hyper_rows[{}, j]")]
-        lines += [f"    v{k} = {self._value(k, place)}" for k in sorted(needed)]
-        lines += [f"    {target} = v{k}" for k, target in targets]
-        return lines
+        lines = [f"v{k} = {self._value(k, place)}" for k in sorted(needed)]
+        return lines + [f"{target} = v{k}" for k, target in targets]
 
     def _output_arrays(self) -> set[str]:
         return {written_to(f, self.layout.swapped) for f in self.graph.outputs}
@@ -388,17 +477,22 @@ class _Writer:
 
     def _value(self, k: int, place: Position) -> str:
         node = self.graph.nodes[k]
+        j = "0" if node.narrow else "j"
         if self._stored_before(k, place):
-            return f"{self.layout.stored[k]}[i, j]"
+            return f"{self.layout.stored[k]}[i, {j}]"
         if kind(node.op) == "row call" or node.op in MIXES:
-            return f"{self.layout.scratch[k]}[j]"
+            return f"{self.layout.scratch[k]}[{j}]"
         match node.op:
             case "input":
-                return f"state_{node.args[0]}[i, j]"
+                return f"state_{node.args[0]}[i, {j}]"
             case "const":
                 return f"real({repr(node.args[0]).replace('inf', 'np.inf').replace('nan', 'np.nan')})"
+            case "steps":
+                return "real(first_step + k)"
+            case "fires":
+                return "fires[t]" if self.changing else "True"
             case "average":
-                return f"a{k}[j]"
+                return f"a{k}[{j}]"
         names = (f"hyper_{n.args[0]}" if n.op == "hyper" else f"v{a}" for a, n in self._arguments(k))
         return OPERATIONS[node.op].printed.format(*names)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from simlab.step.graph import MIXES, Graph, Node
+from simlab.step.graph import ARRAYS, MIXES, Graph, Node
 from simlab.step.operation import kind
 
 Position = tuple[int, int]  #: (stage, level)
@@ -32,7 +32,7 @@ class Layout(NamedTuple):
     swapped : tuple of str
         Fields that cannot be updated in place: written to a second array, then swapped.
     buffers : tuple of str
-        Names of the (n, d) work arrays.
+        Names of the work arrays: b0, ... of shape (n, d), c0, ... of shape (n, 1).
     scratch : dict
         Node -> name of the row of length d that holds it within a row's work.
     averages : tuple of int
@@ -72,12 +72,12 @@ def lay_out(graph: Graph) -> Layout:
     # What must outlive its stage, or be complete for an exchange, lives in an (n, d) array.
     kept: list[int] = []
     for user, node in enumerate(nodes):
-        if not node.is_array or node.op == "input":
+        if not node.is_array or node.op in ARRAYS:
             continue
         for a in node.args:
             outlives = positions[a] != FLOATING and nodes[a].op != "average" and positions[a][0] < positions[user][0]
             complete = outlives or kind(node.op) == "exchange"
-            if nodes[a].is_array and nodes[a].op != "input" and complete and a not in kept:
+            if nodes[a].is_array and nodes[a].op not in ARRAYS and complete and a not in kept:
                 kept.append(a)
 
     swapped = tuple(f for f, written in outputs.items() if not _in_place(f, written, graph, positions, outputs, kept))
@@ -88,7 +88,8 @@ def lay_out(graph: Graph) -> Layout:
     buffers: list[str] = []
     for k in kept:
         if k not in stored:
-            stored[k] = f"b{len(buffers)}"
+            kin = "c" if nodes[k].narrow else "b"
+            stored[k] = f"{kin}{sum(name.startswith(kin) for name in buffers)}"
             buffers.append(stored[k])
 
     scratch: dict[int, str] = {}
@@ -108,7 +109,7 @@ def lay_out(graph: Graph) -> Layout:
 
 
 def _position(node: Node, nodes: tuple[Node, ...], positions: list[Position]) -> Position:
-    if not node.is_array or node.op == "input":
+    if not node.is_array or node.op in ARRAYS:
         return FLOATING
     places = [positions[a] for a in node.args if nodes[a].is_array]
     if kind(node.op) == "elementwise":

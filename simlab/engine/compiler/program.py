@@ -6,16 +6,17 @@ So a changed step, helper or kernel is another program, and a stale one cannot r
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from simlab.engine.compiler.codegen import Form, Text, generate
+from simlab.engine.compiler.codegen import Form, Text, foreign_networks, generate
 from simlab.engine.compiler.layout import Layout, lay_out
 from simlab.kernel import Kernel, check_row
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm, Compressor
-from simlab.step.graph import step_graph
+from simlab.step.graph import Steps, step_graphs
 
 
 class Program(NamedTuple):
@@ -25,8 +26,10 @@ class Program(NamedTuple):
     ----------
     text : Text
         Its source, and the row functions that it calls.
-    layout : Layout
-        Its stages and storage.
+    steps : Steps
+        What it does.
+    layouts : list of Layout
+        The stages and storage of each kind of step.
     kernels : list of Kernel
         The gradients, then each compression.
     networks : list of Network
@@ -34,7 +37,8 @@ class Program(NamedTuple):
     """
 
     text: Text
-    layout: Layout
+    steps: Steps
+    layouts: list[Layout]
     kernels: list[Kernel]
     networks: list[Any]
 
@@ -61,25 +65,28 @@ def program(
         Precision.
     sampled, noisy : bool
         Whether gradients take mini-batches, whether noise is added to them.
-    form : {"alone", "side by side", "by nodes"}
-        How runs lie in rows, see `Kernel`, and whether threads share the nodes.
+    form : {"alone", "side by side", "by nodes", "changing"}
+        How runs lie in rows, see `Kernel`, whether threads share the nodes, and whether the network changes.
     """
-    graph = step_graph(algorithm, state, sampled=sampled, noisy=noisy)
-    layout = lay_out(graph)
-    gradients = {kind: _gradient_kernel(problem, kind) for kind in graph.gradients}
+    steps = step_graphs(algorithm, state, sampled=sampled, noisy=noisy)
+    layouts = [lay_out(graph) for graph in steps.graphs]
+    taken = dict.fromkeys(kind for graph in steps.graphs for kind in graph.gradients)
+    gradients = {kind: _gradient_kernel(problem, kind) for kind in taken}
     if form == "side by side":
         gradients = {kind: kernel.lanes for kind, kernel in gradients.items() if kernel.lanes is not None}
-    compressors = [_compressor_kernel(compressor, problem.dim) for compressor in graph.compressors]
+    compressors = [[_compressor_kernel(each, problem.dim) for each in graph.compressors] for graph in steps.graphs]
     words = [
         "mini-batch" if sampled else "full",
         "gradients",
         *["with noise"] * noisy,
         *["of runs side by side"] * (form == "side by side"),
         *["by nodes"] * (form == "by nodes"),
+        *["on a network that changes"] * (form == "changing"),
     ]
-    title = f"{graph.algorithm} on {type(problem).__name__}: {' '.join(words)}, {dtype.name}."
-    text = generate(graph, layout, gradients, compressors, title=title, real=dtype.name, form=form)
-    return Program(text, layout, [*gradients.values(), *compressors], graph.networks)
+    title = f"{steps.first.algorithm} on {type(problem).__name__}: {' '.join(words)}, {dtype.name}."
+    text = generate(steps, layouts, gradients, compressors, title=title, real=dtype.name, form=form)
+    kernels = [*gradients.values(), *itertools.chain(*compressors)]
+    return Program(text, steps, layouts, kernels, foreign_networks(steps))
 
 
 def _gradient_kernel(problem: Problem, sampled: bool) -> Kernel:
