@@ -80,16 +80,16 @@ def test_algorithms(label):
 
     def steps(x, dither):
         state = algorithm.init(x)
-        for _ in range(3):
+        for k in range(3):
             kept = [field.copy() for field in state]
-            new = algorithm.step(state, problem, network, Batch(dither=dither, ledger=[]))
+            new = algorithm.step(state, problem, network, Batch(dither=dither, ledger=[], step=k))
             assert all(np.array_equal(field, before) for field, before in zip(state, kept, strict=True))
             assert type(new) is type(state)
             state = new
         return state
 
     start = algorithm.init(X)
-    assert np.array_equal(start[0], X) and all(field.shape == X.shape for field in start)
+    assert np.array_equal(start[0], X) and all(field.shape in (X.shape, (*X.shape[:-1], 1)) for field in start)
     together = steps(X, dither)
     for r in range(len(X)):
         for one, all_runs in zip(steps(X[r], dither[r]), together, strict=True):
