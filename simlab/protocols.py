@@ -69,18 +69,18 @@ class Algorithm(Protocol):
     """A decentralized algorithm: a NamedTuple of its hyperparameters, with `init` and `step`.
 
     A field annotated with a type of `simlab.schedules` (`StepSize`, `Momentum`, ...) is checked to be in its range, one
-    annotated with a ``Literal`` to be one of its choices. Optional members: ``check(problem, network)``, which raises
-    ValueError where the algorithm cannot work; ``needs``, what it asks of W ("symmetric" unless said, "double", "row",
-    "column"); ``asynchronous``, whether it asks who fires; ``references``, BibTeX keys or entries; ``bias_transfer(eigenvalues)``,
-    its bias transfer function φ in closed form.
+    annotated with a ``Literal`` to be one of its choices, one with ``int`` (`Period`) to be whole. Optional members:
+    ``check(problem, network)``, which raises ValueError where the algorithm cannot work; ``needs``, what it asks of W
+    ("symmetric" unless said, "double", "row", "column"); ``asynchronous``, whether it asks who fires; ``references``,
+    BibTeX keys or entries; ``bias_transfer(eigenvalues)``, its bias transfer function φ in closed form.
 
     Laws
     ----
     ``init(x)`` is a NamedTuple of arrays shaped like `x`, the parameters first, or of one number a node, (..., n, 1);
     ``step`` returns the same type and shapes and modifies nothing. Both are functions of their arguments alone: what
-    changes with the step counter is a schedule, or asks for its `simlab.operations.phase`. With the array operators and `simlab.operations`, a
-    step on symbols records what the step on arrays does: the engines agree to rounding, and a step on arrays with
-    leading axes must be identical to a step on each index of them, to rounding.
+    changes with the step counter is a schedule, or asks for its `simlab.operations.phase`. With the array operators and
+    `simlab.operations`, a step on symbols records what the step on arrays does: the engines agree to rounding, and a
+    step on arrays with leading axes must be identical to a step on each index of them, to rounding.
     """
 
     _fields: ClassVar[tuple[str, ...]]

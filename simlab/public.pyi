@@ -1,5 +1,6 @@
 # The public names and where they live, all but the algorithms: read by lazy_loader at run time and by type checkers.
 from . import (
+    cluster as cluster,
     compression as compression,
     data as data,
     operations as operations,
@@ -7,6 +8,7 @@ from . import (
     topologies as topologies,
 )
 from .citation import cite as cite
+from .cluster import Cluster as Cluster
 from .kernel import Kernel as Kernel
 from .network.network import Network as Network
 from .network.process import NetworkProcess as NetworkProcess

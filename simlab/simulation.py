@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from simlab import checks
+from simlab.cluster import Cluster
 from simlab.engine.backends import backend
 from simlab.network import AnyNetwork, Exchanges, NetworkProcess
 from simlab.network.process import Walk
@@ -29,6 +30,7 @@ from simlab.run.settings import (
     LARGEST,
     Settings,
     check_batch_size,
+    check_cluster,
     check_nouns,
     check_record,
     dtype_name,
@@ -72,6 +74,7 @@ def simulate(
     seed: int = 0,
     record_every: int = 1,
     record: Mapping[str, Callable[[np.ndarray], Any]] | None = None,
+    cluster: Cluster | None = None,
     x0: Any = None,
     engine: str = "compiled",
     progress: bool | None = None,
@@ -104,6 +107,8 @@ def simulate(
     record : mapping of str to function, optional
         Columns of your own: functions of all node states, an array (..., n, d), that return (...), such as
         ``{"worst": simlab.worst_node_error(problem)}``.
+    cluster : Cluster, optional
+        Machines whose time is modelled: adds the column `time`, in seconds.
     x0 : array (n, d) or (d,), optional
         Initial states; zeros if None.
     engine : {"compiled", "numpy", "cupy"}, default "compiled"
@@ -153,6 +158,7 @@ def simulate(
         engine=checks.one_of("engine", engine, ENGINES),
         dtype=np.dtype(checks.one_of("dtype", dtype_name(dtype), LARGEST)),
         record=check_record(record),
+        cluster=check_cluster(cluster),
     )
     start = initial_state(problem, x0, settings.dtype)
     tables = [hyperparameters(a, settings.steps) for a in algorithms]
@@ -287,12 +293,14 @@ def _draw(
     source: tuple[Stream, Walk | None], size: int, compressions: int, problem: Problem, settings: Settings
 ) -> Draws:
     (stream, walk), n, d, batch_size = source, problem.n_nodes, problem.dim, settings.batch_size
+    seconds = None if settings.cluster is None else settings.cluster.seconds(stream.clock(), size, n)
     if walk is not None:
-        return _draw_awake(stream, walk(size), compressions, problem, settings)
+        return _draw_awake(stream, walk(size), compressions, problem, settings)._replace(seconds=seconds)
     return Draws(
         None if batch_size is None else stream.indices(size, n, batch_size, problem.sample_count),
         stream.noise(size, n, d, settings.noise_std, settings.dtype) if settings.noise_std > 0 else None,
         stream.dither(size, compressions, n, d) if compressions else None,
+        seconds=seconds,
     )
 
 
@@ -316,6 +324,7 @@ def _provenance(problem: Problem, network: AnyNetwork, settings: Settings, start
         },
         "x0": fingerprint(start),
         **settings._asdict(),
+        "cluster": None if settings.cluster is None else repr(settings.cluster),
         "dtype": settings.dtype.name,
         "record": {name: describe(function) for name, function in settings.record.items()},
         "started": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -20,4 +20,5 @@ from .proximal_dsgd import ProximalDSGD as ProximalDSGD
 from .push_diging import PushDIGing as PushDIGing
 from .qg_dmsgd import QGDmSGD as QGDmSGD
 from .sgp import SGP as SGP
+from .slow_mo import SlowMo as SlowMo
 from .subgradient_push import SubgradientPush as SubgradientPush

@@ -15,7 +15,7 @@ from simlab.operations import Batch, present
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.step.chunk import Chunk, Plan
-from simlab.step.graph import numeric_fields, take_step
+from simlab.step.graph import numeric_fields, take_step, with_values
 from simlab.step.streams import Draws
 
 FEWEST = 8  # steps from which a recording pays
@@ -131,7 +131,10 @@ class ArrayEngine:
         xp = self.xp
         distinct = list({id(drawn): drawn for drawn in draws}.values())  # runs of different settings share them
         places = {id(drawn): place for place, drawn in enumerate(distinct)}
-        chunk = [None if a[0] is None else xp.asarray(np.stack(a)) for a in zip(*distinct, strict=True)]
+        chunk = [
+            None if a[0] is None else xp.asarray(np.stack(a))
+            for a in zip(*(drawn[:3] for drawn in distinct), strict=True)
+        ]
         if len(distinct) == len(draws):
             return chunk, lambda step: Batch(*step)
         which = xp.asarray([places[id(drawn)] for drawn in draws])
@@ -202,7 +205,7 @@ class ArrayEngine:
         return self.xp.asarray(np.stack(hyper, axis=-1)[..., None, None], dtype=self.dtype)
 
     def _step(self, state: Any, setting: list[Any], batch: Batch, network: Any) -> Any:
-        algorithm = self.algorithm._replace(**dict(zip(self.names, setting, strict=True)))
+        algorithm = with_values(self.algorithm, dict(zip(self.names, setting, strict=True)))
         with present(network.awake, network.fires) if isinstance(network, Now) else nullcontext():
             return take_step(algorithm, state, self.problem, network, batch)
 

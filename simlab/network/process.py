@@ -56,6 +56,12 @@ class Exchanges:
         times = None if self.times is None else self.times[first:last]
         return replace(self, which=self.which[first:last], times=times)
 
+    def step(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The nodes that are awake in step k, and the structure of their rows: rows, indptr, indices."""
+        first, last = self.start[self.which[k]], self.start[self.which[k] + 1]
+        indptr = self.indptr[first : last + 1]
+        return self.rows[first:last], indptr - indptr[0], self.indices[indptr[0] : indptr[-1]]
+
     @functools.cached_property
     def drawn(self) -> np.ndarray:
         """Nodes that were awake before each step and before the end, summed over the steps: (K + 1,)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.schedules import values
 from simlab.step.batch import Batch
-from simlab.step.graph import Graph, Node, Steps, check_new, numeric_fields
+from simlab.step.graph import Graph, Node, Steps, check_new, numeric_fields, with_values
 
 
 def dry_run(algorithm: Algorithm, state: Any, problem: Problem, network: AnyNetwork) -> Steps:
@@ -25,9 +26,9 @@ def dry_run(algorithm: Algorithm, state: Any, problem: Problem, network: AnyNetw
         that can be traced.
     """
     hyper = numeric_fields(algorithm)
-    first = {name: float(values(getattr(algorithm, name), np.zeros(1, int))[0]) for name in hyper}
+    first = {name: float(values(attrgetter(name)(algorithm), np.zeros(1, int))[0]) for name in hyper}
     with tally() as operations:
-        new = algorithm._replace(**first).step(state, problem, network, Batch(ledger=[], step=0))
+        new = with_values(algorithm, first).step(state, problem, network, Batch(ledger=[], step=0))
     check_new(algorithm, state, new)
     name = type(algorithm).__name__
     if any(operation == "compress" for operation, _ in operations):

@@ -11,10 +11,11 @@ from simlab.citation import references
 from simlab.network import AnyNetwork, NetworkProcess
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
+from simlab.run.clock import Clock
 from simlab.run.metrics import Traffic, measure, recorded
 from simlab.run.provenance import describe
 from simlab.run.settings import LARGEST, Settings, same
-from simlab.step.graph import ForeignNounError, Steps, numeric_fields, step_graphs
+from simlab.step.graph import ForeignNounError, Steps, is_algorithm, numeric_fields, step_graphs
 from simlab.step.streams import Draws
 from simlab.trace import Trace
 
@@ -58,6 +59,8 @@ class Runs:
         self.state = type(state)(*(np.array(field, dtype=settings.dtype) for field in state))
         self.graphs = traced(problem, network, algorithm, self.state, settings)
         self.traffic = Traffic(self.graphs, network, problem.dim, 8 * settings.dtype.itemsize)
+        self.clock = self._new_clock()
+        self._finished = np.zeros((settings.replicates, 0))  # times of the chunk's steps
         self.sent = np.zeros((runs, 2), np.int64)  # by compressed messages, counted once and once a receiver
         self.spent = np.zeros((runs, 3), np.int64)  # on a network that changes, see `Traffic`
         self.lost: dict[int, np.ndarray] = {}  # last states of the runs that diverged, in range where `KEPT` allows
@@ -71,6 +74,15 @@ class Runs:
         nothing = np.zeros((runs, 1, 3), np.int64)
         self._record(np.array([0]), self.state[0][:, None], self.sent[:, None], nothing, np.zeros((runs, 1)))
 
+    def _new_clock(self) -> Clock | None:
+        cluster = self.settings.cluster
+        if cluster is None or getattr(self.network, "keeps_time", False):
+            return None
+        return Clock(
+            cluster, self.graphs, self.network, self.problem.dim, 8 * self.settings.dtype.itemsize,
+            self.settings.replicates,
+        )  # fmt: skip
+
     def plan(self, done: int, size: int, draws: list[Draws]) -> list[Callable[[], Any]]:
         """The jobs of `size` steps after `done`; `draws` are those of the replicates."""
         if not self.active:
@@ -82,6 +94,8 @@ class Runs:
         mine = [tables[run // self.settings.replicates] for run in self.active]
         drawn = [draws[run % self.settings.replicates] for run in self.active]
         plan = self.engine.plan(self.state, mine, drawn, done, self.settings.record_every)
+        if self.clock is not None:
+            self._finished = self.clock.advance(draws, done)
         self._pending = plan, before, mine, drawn, done, size
         return plan.jobs
 
@@ -119,9 +133,13 @@ class Runs:
     def _costs(self, steps: np.ndarray, draws: list[Draws], done: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Of each active run what its steps have cost, (A, S, 3), and the network's own time, (A, S)."""
         shape = len(self.active), len(steps)
+        times = np.zeros(shape)
+        if self.clock is not None:
+            replicates = np.array([run % self.settings.replicates for run in self.active])
+            times = self._finished[replicates[:, None], steps - done - 1]
         if draws[0].links is None:
-            return np.broadcast_to(self.traffic.after(steps), (*shape, 3)), np.zeros(shape)
-        costs, times = np.empty((*shape, 3), np.int64), np.zeros(shape)
+            return np.broadcast_to(self.traffic.after(steps), (*shape, 3)), times
+        costs = np.empty((*shape, 3), np.int64)
         for k, (run, mine) in enumerate(zip(self.active, draws, strict=True)):
             assert mine.links is not None
             each = self.spent[run] + np.cumsum(self.traffic.each(mine.links, done), axis=0)
@@ -211,7 +229,7 @@ class Runs:
         metrics = measure(self.problem, snapshots)
         metrics["payload_bits"], metrics["bits"] = (costs[..., c] + sent[..., c] for c in range(2))
         metrics["gradients"] = costs[..., 2]
-        if getattr(self.network, "keeps_time", False):
+        if self.clock is not None or getattr(self.network, "keeps_time", False):
             metrics["time"] = times
         taken = self.settings.record.keys() & {"algorithm", "replicate", "run", "step", *metrics}
         if taken:
@@ -275,8 +293,12 @@ def same_step(a: Any, b: Any) -> bool:
     return (
         type(a) is type(b)
         and numeric == numeric_fields(b)
-        and all(same(getattr(a, name), getattr(b, name)) for name in fixed)
+        and all(_alike(getattr(a, name), getattr(b, name)) for name in fixed)
     )
+
+
+def _alike(a: Any, b: Any) -> bool:
+    return same_step(a, b) if is_algorithm(a) and is_algorithm(b) else same(a, b)
 
 
 def traceable(algorithm: Algorithm, start: np.ndarray) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from simlab import checks
+from simlab.cluster import Cluster
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.schedules import check_fields, ranges, values
@@ -33,6 +35,7 @@ class Settings(NamedTuple):
     engine: str
     dtype: np.dtype
     record: Mapping[str, Recorder]
+    cluster: Cluster | None
 
 
 def check_nouns(problem: Any, network: Any, algorithms: Sequence[Any]) -> None:
@@ -68,14 +71,14 @@ def check_nouns(problem: Any, network: Any, algorithms: Sequence[Any]) -> None:
 def hyperparameters(algorithm: Algorithm, steps: int) -> np.ndarray:
     """The numeric hyperparameters at every step, (steps, H), checked."""
     names, kind = numeric_fields(algorithm), type(algorithm).__name__
-    declared = ranges(type(algorithm))
-    limits = {name: declared[name]._asdict() if name in declared else {} for name in names}
-    if not any(callable(getattr(algorithm, name)) for name in names):
-        constants = [checks.real(f"{kind}.{name}", getattr(algorithm, name), **limits[name]) for name in names]
+    given = {name: attrgetter(name)(algorithm) for name in names}
+    limits = {name: _limits(algorithm, name) for name in names}
+    if not any(map(callable, given.values())):
+        constants = [checks.real(f"{kind}.{name}", value, **limits[name]) for name, value in given.items()]
         return np.broadcast_to(np.array(constants, dtype=float), (steps, len(names)))
     table = np.empty((steps, len(names)))
     for column, name in enumerate(names):
-        value = getattr(algorithm, name)
+        value = given[name]
         label = f"{kind}.{name}"
         if not callable(value):
             checks.real(label, value, **limits[name])
@@ -92,6 +95,13 @@ def hyperparameters(algorithm: Algorithm, steps: int) -> np.ndarray:
                 except ValueError as error:
                     raise ValueError(f"{error}: this is {value!r} at its extreme value") from None
     return table
+
+
+def _limits(algorithm: Algorithm, name: str) -> dict[str, float | None]:
+    """The range of a hyperparameter, possibly of an algorithm within."""
+    owner, _, field = name.rpartition(".")
+    declared = ranges(type(attrgetter(owner)(algorithm) if owner else algorithm))
+    return declared[field]._asdict() if field in declared else {}
 
 
 def check_batch_size(problem: Problem, batch_size: Any) -> int | None:
@@ -128,6 +138,13 @@ def check_record(record: Any) -> Mapping[str, Recorder]:
                 "an array (...)"
             )
     return dict(record)
+
+
+def check_cluster(cluster: Any) -> Cluster | None:
+    """`cluster`; TypeError unless it is a Cluster or None."""
+    if cluster is not None and not isinstance(cluster, Cluster):
+        raise TypeError(f"cluster = {cluster!r} is no cluster; pass simlab.Cluster(compute=..., latency=...) or None")
+    return cluster
 
 
 def dtype_name(dtype: Any) -> str:

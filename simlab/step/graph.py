@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -269,14 +270,33 @@ class Counter:
 def numeric_fields(algorithm: Algorithm) -> tuple[str, ...]:
     """Names of the hyperparameters that are numbers or schedules (callables of the step counter).
 
-    A field whose type is ``int`` is none: a step may count with it.
+    A field whose type is ``int`` is none: a step may count with it. Those of an algorithm within another one have the
+    names ``base.lr``, ...
     """
     whole = whole_fields(type(algorithm))
-    return tuple(
-        name
-        for name, value in zip(algorithm._fields, algorithm, strict=True)
-        if name not in whole and not isinstance(value, bool) and (isinstance(value, numbers.Real) or callable(value))
-    )
+    found: list[str] = []
+    for name, value in zip(algorithm._fields, algorithm, strict=True):
+        if is_algorithm(value):
+            found += [f"{name}.{inner}" for inner in numeric_fields(value)]
+        elif name in whole or isinstance(value, bool):
+            continue
+        elif isinstance(value, numbers.Real) or callable(value):
+            found.append(name)
+    return tuple(found)
+
+
+def is_algorithm(value: Any) -> bool:
+    """Whether `value` is a NamedTuple with `init` and `step`."""
+    return hasattr(value, "_fields") and hasattr(value, "init") and hasattr(value, "step")
+
+
+def with_values(algorithm: Algorithm, values: Mapping[str, Any]) -> Algorithm:
+    """`algorithm` with other hyperparameters, by the names of `numeric_fields`."""
+    own = {name: value for name, value in values.items() if "." not in name}
+    for field in {name.partition(".")[0] for name in values if "." in name}:
+        inner = {name.partition(".")[2]: value for name, value in values.items() if name.startswith(f"{field}.")}
+        own[field] = with_values(getattr(algorithm, field), inner)
+    return algorithm._replace(**own)
 
 
 def protected(state: Any) -> Any:
@@ -397,7 +417,7 @@ class _Whole:
 def _recorded(algorithm: Algorithm, state: Any, sampled: bool, noisy: bool, counter: Counter) -> Graph:
     """One call of the step on symbols."""
     hyper = numeric_fields(algorithm)
-    symbolic = algorithm._replace(**{name: Expression("hyper", (name,)) for name in hyper})
+    symbolic = with_values(algorithm, {name: Expression("hyper", (name,)) for name in hyper})
     width = np.shape(state[0])[-1]
     narrow = frozenset(f for f, a in zip(state._fields, state, strict=True) if np.shape(a)[-1] == 1 < width)
     inputs = type(state)(*(Expression("input", (name,), narrow=name in narrow) for name in state._fields))

@@ -12,6 +12,7 @@ import numpy as np
 
 from simlab.network.process import NETWORK_STREAM, Exchanges
 
+CLOCK_STREAM = NETWORK_STREAM + 1
 PURPOSES = ("indices", "noise")  # then one for each compression of a step
 
 
@@ -24,13 +25,14 @@ class Draws(NamedTuple):
     #: Of a network that changes. Then the others hold a row for each node that is awake, step after step: (U, B),
     #: (U, d), (U, c, d).
     links: Exchanges | None = None
+    seconds: np.ndarray | None = None  #: (K, n), in which nodes compute
 
     def part(self, first: int, last: int) -> Draws:
         """Those of steps `first` to `last`."""
         links = self.links and self.links.part(first, last)
         rows = slice(first, last) if self.links is None else slice(*self.links.drawn[[first, last]])
         indices, noise, dither = (None if a is None else a[rows] for a in (self.indices, self.noise, self.dither))
-        return Draws(indices, noise, dither, links)
+        return Draws(indices, noise, dither, links, None if self.seconds is None else self.seconds[first:last])
 
 
 class Stream:
@@ -58,6 +60,10 @@ class Stream:
     def network(self) -> np.random.Generator:
         """What a network that changes draws from."""
         return self._generator(NETWORK_STREAM)
+
+    def clock(self) -> np.random.Generator:
+        """What compute times are drawn from."""
+        return self._generator(CLOCK_STREAM)
 
     def indices(self, steps: int, n_nodes: int, batch_size: int, n_samples: int) -> np.ndarray:
         """Samples of each node's mini-batch, uniform with replacement: (steps, n, B) int32."""

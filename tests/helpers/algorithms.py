@@ -16,7 +16,9 @@ DEFAULTS = {"lr": 0.02, "momentum": 0.9, "consensus_lr": 0.3, "l1": 0.01, "local
 
 def forms(**values: Any) -> dict[str, Any]:
     """An instance of each class and choice, by name (DSGD-atc, DSGD-cta); `values` where there is such a field."""
-    values = {**DEFAULTS, "compressor": simlab.compression.QSGD(levels=16, scaled=True), **values}
+    compressor = simlab.compression.QSGD(levels=16, scaled=True)
+    base = simlab.DmSGD(values.get("lr", DEFAULTS["lr"]), values.get("momentum", DEFAULTS["momentum"]))
+    values = {**DEFAULTS, "compressor": compressor, "base": base, **values}
     found = {}
     for kind in CLASSES:
         given = {name: value for name, value in values.items() if name in kind._fields}

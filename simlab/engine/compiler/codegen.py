@@ -258,6 +258,10 @@ def _kernel_part(kernel: Kernel, header: str, decorator: str) -> Part:
     return Part(kernel.functions[-1].__name__, "\n\n\n".join([header, *texts]) + "\n")
 
 
+def _hyper(name: str) -> str:
+    return f"hyper_{name.replace('.', '_')}"
+
+
 def _apart(names: list[str]) -> list[str]:
     """The names, those that occurred before with a number."""
     return [name if name not in names[:k] else f"{name}_{k}" for k, name in enumerate(names)]
@@ -387,7 +391,7 @@ class _Writer:
     def _scalars(self, hyper: str) -> list[str]:
         """Lines that set the hyperparameters, the h-th found at `hyper`, and the numbers that follow from them."""
         nodes = enumerate(self.graph.nodes)
-        return [f"hyper_{name} = {hyper.format(h)}" for h, name in enumerate(self.graph.hyper)] + [
+        return [f"{_hyper(name)} = {hyper.format(h)}" for h, name in enumerate(self.graph.hyper)] + [
             f"v{k} = {self._value(k, (0, 0))}" for k, n in nodes if not n.is_array and n.op != "hyper"
         ]
 
@@ -493,7 +497,7 @@ class _Writer:
                 return "fires[t]" if self.changing else "True"
             case "average":
                 return f"a{k}[{j}]"
-        names = (f"hyper_{n.args[0]}" if n.op == "hyper" else f"v{a}" for a, n in self._arguments(k))
+        names = (_hyper(n.args[0]) if n.op == "hyper" else f"v{a}" for a, n in self._arguments(k))
         return OPERATIONS[node.op].printed.format(*names)
 
     def _arguments(self, k: int):  # type: ignore[no-untyped-def]
