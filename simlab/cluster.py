@@ -76,7 +76,7 @@ class Cluster:
     ) -> None:
         if not callable(compute):
             compute = checks.array("compute", compute)
-            if compute.ndim > 1 or not compute.size or compute.min() < 0:
+            if compute.ndim > 1 or not compute.size or not np.all(compute >= 0):
                 raise ValueError(f"compute = {compute} is no time in seconds for all nodes, or one a node; pass such")
         self.compute = compute
         self.latency = checks.real("latency", latency, minimum=0.0)
