@@ -52,7 +52,7 @@ def test_special_cases(engine):
             simlab.simulate(PROBLEM, NETWORK, a, steps=24, x0=equal, engine=engine, progress=False)
             for a in (slow, plain)
         )
-        # GossipPGA's average is of x before that step's exchange, SlowMo's after it: the means agree, and all are equal.
+        # GossipPGA averages before that step's exchange, SlowMo after it: the means agree, and all are equal.
         np.testing.assert_allclose(one.x, two.x, rtol=0, atol=1e-12)
 
 
