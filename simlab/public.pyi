@@ -2,6 +2,7 @@
 from . import (
     compression as compression,
     data as data,
+    dynamics as dynamics,
     operations as operations,
     schedules as schedules,
     topologies as topologies,
@@ -9,6 +10,7 @@ from . import (
 from .citation import cite as cite
 from .kernel import Kernel as Kernel
 from .network.network import Network as Network
+from .network.process import Exchanges as Exchanges, NetworkProcess as NetworkProcess
 from .problems import (
     LeastSquares as LeastSquares,
     LogisticRegression as LogisticRegression,

@@ -1,5 +1,6 @@
-"""The network: a mixing matrix, the rules that weigh its edges, and its spectrum."""
+"""The network: a mixing matrix, the rules that weigh its edges, and its spectrum; networks that change."""
 
 from simlab.network.network import CSR, Network
+from simlab.network.process import Exchanges, NetworkProcess, SamplePath
 
-__all__ = ["CSR", "Network"]
+__all__ = ["CSR", "Exchanges", "Network", "NetworkProcess", "SamplePath"]

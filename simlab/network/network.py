@@ -12,6 +12,7 @@ from scipy import sparse
 from simlab import checks
 from simlab.arrays import namespace_of
 from simlab.network import weights as weight_rules
+from simlab.network.process import Exchanges, SamplePath, sample, table
 from simlab.network.spectrum import Spectrum, second_modulus
 
 # Measured: a dense product is the faster one below about 64 nodes, and above that where a quarter of W is filled.
@@ -378,6 +379,23 @@ class Network:
         second = scale * spectrum.second
         decided = 2.0 - scale * spectrum.largest_bound >= second
         return second if decided else min(second, 2.0 - scale * spectrum.largest)
+
+    def walk(self, random: np.random.Generator) -> Callable[[int], Exchanges]:
+        """The sample path of the process that never changes; see `NetworkProcess.walk`."""
+        exchanges = table([self])
+        return lambda steps: exchanges(np.zeros(steps, np.int64))
+
+    def sample(self, steps: int, seed: int = 0, replicate: int = 0) -> SamplePath:
+        """The sample path that a run sees, W at every step; as of a network that changes (`simlab.dynamics`).
+
+        Parameters
+        ----------
+        steps : int
+            How many.
+        seed, replicate : int, default 0
+            Those of the run, which change nothing here.
+        """
+        return sample(self, steps, seed, replicate)
 
     def mix(self, x: Any) -> Any:
         """W x: each node's weighted average over itself and its neighbours.

@@ -132,16 +132,40 @@ def check_stochastic(w: sparse.csr_array, stochastic: str) -> str:
     raise ValueError(f"w is not {what} stochastic: {why}; rescale it, or let Network.from_adjacency choose the weights")
 
 
-def check_connected(name: str, matrix: sparse.csr_array) -> None:
-    """Raise ValueError unless along the entries of `matrix` every node reaches every other one."""
+def strong_components(matrix: sparse.csr_array) -> tuple[int, np.ndarray]:
+    """How many parts there are whose nodes reach each other along the entries of `matrix`, and the part of each node."""
     from scipy.sparse.csgraph import connected_components
 
     n_components, component = connected_components(abs(matrix) > _NEGLIGIBLE, connection="strong")
+    return int(n_components), component
+
+
+def check_connected(name: str, matrix: sparse.csr_array) -> None:
+    """Raise ValueError unless along the entries of `matrix` every node reaches every other one."""
+    n_components, component = strong_components(matrix)
     if n_components > 1:
         apart = int(np.argmax(component != component[0]))
         raise ValueError(
             f"{name} is disconnected: {n_components} components, nodes 0 and {apart} cannot reach each other; "
             "add edges between them or keep one component"
+        )
+
+
+def check_chain(name: str, transitions: sparse.csr_array) -> None:
+    """Raise ValueError unless `transitions` are those of an irreducible Markov chain."""
+    sums, least = transitions.sum(axis=1), transitions.min()
+    worst = int(np.argmax(abs(sums - 1.0)))
+    if least < 0 or abs(sums[worst] - 1.0) > _TOLERANCE:
+        raise ValueError(
+            f"{name} has a row {worst} that sums to {sums[worst]:.12g} and the least entry {least:.6g}; pass "
+            "probabilities of at least 0, with rows that sum to 1"
+        )
+    n_components, component = strong_components(transitions)
+    if n_components > 1:
+        apart = int(np.argmax(component != component[0]))
+        raise ValueError(
+            f"{name} is reducible: states 0 and {apart} do not both follow from each other, so that no stationary "
+            "distribution is left to start from that has them all; leave out states that are left for good"
         )
 
 
