@@ -70,9 +70,10 @@ class Algorithm(Protocol):
 
     A field annotated with a type of `simlab.schedules` (`StepSize`, `Momentum`, ...) is checked to be in its range, one
     annotated with a ``Literal`` to be one of its choices, one with ``int`` (`Period`) to be whole. Optional members:
-    ``check(problem, network)``, which raises ValueError where the algorithm cannot work; ``needs``, what it asks of W
-    ("symmetric" unless said, "double", "row", "column"); ``asynchronous``, whether it asks who fires; ``references``,
-    BibTeX keys or entries; ``bias_transfer(eigenvalues)``, its bias transfer function φ in closed form.
+    ``check(problem, network)``, which raises ValueError where the algorithm cannot work; ``references``, BibTeX keys or
+    entries; ``bias_transfer(eigenvalues)``, its bias transfer function φ in closed form; ``needs``, what W must be:
+    "symmetric" and doubly stochastic unless said, "double", "row" or "column" stochastic; ``static = True`` where W may
+    not change from step to step; ``asynchronous = True`` where the step asks who fires.
 
     Laws
     ----

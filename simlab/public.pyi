@@ -3,6 +3,7 @@ from . import (
     cluster as cluster,
     compression as compression,
     data as data,
+    dynamics as dynamics,
     operations as operations,
     schedules as schedules,
     topologies as topologies,
@@ -11,7 +12,7 @@ from .citation import cite as cite
 from .cluster import Cluster as Cluster
 from .kernel import Kernel as Kernel
 from .network.network import Network as Network
-from .network.process import NetworkProcess as NetworkProcess
+from .network.process import Exchanges as Exchanges, NetworkProcess as NetworkProcess
 from .problems import (
     LeastSquares as LeastSquares,
     LogisticRegression as LogisticRegression,

@@ -1,6 +1,6 @@
 """Named networks, each by one call with the number of nodes.
 
-Every function takes the weight rule and `lazy` of `Network.from_adjacency` and builds a sparse matrix directly, so that
+Every undirected one takes the weight rule and `lazy` of `Network.from_adjacency` and builds a sparse matrix directly, so that
 structured networks of a million nodes take seconds. Where the Laplacian has a closed form, so have the eigenvalues of W
 under every rule that gives all edges one weight (always "max_degree", "laplacian" and "uniform").
 """
@@ -306,6 +306,103 @@ def random_geometric(
     )
 
 
+@checks.keywords
+def directed_ring(n: int) -> Network:
+    """Each node sends to the next one: weights 1/2 for oneself and for the node before, doubly stochastic.
+
+    Then rho = cos(pi/n).
+
+    Parameters
+    ----------
+    n : int
+        Number of nodes, at least 1.
+
+    Returns
+    -------
+    Network
+    """
+    n = checks.integer("n", n, minimum=1)
+    return Network.from_links(_hops(n, (1,)), "pull", name=f"directed_ring({n})")
+
+
+@checks.keywords
+def directed_exponential(n: int) -> Network:
+    """Each node i sends to i + 1, i + 2, i + 4, ... mod n: equal weights for all, doubly stochastic.
+
+    Of n = 2^t nodes rho is 1 - 2/(t + 1) (Ying et al. 2021).
+
+    Parameters
+    ----------
+    n : int
+        Number of nodes, at least 1.
+
+    Returns
+    -------
+    Network
+    """
+    n = checks.integer("n", n, minimum=1)
+    hops = tuple(1 << k for k in range((n - 1).bit_length()))
+    return Network.from_links(_hops(n, hops), "pull", name=f"directed_exponential({n})")
+
+
+@checks.keywords
+def random_digraph(n: int, probability: float | None = None, seed: int = 0, weights: str = "push") -> Network:
+    """Each node sends to each other one with the same probability, given that the graph is strongly connected.
+
+    Parameters
+    ----------
+    n : int
+        Number of nodes.
+    probability : float, optional
+        In [0, 1]; by default min(1, 2 ln(n)/n).
+    seed : int, default 0
+        Same seed, same graph.
+    weights : {"push", "pull"}, default "push"
+        Whether columns or rows sum to 1; see `Network.from_digraph`.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    ValueError
+        None of 100 draws is strongly connected. (Others are drawn again: the law is conditional on it.)
+    """
+    n = checks.integer("n", n, minimum=1)
+    usual = min(1.0, 2.0 * np.log(n) / n)
+    p = usual if probability is None else checks.real("probability", probability, minimum=0.0, maximum=1.0)
+    rng = np.random.default_rng(checks.integer("seed", seed, minimum=0))
+    n_links = n * (n - 1)
+    for _ in range(_ATTEMPTS):
+        chosen = rng.choice(n_links, size=rng.binomial(n_links, p), replace=False) if n_links else np.zeros(0, int)
+        row, column = np.divmod(chosen, max(n - 1, 1))
+        links = sparse.csr_array((np.ones(len(row)), (row, column + (column >= row))), (n, n))
+        if _connected(links):
+            return Network.from_links(links, weights, name=f"random_digraph({n}, probability={p:.4g}, seed={seed})")
+    raise ValueError(
+        f"probability = {p:.4g} gave no strongly connected graph of {n} nodes in {_ATTEMPTS} draws; "
+        f"choose one well above ln(n)/n = {np.log(n) / n:.4g}"
+    )
+
+
+@checks.keywords
+def disconnected(n: int) -> Network:
+    """No links at all, W = I: a step without communication in a network that changes (`simlab.dynamics.cycle`).
+
+    Parameters
+    ----------
+    n : int
+        Number of nodes, at least 1.
+
+    Returns
+    -------
+    Network
+    """
+    n = checks.integer("n", n, minimum=1)
+    return Network.from_adjacency(sparse.csr_array((n, n)), mixes=False, name=f"disconnected({n})")
+
+
 def _network(
     name: str,
     adjacency: sparse.csr_array,
@@ -334,6 +431,13 @@ def _circulant(n: int, steps: Iterable[int]) -> sparse.csr_array:
     return _from_edges(n, np.repeat(nodes, len(offsets)), np.add.outer(nodes, offsets).ravel() % n)
 
 
+def _hops(n: int, hops: Iterable[int]) -> sparse.csr_array:
+    """Links from each node i to i + hop mod n."""
+    nodes, offsets = np.arange(n), np.array(sorted({hop % n for hop in hops} - {0}), dtype=np.int64)
+    row, column = np.repeat(nodes, len(offsets)), np.add.outer(nodes, offsets).ravel() % n
+    return sparse.csr_array((np.ones(len(row)), (row, column)), (n, n))
+
+
 def _offsets(n: int, steps: Iterable[int]) -> np.ndarray:
     """The distinct neighbours of node 0 under i ~ i +- step mod n."""
     return np.array(sorted({sign * step % n for step in steps for sign in (1, -1)} - {0}), dtype=np.int64)
@@ -354,7 +458,7 @@ def _pair(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _connected(adjacency: sparse.csr_array) -> bool:
     from scipy.sparse.csgraph import connected_components
 
-    return bool(connected_components(adjacency, directed=False)[0] == 1)
+    return bool(connected_components(adjacency, connection="strong")[0] == 1)
 
 
 def _rectangle(n: int, shape: tuple[int, int] | None) -> tuple[int, tuple[int, int]]:

@@ -23,6 +23,7 @@ from theory.moments.minibatches import residual_work
 from theory.moments.modes import Modes, network_modes
 from theory.moments.noise import Noise
 from theory.moments.protocol import Moments
+from theory.transfer import require_fixed_symmetric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -415,6 +416,7 @@ def check_nouns(problem: Problem, network: Network, algorithm: Algorithm, x0: An
     if isinstance(algorithm, list | tuple) and not hasattr(algorithm, "_fields"):
         raise TypeError("algorithm is a list of algorithms; predict them one at a time")
     settings.check_nouns(problem, network, [algorithm])
+    require_fixed_symmetric(network)
     settings.hyperparameters(algorithm, steps=1)
     return settings.initial_state(problem, x0, np.dtype(np.float64))
 

@@ -82,6 +82,17 @@ def _check_no_threshold(algorithm: Algorithm) -> None:
         )
 
 
+def require_fixed_symmetric(network: Network) -> None:
+    """ValueError unless W is one symmetric matrix, the same at every step, as all that is known here assumes."""
+    fixed = isinstance(network, Network)
+    if not fixed or not network.is_symmetric:
+        why = "is not symmetric" if fixed else "changes from step to step"
+        raise ValueError(
+            f"network = {network!r} {why}, and theory needs one fixed symmetric W; pass an undirected simlab.Network, "
+            "such as simlab.topologies.ring(n)"
+        )
+
+
 class Eigenpairs(NamedTuple):
     """Eigenvalues of W other than the simple 1, (n − 1,), and their eigenvectors, (n, n − 1)."""
 
@@ -92,6 +103,7 @@ class Eigenpairs(NamedTuple):
 @remembered
 def modes(network: Network) -> Eigenpairs:
     """Modes of disagreement of a network, by a dense eigendecomposition of W; ValueError beyond LARGEST nodes."""
+    require_fixed_symmetric(network)
     n = network.n_nodes
     if n > LARGEST:
         raise ValueError(f"network has {n} nodes; its modes are computed densely, up to {LARGEST}: use a smaller one")

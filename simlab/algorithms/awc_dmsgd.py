@@ -40,6 +40,7 @@ class AWCDmSGD(NamedTuple):
     momentum: Momentum = 0.9
 
     references = ("balu2021decentralized", "yuan2021decentlam")
+    needs = "row"
 
     def init(self, x: Array) -> State:
         """Start from `x` with an empty buffer."""

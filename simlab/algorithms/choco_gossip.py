@@ -42,6 +42,8 @@ class ChocoGossip(NamedTuple):
     compressor: Compressor
 
     references = ("koloskova2019decentralized",)
+    needs = "double"
+    static = True
 
     def check(self, problem: Objective, network: Mixing) -> None:
         """TypeError or ValueError unless the compressor is a contraction."""

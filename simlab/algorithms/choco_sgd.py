@@ -44,6 +44,8 @@ class ChocoSGD(NamedTuple):
     compressor: Compressor
 
     references = ("koloskova2019decentralized",)
+    needs = "double"
+    static = True
 
     def check(self, problem: Objective, network: Mixing) -> None:
         """TypeError or ValueError unless the compressor is a contraction."""

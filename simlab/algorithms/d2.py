@@ -68,7 +68,7 @@ class D2(NamedTuple):
 
 
 def require_smallest_eigenvalue(algorithm: str, network: Mixing) -> None:
-    """ValueError unless λₙ(W) > −1/3, without which `algorithm` diverges."""
+    """ValueError unless λₙ(W) > −1/3, without which `algorithm` diverges; of every W where it changes."""
     # An even ring has exactly -1/3, where an undamped oscillation stays; rounding may put it on either side.
     if not network.smallest_eigenvalue > -1 / 3 + 1e-9:
         raise ValueError(

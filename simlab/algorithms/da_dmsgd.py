@@ -40,6 +40,7 @@ class DADmSGD(NamedTuple):
     momentum: Momentum = 0.9
 
     references = ("yu2019linear",)
+    needs = "row"
 
     def init(self, x: Array) -> State:
         """Start from `x` with an empty buffer."""

@@ -43,6 +43,7 @@ class DecentLaM(NamedTuple):
     momentum: Momentum = 0.9
 
     references = ("yuan2021decentlam",)
+    needs = "row"
 
     def init(self, x: Array) -> State:
         """Start from `x` with an empty buffer."""

@@ -41,6 +41,7 @@ class DmSGD(NamedTuple):
     momentum: Momentum = 0.9
 
     references = ("assran2019stochastic", "yuan2021decentlam")
+    needs = "row"
 
     def init(self, x: Array) -> State:
         """Start from `x` with an empty buffer."""

@@ -42,6 +42,7 @@ class DSGD(NamedTuple):
     order: Literal["atc", "cta"] = "atc"
 
     references = ("nedic2009distributed", "chen2012diffusion", "lian2017can")
+    needs = "row"
 
     def init(self, x: Array) -> State:
         """Start from `x`."""

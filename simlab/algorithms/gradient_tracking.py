@@ -51,6 +51,7 @@ class GradientTracking(NamedTuple):
     lr: StepSize
 
     references = ("dilorenzo2016next", "nedic2017achieving")
+    needs = "double"
 
     def init(self, x: Array) -> State:
         """Start from `x`."""

@@ -50,6 +50,8 @@ class MalcomPSGD(NamedTuple):
     l1: Weight
 
     references = ("campbell2023malcom",)
+    needs = "double"
+    static = True
 
     def check(self, problem: Objective, network: Mixing) -> None:
         """TypeError or ValueError unless the compressor is a contraction."""

@@ -40,6 +40,7 @@ class PmSGD(NamedTuple):
     momentum: Momentum = 0.9
 
     references = ("polyak1964methods", "yuan2021decentlam")
+    needs = "row"
 
     def init(self, x: Array) -> State:
         """Start from `x` with an empty buffer."""

@@ -40,6 +40,7 @@ class ProximalDSGD(NamedTuple):
     l1: Weight
 
     references = ("zeng2018nonconvex",)
+    needs = "row"
 
     def init(self, x: Array) -> State:
         """Start from `x`."""

@@ -41,6 +41,7 @@ class QGDmSGD(NamedTuple):
     momentum: Momentum = 0.9
 
     references = ("lin2021quasi",)
+    needs = "row"
 
     def init(self, x: Array) -> State:
         """Start from `x` with an empty buffer."""

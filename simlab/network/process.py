@@ -11,8 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from simlab import checks
-
-NETWORK_STREAM = 2**16  # the purpose of a replicate's stream that its network draws from, apart from all others
+from simlab.generators import NETWORK, generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +84,77 @@ class Exchanges:
 Walk = Callable[[int], Exchanges]  #: returns the exchanges of the next so many steps
 
 
+def table(networks: Sequence[Any]) -> Callable[[np.ndarray], Exchanges]:
+    """The exchanges of steps over networks that do not change, from the number of the network of each step."""
+    n, edges = networks[0].n_nodes, [len(network.csr.indices) for network in networks]
+    indptr = [
+        network.csr.indptr[:-1] + before for network, before in zip(networks, np.cumsum([0, *edges]), strict=False)
+    ]
+    stored = (
+        n * np.arange(len(networks) + 1),
+        np.tile(np.arange(n), len(networks)),
+        np.ones(n * len(networks), bool),
+        np.concatenate([network.degrees for network in networks]),
+        np.concatenate([*indptr, [sum(edges)]]),
+        np.concatenate([network.csr.indices for network in networks]),
+        np.concatenate([network.csr.values for network in networks]),
+    )
+    return lambda which: Exchanges(which, *stored)
+
+
+@dataclass(frozen=True)
+class SamplePath:
+    """The matrices of some steps of one replicate; ``path[k]`` is W_k as an array (n, n).
+
+    Attributes
+    ----------
+    n_nodes : int
+        n.
+    exchanges : Exchanges
+        The same as a run stores it.
+    """
+
+    n_nodes: int
+    exchanges: Exchanges
+
+    def __len__(self) -> int:
+        return len(self.exchanges.which)
+
+    def __getitem__(self, k: int) -> np.ndarray:
+        if not -len(self) <= k < len(self):
+            raise IndexError(f"step {k} is beyond the {len(self)} steps of the path; ask sample for more")
+        return self.exchanges.matrix(k, self.n_nodes).toarray()
+
+    @property
+    def awake(self) -> np.ndarray:
+        """Which nodes take part in each step; (steps, n) bool."""
+        return self._nodes(np.ones(len(self.exchanges.rows), bool))
+
+    @property
+    def fires(self) -> np.ndarray:
+        """Which nodes compute a gradient in each step; (steps, n) bool."""
+        return self._nodes(self.exchanges.fires)
+
+    @property
+    def time(self) -> np.ndarray:
+        """When each step is done; its number, from 1 on, where the network keeps no time. (steps,)."""
+        times = self.exchanges.times
+        return np.arange(1.0, len(self) + 1) if times is None else times
+
+    def _nodes(self, chosen: np.ndarray) -> np.ndarray:
+        blocks = np.zeros((len(self.exchanges.start) - 1, self.n_nodes), bool)
+        block = np.repeat(np.arange(len(blocks)), np.diff(self.exchanges.start))
+        blocks[block[chosen], self.exchanges.rows[chosen]] = True
+        return blocks[self.exchanges.which]
+
+
+def sample(network: Any, steps: int, seed: int = 0, replicate: int = 0) -> SamplePath:
+    """The path of a network or process that a run with this seed sees."""
+    steps = checks.integer("steps", steps, minimum=0)
+    seed, replicate = checks.integer("seed", seed, minimum=0), checks.integer("replicate", replicate, minimum=0)
+    return SamplePath(network.n_nodes, network.walk(generator(seed, replicate, NETWORK))(steps))
+
+
 class NetworkProcess:
     """A network that changes from step to step, by itself: random, periodic, with events.
 
@@ -102,6 +172,12 @@ class NetworkProcess:
         Whether its exchanges have times.
     double, symmetric : bool, default True
         Whether all its matrices are doubly stochastic, whether they are symmetric.
+    column : bool, default False
+        Where they are not doubly stochastic: whether their columns sum to 1, or else their rows.
+    asynchronous : bool, default False
+        Whether there are nodes that are awake and do not fire.
+    smallest_eigenvalue : float, optional
+        A lower bound of the eigenvalues of all its matrices, where they are symmetric; some methods ask for it.
     **given
         What it was built from: attributes, and what its identity is taken from.
     """
@@ -112,6 +188,7 @@ class NetworkProcess:
     keeps_time: bool
     double: bool
     symmetric: bool
+    asynchronous: bool
     given: dict[str, Any]
 
     def __init__(
@@ -123,14 +200,38 @@ class NetworkProcess:
         keeps_time: bool = False,
         double: bool = True,
         symmetric: bool = True,
+        column: bool = False,
+        asynchronous: bool = False,
+        smallest_eigenvalue: float | None = None,
         **given: Any,
     ) -> None:
         n_nodes = checks.integer("n_nodes", n_nodes, minimum=1)
+        about = {"double": double, "symmetric": symmetric, "asynchronous": asynchronous}
         self.__dict__.update(
-            n_nodes=n_nodes, name=name, awake=n_nodes if awake is None else awake, keeps_time=keeps_time,
-            double=double, symmetric=symmetric,
+            n_nodes=n_nodes, name=name, awake=n_nodes if awake is None else awake, keeps_time=keeps_time, **about,
+            _column=column, _smallest_eigenvalue=smallest_eigenvalue,
         )  # fmt: skip
         self.__dict__.update(given, given=given)
+
+    @property
+    def stochastic(self) -> str:
+        """What sums to 1 in every matrix: "double", "row" or "column"; as of a `Network`."""
+        return "double" if self.double else "column" if self._column else "row"
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether all matrices are symmetric."""
+        return self.symmetric
+
+    @property
+    def smallest_eigenvalue(self) -> float:
+        """A lower bound of the eigenvalues of all matrices; ValueError where none is known."""
+        if self._smallest_eigenvalue is None:
+            raise ValueError(
+                f"network = {self!r} has no known smallest eigenvalue; where its matrices are symmetric, pass "
+                "smallest_eigenvalue to NetworkProcess.__init__"
+            )
+        return self._smallest_eigenvalue
 
     def __setattr__(self, attribute: str, value: Any) -> None:
         raise AttributeError(f"{attribute} cannot be set: a network is immutable; build another one")
@@ -145,3 +246,15 @@ class NetworkProcess:
         changes nothing.
         """
         raise NotImplementedError(f"{type(self).__name__}.walk is not written; write it (docs/own_network.md)")
+
+    def sample(self, steps: int, seed: int = 0, replicate: int = 0) -> SamplePath:
+        """The matrices that a run with this seed sees: ``path[k]`` is W_k, (n, n); see `SamplePath`.
+
+        Parameters
+        ----------
+        steps : int
+            How many.
+        seed, replicate : int, default 0
+            Those of the run.
+        """
+        return sample(self, steps, seed, replicate)

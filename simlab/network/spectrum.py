@@ -68,6 +68,27 @@ class Spectrum:
         return factors_stay_sparse(self.matrix)
 
 
+def second_modulus(matrix: sparse.csr_array) -> float:
+    """The second largest modulus of an eigenvalue, of a matrix that need not be symmetric (0 for a single row)."""
+    from scipy.sparse.linalg import ArpackNoConvergence, eigs
+
+    n_nodes = matrix.shape[0]
+    if n_nodes == 1:
+        return 0.0
+    if n_nodes <= FULL_SPECTRUM_NODES:
+        values = np.linalg.eigvals(matrix.toarray())
+    else:
+        start = np.random.default_rng(0).standard_normal(n_nodes)  # fixed, so that the result is reproducible
+        try:
+            values = eigs(matrix, 2, which="LM", v0=start, return_eigenvectors=False)
+        except ArpackNoConvergence:
+            raise ValueError(
+                f"the eigenvalues of a matrix of {n_nodes} nodes are too close to 1 to be told apart; "
+                f"choose at most {FULL_SPECTRUM_NODES} nodes, or a network that mixes faster"
+            ) from None
+    return float(np.sort(np.abs(values))[-2])
+
+
 def _smallest(matrix: sparse.csr_array, factors_sparse: bool) -> float:
     if factors_sparse and (value := _smallest_by_inverse(matrix)) is not None:
         return value

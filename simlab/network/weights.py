@@ -27,7 +27,7 @@ def _max_degree(graph: sparse.csr_array, laplacian: Spectrum) -> float:
 
 
 def _best_constant(graph: sparse.csr_array, laplacian: Spectrum) -> float:
-    if graph.shape[0] == 1:
+    if graph.nnz == 0:
         return 0.0
     return 2.0 / (laplacian.second + laplacian.largest)
 
@@ -78,12 +78,17 @@ def compressed(name: str, matrix: Any) -> sparse.csr_array:
     return result
 
 
-def pattern(adjacency: Any) -> sparse.csr_array:
-    """The graph of an adjacency matrix: ones off the diagonal."""
-    entries = compressed("adjacency", adjacency).tocoo()
+def off_diagonal(name: str, matrix: Any) -> sparse.csr_array:
+    """The graph of a matrix: ones where it is not zero, off the diagonal."""
+    entries = compressed(name, matrix).tocoo()
     edges = entries.row != entries.col
     coordinates = (entries.row[edges], entries.col[edges])
-    graph = sparse.csr_array((np.ones(len(coordinates[0])), coordinates), entries.shape)
+    return sparse.csr_array((np.ones(len(coordinates[0])), coordinates), entries.shape)
+
+
+def pattern(adjacency: Any) -> sparse.csr_array:
+    """The undirected graph of an adjacency matrix."""
+    graph = off_diagonal("adjacency", adjacency)
     check_symmetric("adjacency", graph)
     return graph
 
@@ -100,28 +105,100 @@ def check_symmetric(name: str, matrix: sparse.csr_array) -> None:
         )
 
 
-def check_doubly_stochastic(w: sparse.csr_array) -> None:
-    """Raise ValueError unless `w` is symmetric and its rows sum to 1."""
-    check_symmetric("w", w)
-    sums = w.sum(axis=1)
-    worst = int(np.argmax(abs(sums - 1.0)))
-    if abs(sums[worst] - 1.0) > _TOLERANCE:
+def is_symmetric(w: sparse.csr_array) -> bool:
+    """Whether `w` is symmetric, to the tolerance."""
+    return float(abs(w - w.T).max()) <= _TOLERANCE
+
+
+def check_stochastic(w: sparse.csr_array, stochastic: str) -> str:
+    """Raise ValueError unless `w` is `stochastic`; return what it is, "double" where rows and columns sum to 1."""
+    wrong = {}
+    for kind, axis in (("row", 1), ("column", 0)):
+        sums = w.sum(axis=axis)
+        worst = int(np.argmax(abs(sums - 1.0)))
+        if abs(sums[worst] - 1.0) > _TOLERANCE:
+            wrong[kind] = f"{kind} {worst} sums to {sums[worst]:.12g}, not 1 (to {_TOLERANCE:g}, in float64)"
+    if not wrong:
+        return "double"
+    if stochastic != "double" and stochastic not in wrong:
+        return stochastic
+    if stochastic == "double" and len(wrong) == 1:
+        kind = "row" if "column" in wrong else "column"
         raise ValueError(
-            f"w is not doubly stochastic: row {worst} sums to {sums[worst]:.12g}, not 1 (to {_TOLERANCE:g}, in "
-            "float64); rescale it, or let Network.from_adjacency choose the weights"
+            f"w is not doubly stochastic: {wrong.popitem()[1]}; where its {kind}s alone are to sum to 1 pass "
+            f"stochastic={kind!r}, else a symmetric one, for example (w + w.T) / 2"
         )
+    what, why = ("doubly", next(iter(wrong.values()))) if stochastic == "double" else (stochastic, wrong[stochastic])
+    raise ValueError(f"w is not {what} stochastic: {why}; rescale it, or let Network.from_adjacency choose the weights")
+
+
+def strong_components(matrix: sparse.csr_array) -> tuple[int, np.ndarray]:
+    """How many parts there are whose nodes reach each other along the entries of `matrix`, and the part of each node."""
+    from scipy.sparse.csgraph import connected_components
+
+    n_components, component = connected_components(abs(matrix) > _NEGLIGIBLE, connection="strong")
+    return int(n_components), component
 
 
 def check_connected(name: str, matrix: sparse.csr_array) -> None:
-    """Raise ValueError unless the entries of `matrix` connect all nodes."""
-    from scipy.sparse.csgraph import connected_components
-
-    n_components, component = connected_components(abs(matrix) > _NEGLIGIBLE, directed=False)
+    """Raise ValueError unless along the entries of `matrix` every node reaches every other one."""
+    n_components, component = strong_components(matrix)
     if n_components > 1:
         apart = int(np.argmax(component != component[0]))
         raise ValueError(
             f"{name} is disconnected: {n_components} components, nodes 0 and {apart} cannot reach each other; "
             "add edges between them or keep one component"
+        )
+
+
+def check_chain(name: str, transitions: sparse.csr_array) -> None:
+    """Raise ValueError unless `transitions` are those of an irreducible Markov chain."""
+    sums, least = transitions.sum(axis=1), transitions.min()
+    worst = int(np.argmax(abs(sums - 1.0)))
+    if least < 0 or abs(sums[worst] - 1.0) > _TOLERANCE:
+        raise ValueError(
+            f"{name} has a row {worst} that sums to {sums[worst]:.12g} and the least entry {least:.6g}; pass "
+            "probabilities of at least 0, with rows that sum to 1"
+        )
+    n_components, component = strong_components(transitions)
+    if n_components > 1:
+        apart = int(np.argmax(component != component[0]))
+        raise ValueError(
+            f"{name} is reducible: states 0 and {apart} do not both follow from each other, so that no stationary "
+            "distribution is left to start from that has them all; leave out states that are left for good"
+        )
+
+
+def stationary(transition: sparse.csr_array) -> np.ndarray:
+    """π with π'P = π', positive with sum 1, of a row stochastic irreducible P (n, n)."""
+    from scipy.sparse.linalg import spsolve
+
+    n = transition.shape[0]
+    if n == 1:
+        return np.ones(1)
+    balance = (sparse.eye_array(n) - transition.T).tocsc()  # one equation too many: π_0 = 1 takes the first one's place
+    rest = spsolve(balance[1:, 1:], -balance[1:, [0]].toarray().ravel())
+    pi = np.concatenate([[1.0], np.atleast_1d(rest)])
+    return pi / pi.sum()
+
+
+def check_primitive(w: sparse.csr_array) -> None:
+    """Given a strongly connected graph, where w need not be symmetric: not negative, and 1 the only one of its size."""
+    entries = w.tocoo()
+    if entries.data.min() < 0:
+        k = int(np.argmin(entries.data))
+        raise ValueError(
+            f"w has the negative entry {entries.data[k]:.6g} at ({entries.row[k]}, {entries.col[k]}), which only a "
+            "symmetric one may have; pass weights of at least 0"
+        )
+    if np.any(w.diagonal() > _NEGLIGIBLE):
+        return  # Perron and Frobenius
+    import networkx
+
+    if not networkx.is_aperiodic(networkx.from_scipy_sparse_array(w, create_using=networkx.DiGraph)):
+        raise ValueError(
+            "w has other eigenvalues of modulus 1, so that repeated averaging never settles; give each node a share of "
+            "its own state, for example (I + w) / 2"
         )
 
 

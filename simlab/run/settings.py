@@ -48,7 +48,12 @@ def check_nouns(problem: Any, network: Any, algorithms: Sequence[Any]) -> None:
     if not isinstance(network, Network | NetworkProcess):
         raise TypeError(
             f"network is a {type(network).__name__}; pass a simlab.Network, e.g. Network.from_graph(graph) "
-            "or simlab.topologies.ring(n)"
+            "or simlab.topologies.ring(n), or one that changes, e.g. simlab.dynamics.every(network, 10)"
+        )
+    if isinstance(network, Network) and not network.mixes:
+        raise ValueError(
+            f"network = {network!r} does not mix by itself; make it a member of one that changes, such as "
+            "simlab.dynamics.cycle([network, other]), or pass a connected one"
         )
     if problem.n_nodes != network.n_nodes:
         raise ValueError(
@@ -64,8 +69,61 @@ def check_nouns(problem: Any, network: Any, algorithms: Sequence[Any]) -> None:
         if isinstance(a, type):
             raise TypeError(f"algorithm = {a.__name__} is a class; pass an instance, e.g. {a.__name__}(lr=0.01)")
         check_fields(a, numeric_fields(a))
+        check_fit(a, network)
         if hasattr(a, "check"):
             a.check(problem, network)
+
+
+# What an algorithm may say by `needs`: which networks have it, in words, and what else to pass.
+NEEDS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
+    "symmetric": (
+        lambda network: network.is_symmetric and network.stochastic == "double",
+        "a symmetric W whose rows sum to 1",
+        "an undirected network, such as simlab.topologies.ring(n)",
+    ),
+    "double": (
+        lambda network: network.stochastic == "double",
+        "a W whose rows and columns sum to 1",
+        "an undirected network or a regular one, such as simlab.topologies.directed_ring(n)",
+    ),
+    "row": (
+        lambda network: network.stochastic in ("row", "double"),
+        "a W whose rows sum to 1",
+        "a network built with weights='pull'",
+    ),
+    "column": (
+        lambda network: network.stochastic in ("column", "double"),
+        "a W whose columns sum to 1",
+        "a network built with weights='push'",
+    ),
+}
+FITTING = {"row": "DSGD", "column": "SGP, SubgradientPush or PushDIGing"}  # by what sums to 1
+
+
+def check_fit(algorithm: Any, network: Any) -> None:
+    """ValueError, with what would fit, unless the algorithm works on such a network.
+
+    An algorithm says what it needs by class attributes: `needs` ("symmetric" unless said, "double", "row" or "column"),
+    ``static = True`` if the network may not change, ``asynchronous = True`` if it asks who fires.
+    """
+    from simlab.network import NetworkProcess
+
+    kind, needs = type(algorithm).__name__, getattr(algorithm, "needs", "symmetric")
+    fits, what, remedy = NEEDS[checks.one_of(f"{kind}.needs", needs, NEEDS)]
+    if not fits(network):
+        other = f"{FITTING[network.stochastic]} on this one" if network.stochastic in FITTING else "DSGD on this one"
+        has = "is not symmetric" if network.stochastic == "double" else f"has {network.stochastic}s alone that sum to 1"
+        raise ValueError(f"network = {network!r} {has}, and {kind} needs {what}; pass {remedy}, or run {other}")
+    if getattr(algorithm, "static", False) and isinstance(network, NetworkProcess):
+        raise ValueError(
+            f"network = {network!r} changes, and {kind} needs one that does not, for neighbours keep replicas of each "
+            "other that every message has to reach; pass a simlab.Network, or run DSGD on this one"
+        )
+    if getattr(network, "asynchronous", False) and not getattr(algorithm, "asynchronous", False):
+        raise ValueError(
+            f"network = {network!r} is asynchronous, where nodes exchange that do not compute, and {kind} does not tell "
+            "them apart; run ADPSGD on it, or pass simlab.dynamics.pairwise(...) or another synchronous network"
+        )
 
 
 def hyperparameters(algorithm: Algorithm, steps: int) -> np.ndarray:

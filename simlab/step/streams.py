@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simlab.network.process import NETWORK_STREAM, Exchanges
+from simlab.generators import CLOCK, NETWORK, generator
+from simlab.network.process import Exchanges
 
-CLOCK_STREAM = NETWORK_STREAM + 1
 PURPOSES = ("indices", "noise")  # then one for each compression of a step
 
 
@@ -52,18 +52,16 @@ class Stream:
 
     def _generator(self, purpose: int) -> np.random.Generator:
         if purpose not in self._generators:
-            seed, replicate = self._key
-            source = np.random.SeedSequence(seed, spawn_key=(replicate, purpose))
-            self._generators[purpose] = np.random.Generator(np.random.Philox(source))
+            self._generators[purpose] = generator(*self._key, purpose)
         return self._generators[purpose]
 
     def network(self) -> np.random.Generator:
-        """What a network that changes draws from."""
-        return self._generator(NETWORK_STREAM)
+        """What a network that changes draws from; see `simlab.network.process.NetworkProcess.walk`."""
+        return self._generator(NETWORK)
 
     def clock(self) -> np.random.Generator:
         """What compute times are drawn from."""
-        return self._generator(CLOCK_STREAM)
+        return self._generator(CLOCK)
 
     def indices(self, steps: int, n_nodes: int, batch_size: int, n_samples: int) -> np.ndarray:
         """Samples of each node's mini-batch, uniform with replacement: (steps, n, B) int32."""

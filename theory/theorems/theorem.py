@@ -12,7 +12,7 @@ from simlab.network import Network
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.trace import Trace
-from theory.transfer import limit_residual, transfer_on
+from theory.transfer import limit_residual, require_fixed_symmetric, transfer_on
 
 
 class Check(NamedTuple):
@@ -99,12 +99,13 @@ class Setting(NamedTuple):
 
 
 def nouns(trace: Trace) -> tuple[Problem, Network, Algorithm]:
-    """What was simulated; ValueError of a trace that was loaded without it."""
+    """What was simulated; ValueError of a trace that was loaded without it, or of no fixed symmetric network."""
     if trace.problem is None or trace.network is None or trace.algorithm is None:
         raise ValueError(
             f"trace = {trace!r} was loaded without its problem, network and algorithm; attach them with "
             "dataclasses.replace(trace, problem=..., network=..., algorithm=...)"
         )
+    require_fixed_symmetric(trace.network)
     return trace.problem, trace.network, trace.algorithm
 
 
