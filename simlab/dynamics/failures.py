@@ -114,6 +114,18 @@ class Pattern(NamedTuple):
         steps, n = awake.shape
         weights = np.where(on, self.weights, 0.0)
         weights[:, self.diagonal] += np.add.reduceat(self.weights - weights, self.start, axis=1)
+        if awake.all():  # entries that are off may stay, with weight 0: sorting them out would take longer
+            rows = np.tile(np.arange(n), steps)
+            return Exchanges(
+                which=np.arange(steps),
+                start=n * np.arange(steps + 1),
+                rows=rows,
+                fires=np.ones(len(rows), bool),
+                receivers=receivers.ravel(),
+                indptr=np.append(np.add.outer(len(self.weights) * np.arange(steps), self.start), weights.size),
+                indices=np.tile(self.indices, steps),
+                weights=weights.ravel(),
+            )
         lengths = np.add.reduceat(on, self.start, axis=1, dtype=np.int64)[awake]
         rows = np.broadcast_to(np.arange(n), awake.shape)[awake]
         return Exchanges(
