@@ -103,18 +103,18 @@ def assert_converges_at_rate(
     half = (scale(fit.high) - scale(fit.low)) / (2 * slope) + tolerance
     if window is None and np.count_nonzero(values.any(axis=0)) < LEAST_POINTS:
         window = (steps[0], steps[-1])  # the line through all of few points
-    change, error = (0.0, 0.0) if window is None else _change_within(steps, values, kind, window)
+    change, noise = (0.0, 0.0) if window is None else _change_within(steps, values, kind, window)
     if kind == "linear":
         estimate, low, high = (float(root) for root in np.sqrt(fit[:3]))
         fit = fit._replace(estimate=estimate, low=low, high=high)
     noun = f"factor a step of sqrt({metric})" if kind == "linear" else f"exponent of {metric}"
     found = f"{_label(trace)}: {noun} is {fit.estimate:.6g}, 95 % interval [{fit.low:.6g}, {fit.high:.6g}]"
     fitted = f"fitted over steps {fit.start:g} to {fit.stop:g}, {fit.how}"
-    assert abs(change) <= 2 * tolerance * slope + error, (
+    assert abs(change) <= 2 * tolerance * slope + noise, (
         f"{found}, but {metric} follows no such law over the window: its slope changes by {change / slope:.4g} of "
-        f"itself ± {error / slope:.2g} from the first half to the second (tolerance {tolerance:.3g} each); {fitted}"
+        f"itself ± {noise / slope:.2g} from the first half to the second (tolerance {tolerance:.3g} each); {fitted}"
     )
-    half = max(half, error / (2 * slope))
+    half = max(half, noise / (2 * slope))
     assert half <= resolution, (
         f"{found}, which is inconclusive: {'exponents' if kind == 'power' else 'logarithms of factors'} {half:.3g} of "
         f"it away could not be told from it (resolution {resolution:.3g}); run more replicates, or record more points, "
@@ -332,7 +332,7 @@ def _change_within(
         bend = abs(fit.bend * slope) if len(values) == 1 else 0.0  # in the interval of a single series, and no noise
         slopes.append(slope)
         errors.append(max((high - low - bend) / 2, 0.0))
-    return float(slopes[1] - slopes[0]), float(np.hypot(*errors))
+    return float(slopes[1] - slopes[0]), float(np.hypot(errors[0], errors[1]))
 
 
 def _change_of_slope(parameter: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
