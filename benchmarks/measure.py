@@ -59,9 +59,7 @@ def ratio(
     return Row(benchmark, quantity, middle, float(array.min()), float(array.max()), target, met)
 
 
-def exponent(
-    benchmark: str, quantity: str, sizes: Sequence[float], costs: pd.DataFrame, *, target: float = 1.0
-) -> Row:
+def exponent(benchmark: str, quantity: str, sizes: Sequence[float], costs: pd.DataFrame, *, target: float = 1.0) -> Row:
     """Slope of log cost against log size, one fit a round; the target is met within 0.1."""
     slopes = [float(np.polyfit(np.log(sizes), np.log(row), 1)[0]) for row in costs.to_numpy()]
     middle = float(np.median(slopes))

@@ -11,6 +11,7 @@ import numpy as np
 
 from simlab.arrays import namespace_of, to_host
 from simlab.network import AnyNetwork
+from simlab.network.network import DENSE_NODES
 from simlab.operations import Batch, present
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
@@ -230,7 +231,7 @@ class Now:
     def mix(self, x: Any) -> Any:
         """W x, each run's own W: (R, n, d) -> (R, n, d)."""
         xp = self._xp
-        if xp is np:
+        if xp is np and self.n_nodes > DENSE_NODES:
             return np.stack([w.astype(x.dtype) @ each for w, each in zip(self._matrices, x, strict=True)])
         weights = xp.asarray(np.stack([w.toarray() for w in self._matrices]), dtype=x.dtype)
         return namespace_of(x).matmul(weights, x)
