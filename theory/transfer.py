@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import simlab
-from simlab.network import Network
+from simlab.network import AnyNetwork, Network
 from simlab.operations import Batch
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
@@ -82,15 +82,15 @@ def _check_no_threshold(algorithm: Algorithm) -> None:
         )
 
 
-def require_fixed_symmetric(network: Network) -> None:
-    """ValueError unless W is one symmetric matrix, the same at every step, as all that is known here assumes."""
-    fixed = isinstance(network, Network)
-    if not fixed or not network.is_symmetric:
-        why = "is not symmetric" if fixed else "changes from step to step"
-        raise ValueError(
-            f"network = {network!r} {why}, and theory needs one fixed symmetric W; pass an undirected simlab.Network, "
-            "such as simlab.topologies.ring(n)"
-        )
+def require_fixed_symmetric(network: AnyNetwork) -> Network:
+    """`network`; ValueError unless W is one symmetric matrix at every step, as all that is known here assumes."""
+    if isinstance(network, Network) and network.is_symmetric:
+        return network
+    why = "is not symmetric" if isinstance(network, Network) else "changes from step to step"
+    raise ValueError(
+        f"network = {network!r} {why}, and theory needs one fixed symmetric W; pass an undirected simlab.Network, "
+        "such as simlab.topologies.ring(n)"
+    )
 
 
 class Eigenpairs(NamedTuple):
@@ -201,7 +201,8 @@ def _transition(network: Network, algorithm: Algorithm) -> np.ndarray:
     def step(columns: np.ndarray) -> np.ndarray:
         """Columns (S, k), each a stacked state, after one step."""
         parts = columns.T.reshape(-1, fields, n, 1)
-        after = algorithm.step(type(state)(*(parts[:, k] for k in range(fields))), problem, network, Batch())
+        with np.errstate(divide="ignore", invalid="ignore"):  # such a step is not affine, which is found below
+            after = algorithm.step(type(state)(*(parts[:, k] for k in range(fields))), problem, network, Batch())
         return np.concatenate([np.broadcast_to(part, parts[:, 0].shape)[..., 0] for part in after], axis=1).T
 
     transition = step(np.eye(fields * n))

@@ -81,5 +81,5 @@ class SlowMo(NamedTuple):
 @cache
 def _state(inner: Any) -> Any:
     """The base's state, the start of the block and the slow buffer."""
-    kind = namedtuple("State", [*inner._fields, "slow_x", "slow_u"])  # type: ignore[misc]
+    kind = namedtuple("State", [*inner._fields, "slow_x", "slow_u"])
     return type("State", (kind,), {"__slots__": (), "inner": inner, "__doc__": _state.__doc__})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class Pairwise(NetworkProcess):
     network: Network
 
     def __init__(self, network: Network) -> None:
-        about = {"awake": 2, "smallest_eigenvalue": 0.0}
+        about: dict[str, Any] = {"awake": 2, "smallest_eigenvalue": 0.0}
         super().__init__(network.n_nodes, f"pairwise({network.name})", **about, network=network)
 
     def walk(self, random: np.random.Generator) -> Callable[[int], Exchanges]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -72,8 +72,8 @@ def _rows_sum_to_one(network: Network) -> Network:
     network = inputs.mixing("network", network)
     if network.stochastic == "column":
         raise ValueError(
-            f"network = {network!r} has rows that do not sum to 1, and a receiver cannot make up for what is lost; pass "
-            "one that is built with weights='pull'"
+            f"network = {network!r} has rows that do not sum to 1, and a receiver cannot make up for what is lost; "
+            "pass one that is built with weights='pull'"
         )
     return network
 
@@ -142,6 +142,7 @@ class Pattern(NamedTuple):
 
 class _Failures(NetworkProcess):
     network: Network
+    probability: float
 
     @property
     def smallest_eigenvalue(self) -> float:
@@ -154,9 +155,12 @@ class _Failures(NetworkProcess):
 class LinkFailures(_Failures):
     """See `link_failures`."""
 
+    burst: float
+    one_sided: bool
+
     def __init__(self, network: Network, probability: float, burst: float, one_sided: bool) -> None:
         symmetric = network.is_symmetric and not one_sided
-        given = {"network": network, "probability": probability, "burst": burst, "one_sided": one_sided}
+        given: dict[str, Any] = {"network": network, "probability": probability, "burst": burst, "one_sided": one_sided}
         name = f"link_failures({network.name}, {probability:g})"
         super().__init__(network.n_nodes, name, double=symmetric, symmetric=symmetric, **given)
 
@@ -197,7 +201,7 @@ class NodeFailures(_Failures):
 
     def __init__(self, network: Network, probability: float) -> None:
         symmetric = network.is_symmetric
-        given = {"network": network, "probability": probability}
+        given: dict[str, Any] = {"network": network, "probability": probability}
         name = f"node_failures({network.name}, {probability:g})"
         super().__init__(network.n_nodes, name, double=symmetric, symmetric=symmetric, **given)
 

@@ -342,8 +342,8 @@ class Network:
             return self._laplacian
         if not self.is_symmetric:
             raise ValueError(
-                f"network = {self!r} is not symmetric, and its eigenvalues are complex; ask for rho, the second largest "
-                "modulus, or pass network.weights to numpy.linalg.eigvals"
+                f"network = {self!r} is not symmetric, and its eigenvalues are complex; ask for rho, the second "
+                "largest modulus, or pass network.weights to numpy.linalg.eigvals"
             )
         return Spectrum((sparse.eye_array(self.n_nodes) - self._compressed).tocsr()), 1.0
 
@@ -363,8 +363,8 @@ class Network:
     def rho(self) -> float:
         """Mixing rate, the second largest modulus of an eigenvalue.
 
-        Of a symmetric W it is max(|lambda_2|, |lambda_n|) = ||W - 11'/n||_2, by which one exchange shrinks disagreement;
-        of another one W^k nears its limit as rho^k.
+        Of a symmetric W it is max(|lambda_2|, |lambda_n|) = ||W - 11'/n||_2, by which one exchange shrinks
+        disagreement; of another one W^k nears its limit as rho^k.
         """
         return 1.0 - self.spectral_gap
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -123,7 +123,14 @@ class SamplePath:
     def __getitem__(self, k: int) -> np.ndarray:
         if not -len(self) <= k < len(self):
             raise IndexError(f"step {k} is beyond the {len(self)} steps of the path; ask sample for more")
-        return self.exchanges.matrix(k, self.n_nodes).toarray()
+        block = self.exchanges.which[k]
+        first, last = self.exchanges.start[block : block + 2]
+        rows, indptr = self.exchanges.rows[first:last], self.exchanges.indptr[first : last + 1]
+        entries = slice(indptr[0], indptr[-1])
+        w = np.eye(self.n_nodes)
+        w[rows] = 0.0
+        w[np.repeat(rows, np.diff(indptr)), self.exchanges.indices[entries]] = self.exchanges.weights[entries]
+        return w
 
     @property
     def awake(self) -> np.ndarray:
@@ -190,6 +197,8 @@ class NetworkProcess:
     symmetric: bool
     asynchronous: bool
     given: dict[str, Any]
+    _column: bool
+    _smallest_eigenvalue: float | None
 
     def __init__(
         self,

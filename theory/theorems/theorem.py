@@ -105,8 +105,7 @@ def nouns(trace: Trace) -> tuple[Problem, Network, Algorithm]:
             f"trace = {trace!r} was loaded without its problem, network and algorithm; attach them with "
             "dataclasses.replace(trace, problem=..., network=..., algorithm=...)"
         )
-    require_fixed_symmetric(trace.network)
-    return trace.problem, trace.network, trace.algorithm
+    return trace.problem, require_fixed_symmetric(trace.network), trace.algorithm
 
 
 class Theorem(NamedTuple):
