@@ -50,6 +50,52 @@ class Exchanges:
     weights: np.ndarray
     times: np.ndarray | None = None
 
+    @classmethod
+    def of(cls, matrices: Any, awake: Any = None, fires: Any = None, receivers: Any = None) -> Exchanges:
+        """Exchanges over given matrices, one a step; for processes of one's own whose n is small.
+
+        Parameters
+        ----------
+        matrices : array (K, n, n)
+            W_k: entry (i, j) is the weight of what i receives from j.
+        awake, fires : bool arrays (K, n), optional
+            Who takes the step, who computes in it; all unless said. Rows of those asleep are not looked at, and what is
+            awake must not weigh them.
+        receivers : int array (K, n), optional
+            Of each node's messages; unless said those that give it a weight.
+
+        Returns
+        -------
+        Exchanges
+
+        Raises
+        ------
+        ValueError
+            Shapes that do not fit.
+        """
+        w = checks.array("matrices", matrices, shape=(None, None, None))
+        steps, n, _ = w.shape
+        if w.shape[2] != n:
+            raise ValueError(f"matrices has shape {w.shape}; pass square ones, (K, n, n)")
+        up = np.ones((steps, n), bool) if awake is None else np.asarray(awake, bool)
+        on = (w != 0) & up[:, :, None]
+        if receivers is None:
+            receivers = on.sum(axis=1) - np.einsum("kii->ki", on)
+        given = {"awake": up, "fires": up if fires is None else np.asarray(fires, bool), "receivers": receivers}
+        for name, array in given.items():
+            if np.shape(array) != (steps, n):
+                raise ValueError(f"{name} has shape {np.shape(array)}, not (K, n) = {(steps, n)}")
+        return cls(
+            which=np.arange(steps),
+            start=np.concatenate([[0], np.cumsum(up.sum(axis=1))]),
+            rows=np.nonzero(up)[1].astype(np.int32),
+            fires=given["fires"][up],
+            receivers=np.asarray(receivers, np.int64)[up],
+            indptr=np.concatenate([[0], np.cumsum(on.sum(axis=2)[up])]),
+            indices=np.nonzero(on)[2].astype(np.int32),
+            weights=w[on],
+        )
+
     def part(self, first: int, last: int) -> Exchanges:
         """Steps `first` to `last` of them."""
         times = None if self.times is None else self.times[first:last]

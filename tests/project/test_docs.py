@@ -10,6 +10,7 @@ import pytest
 import simlab
 import theory
 from simlab.operations import Batch
+from simlab.step.streams import Stream
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.glob("own_*.md"))
@@ -58,6 +59,23 @@ def test_own_problem_is_simulated_on_both_engines_and_predicted(tmp_path, capsys
     assert batch[2] > 1.5 * full[2]
     code = [line for line in script(DOCS / "own_problem.md").splitlines() if line.strip()]
     assert len(code) <= 48
+
+
+def test_own_network_is_what_it_says(tmp_path, capsys):
+    names = run("own_network", tmp_path)
+    opened, errors = capsys.readouterr().out.splitlines()
+    assert 100 * 0.2 - 4 * 4 <= int(opened.split()[2]) <= 100 * 0.2 + 4 * 4  # four standard deviations
+    one, two = (float(part) for part in errors.removeprefix("mse ").split(" and "))
+    assert one == pytest.approx(two, rel=1e-9)
+    path, again = names["network"].sample(30, seed=1), names["network"].walk(Stream(1, 0).network())
+    parts = [again(size) for size in (1, 4, 25)]
+    cut = [part.matrix(k, 8).toarray() for part in parts for k in range(len(part.which))]
+    for k in range(30):
+        np.testing.assert_allclose(path[k] @ np.ones(8), 1, atol=1e-15)
+        np.testing.assert_array_equal(path[k], cut[k])
+    code = script(DOCS / "own_network.md")
+    body = code[code.index("class Bridge") : code.index("problem =")]
+    assert len([line for line in body.splitlines() if line.strip()]) <= 20
 
 
 def test_own_problem_is_what_it_says(tmp_path):

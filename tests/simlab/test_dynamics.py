@@ -18,6 +18,7 @@ import simlab
 from simlab import Network, dynamics, topologies
 from simlab.dynamics.matchings import activation, best_weight
 from simlab.generators import NETWORK, generator
+from simlab.network import Exchanges, SamplePath
 from simlab.step.streams import Stream
 
 FALSE_ALARM = 1e-6  # of each statistical test, had its seed been drawn
@@ -687,3 +688,22 @@ def test_errors_name_argument_value_and_remedy(name):
     call, error, message = ERRORS[name]
     with pytest.raises(error, match=message):
         call()
+
+
+def test_exchanges_of_matrices():
+    random = np.random.default_rng(0)
+    w = random.random((5, 4, 4)) * (random.random((5, 4, 4)) < 0.5)
+    awake, fires = random.random((2, 5, 4)) < 0.7
+    exchanges = Exchanges.of(w, awake, fires)
+    path = SamplePath(4, exchanges)
+    np.testing.assert_array_equal(path.awake, awake)
+    np.testing.assert_array_equal(path.fires, fires & awake)
+    for k in range(5):
+        expected = np.where(awake[k][:, None], w[k], np.eye(4))
+        np.testing.assert_array_equal(path[k], expected)
+        heard = [(w[k][awake[k], j] != 0).sum() - (w[k, j, j] != 0) for j in np.flatnonzero(awake[k])]
+        np.testing.assert_array_equal(exchanges.receivers[slice(*exchanges.start[k : k + 2])], heard)
+    with pytest.raises(ValueError, match=r"matrices has shape \(2, 3, 4\); pass square ones"):
+        Exchanges.of(np.zeros((2, 3, 4)))
+    with pytest.raises(ValueError, match=r"awake has shape \(3,\), not \(K, n\) = \(2, 3\)"):
+        Exchanges.of(np.zeros((2, 3, 3)), awake=np.ones(3, bool))
