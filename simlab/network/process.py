@@ -77,20 +77,18 @@ class Exchanges:
         steps, n, _ = w.shape
         if w.shape[2] != n:
             raise ValueError(f"matrices has shape {w.shape}; pass square ones, (K, n, n)")
-        up = np.ones((steps, n), bool) if awake is None else np.asarray(awake, bool)
+        every = np.ones((steps, n), bool)
+        given = {"awake": every if awake is None else awake, "fires": every if fires is None else fires}
+        up, fired = (_shaped(name, array, (steps, n), bool) for name, array in given.items())
         on = (w != 0) & up[:, :, None]
         if receivers is None:
             receivers = on.sum(axis=1) - np.einsum("kii->ki", on)
-        given = {"awake": up, "fires": up if fires is None else np.asarray(fires, bool), "receivers": receivers}
-        for name, array in given.items():
-            if np.shape(array) != (steps, n):
-                raise ValueError(f"{name} has shape {np.shape(array)}, not (K, n) = {(steps, n)}")
         return cls(
             which=np.arange(steps),
             start=np.concatenate([[0], np.cumsum(up.sum(axis=1))]),
             rows=np.nonzero(up)[1].astype(np.int32),
-            fires=given["fires"][up],
-            receivers=np.asarray(receivers, np.int64)[up],
+            fires=fired[up],
+            receivers=_shaped("receivers", receivers, (steps, n), np.int64)[up],
             indptr=np.concatenate([[0], np.cumsum(on.sum(axis=2)[up])]),
             indices=np.nonzero(on)[2].astype(np.int32),
             weights=w[on],
@@ -125,6 +123,13 @@ class Exchanges:
         j = np.concatenate([self.indices[entries], asleep_nodes])
         w = np.concatenate([self.weights[entries], np.ones(len(asleep_nodes))])
         return sparse.coo_array((w, (i, j)), (n_nodes, n_nodes)).tocsr()
+
+
+def _shaped(name: str, array: Any, shape: tuple[int, int], dtype: Any) -> np.ndarray:
+    found = np.asarray(array)
+    if found.shape != shape:
+        raise ValueError(f"{name} has shape {found.shape}, not (K, n) = {shape}; pass an entry a step and node")
+    return found.astype(dtype, copy=False)
 
 
 Walk = Callable[[int], Exchanges]  #: returns the exchanges of the next so many steps
