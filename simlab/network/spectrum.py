@@ -12,7 +12,7 @@ from scipy import sparse
 FULL_SPECTRUM_NODES = 2000  # up to here all eigenvalues are computed (about a second); above, the extreme ones
 
 _TOLERANCE = 1e-10
-_RESTARTS = {True: 10, False: 100}  # of Lanczos before a factorization is tried, by whether factors stay sparse
+_RESTARTS = {True: 8, False: 100}  # of Lanczos before a factorization is tried, by whether factors stay sparse
 # Measured: within twelve rounds of elimination meshes fill to 3 times their entries, random graphs to 10 times.
 _ROUNDS = 12
 _FILL = 4
@@ -150,26 +150,34 @@ def _smallest_by_inverse(matrix: sparse.csr_array) -> float | None:
 
 
 def _largest_by_inverse(matrix: sparse.csr_array) -> float:
-    """Shift-invert next above the largest eigenvalue: positive definite, which the factorization tells.
+    """Shift-invert from above the largest eigenvalue: positive definite, which the factorization tells.
 
-    Where plain Lanczos stalls eigenvalues are dense at the end of the spectrum, so that the shift has to come close.
+    Where plain Lanczos stalls eigenvalues are dense at the end of the spectrum. So the shift comes closer, in steps,
+    until the inverse sets the largest one apart.
     """
-    bound, identity = _gershgorin(matrix), sparse.eye_array(matrix.shape[0])
-    below = _lanczos(matrix, "LA", _RESTARTS[False], 1e-3)
-    distance = 100 * _TOLERANCE * bound
-    shift = bound + distance
-    factors = None
-    while below is not None and factors is None and below + distance < bound:
-        shift = below + distance
-        factors = _factorize(shift * identity - matrix)
-        distance *= 10
-    if factors is None:
-        shift = bound * (1 + _TOLERANCE)
-        factors = _factorize(shift * identity - matrix)
-    assert factors is not None  # by Gershgorin
-    # A relative error of the inverse is one of the distance to the shift.
-    tolerance = np.clip(0.01 * _TOLERANCE * bound / distance, _TOLERANCE, 1e-3)
-    return shift - 1.0 / _extreme(factors.solve, matrix.shape[0], "LM", float(tolerance))
+    from scipy.sparse.linalg import ArpackNoConvergence
+
+    n_nodes, bound = matrix.shape[0], _gershgorin(matrix)
+    estimate = _lanczos(matrix, "LA", _RESTARTS[False], 1e-3)
+    if estimate is None:
+        estimate = bound
+    distance = 1e-3 * bound
+    while True:
+        shift = min(estimate + distance, bound * (1 + _TOLERANCE))
+        factors = _factorize(shift * sparse.eye_array(n_nodes) - matrix)
+        if factors is None:  # never at the bound, by Gershgorin
+            distance *= 8
+            continue
+        distance = shift - estimate
+        # A relative error of the inverse is one of the distance to the shift.
+        tolerance = float(np.clip(0.01 * _TOLERANCE * bound / max(distance, _TOLERANCE * bound), _TOLERANCE, 1e-3))
+        try:
+            return shift - 1.0 / _extreme(factors.solve, n_nodes, "LM", tolerance, 2)
+        except ArpackNoConvergence:
+            estimate = shift - 1.0 / _extreme(factors.solve, n_nodes, "LM", 1e-2)
+            if distance <= 100 * _TOLERANCE * bound:
+                return estimate
+            distance = 0.01 * (shift - estimate)
 
 
 def _factorize(matrix: sparse.csr_array) -> Any:

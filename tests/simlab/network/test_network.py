@@ -381,8 +381,10 @@ def count_products(monkeypatch):
         nx.grid_2d_graph(15, 30),
         nx.random_regular_graph(4, 400, seed=0),
         nx.barbell_graph(120, 10),
+        nx.ring_of_cliques(100, 5),
+        nx.lollipop_graph(20, 500),
     ],
-    ids=["barbell", "path", "tree", "star", "grid", "random", "cliques"],
+    ids=["barbell", "path", "tree", "star", "grid", "random", "cliques", "ring of cliques", "lollipop"],
 )
 def test_extreme_eigenvalues_of_slow_and_fast_graphs_are_those_of_the_dense_matrix(graph, rule, monkeypatch):
     full = np.sort(1 - np.linalg.eigvalsh(dense(Network.from_graph(graph, rule))))
@@ -405,6 +407,13 @@ def test_the_gap_of_a_long_path_takes_few_products(rule, monkeypatch):
     smallest = (1 + 2 * np.cos(np.pi * (n - 1) / n)) / 3
     assert network.smallest_eigenvalue == pytest.approx(smallest, abs=1e-9)
     assert 100 < len(calls) < 1000
+
+
+def test_the_other_end_of_a_ring_of_cliques_takes_few_products(monkeypatch):
+    """Eigenvalues crowd there: 740 products from a shift that stays where it is, and more the longer the ring."""
+    calls = count_products(monkeypatch)
+    assert Network.from_graph(nx.ring_of_cliques(4000, 5)).smallest_eigenvalue > -1
+    assert len(calls) < 400
 
 
 def test_the_gap_of_a_long_barbell_takes_few_products(monkeypatch):
