@@ -159,6 +159,9 @@ class WarmUp(NamedTuple):
 
 def values(hyperparameter: Any, k: np.ndarray) -> np.ndarray:
     """Values of a number or schedule at steps `k`."""
-    if callable(hyperparameter):
-        return np.broadcast_to(np.asarray(hyperparameter(k), dtype=float), np.shape(k))
-    return np.full(np.shape(k), float(hyperparameter))
+    try:
+        if callable(hyperparameter):
+            return np.broadcast_to(np.asarray(hyperparameter(k), dtype=float), np.shape(k))
+        return np.full(np.shape(k), float(hyperparameter))
+    except OverflowError:
+        raise ValueError(f"{hyperparameter!r} is beyond the numbers of float64; pass ordinary numbers") from None
