@@ -23,6 +23,7 @@ from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from theory.caching import remembered
 
+EPSILON = float(np.finfo(float).eps)
 LARGEST = 3000  # nodes of a network whose modes are computed
 
 
@@ -170,6 +171,10 @@ def read_bias_transfer(network: Network, algorithm: Algorithm) -> np.ndarray:
         coefficients, np.diag(transfer), rtol=0, atol=1e-6 * (1 + float(np.max(np.abs(transfer), initial=0.0)))
     ):
         raise ValueError(f"algorithm = {name} has a fixed point that is no function of W: no bias transfer function")
+    # Off the diagonal there is nothing but rounding: what is no larger on it is rounding too.
+    least = n * EPSILON * float(np.max(np.abs(fixed), initial=scale)) / lr
+    rounding = float(np.max(np.abs(coefficients - np.diag(transfer)), initial=least))
+    transfer[np.abs(transfer) <= 10 * rounding] = 0.0
     return transfer
 
 
