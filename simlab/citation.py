@@ -6,7 +6,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from simlab import checks
 
+
+@checks.keywords
 def cite(method_or_trace: Any) -> str:
     """BibTeX entries of an algorithm, or of all that a trace used.
 

@@ -127,10 +127,12 @@ def fit_rate(
     if np.any(v < 0):
         raise ValueError(f"values has a negative entry {v.min():.4g}; errors must be at least 0")
     checks.integer("resamples", resamples, minimum=2)
+    seed = checks.seed(seed)
     if kind == "power":
         k, v = k[k > 0], v[:, k > 0]
     if window is not None:
-        inside = (k >= window[0]) & (k <= window[1])
+        first, last = checks.array("window", window, shape=(2,))
+        inside = (k >= first) & (k <= last)
         k, v = k[inside], v[:, inside]
     lost = np.flatnonzero(v.mean(axis=0) == 0)
     if len(lost):  # errors of zero have no logarithm: fit what comes before

@@ -62,6 +62,7 @@ class Network:
     _laplacian: tuple[Spectrum, float] | None
     _converted: dict[Any, Any]
 
+    @checks.keywords
     def __init__(
         self,
         w: Any,
@@ -410,6 +411,7 @@ class Network:
         array, shape (..., n_nodes, d)
             In the namespace, on the device and in the dtype of `x`.
         """
+        checks.states(x)
         if x.ndim < 2 or x.shape[-2] != self.n_nodes:
             raise ValueError(
                 f"x has shape {tuple(x.shape)}, but a network of {self.n_nodes} nodes mixes (..., {self.n_nodes}, d); "

@@ -287,7 +287,7 @@ def numeric_fields(algorithm: Algorithm) -> tuple[str, ...]:
 
 def is_algorithm(value: Any) -> bool:
     """Whether `value` is a NamedTuple with `init` and `step`."""
-    return hasattr(value, "_fields") and hasattr(value, "init") and hasattr(value, "step")
+    return not isinstance(value, type) and all(hasattr(value, name) for name in ("_fields", "init", "step"))
 
 
 def with_values(algorithm: Algorithm, values: Mapping[str, Any]) -> Algorithm:

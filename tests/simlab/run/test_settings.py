@@ -52,7 +52,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str, str, str]] = {
     "not a graph": (lambda: simlab.Network.from_graph(7), TypeError, "graph", "int", "networkx"),
     "asymmetric W": (
         lambda: simlab.Network.from_matrix(with_entry(W, (0, 1), 0.4)),
-        ValueError, "w", r"0\.\d+", "symmetri",
+        ValueError, "w", r"1\.\d+", "rescale",
     ),
     "W not doubly stochastic": (
         lambda: simlab.Network.from_matrix(0.9 * W), ValueError, "w", r"0\.9|0\.1", "sum|stochastic",
