@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from theory.rates import fit_rate
 from theory.statistics import mean_interval
 
 
@@ -114,9 +115,29 @@ def _range(low: float, high: float) -> str:
     return f">= {low:g}" if high == math.inf else f"{low:g} ... {high:g}"
 
 
+def exponent(along: Any, values: Any) -> Interval:
+    """Exponent of a power law over all of its points, as `theory.fit_rate` finds it: a curve that bends widens it.
+
+    Parameters
+    ----------
+    along : array (K,)
+        Positive, increasing.
+    values : array (K,) or (R, K)
+        One curve, or R independent ones.
+    """
+    along = np.asarray(along, float)
+    fit = fit_rate(along, values, kind="power", window=(along[0], along[-1]))
+    return Interval(fit.estimate, fit.low, fit.high)
+
+
 def violated(claims: Iterable[Claim]) -> list[Claim]:
     """Those among the claims that the measurements contradict."""
     return [claim for claim in claims if claim.verdict == "violated"]
+
+
+def unsupported(claims: Iterable[Claim]) -> list[Claim]:
+    """Those among the claims that the measurements contradict, or are too uncertain to support."""
+    return [claim for claim in claims if claim.verdict != "holds"]
 
 
 def summarize(table: Any, by: list[str], value: str) -> Any:

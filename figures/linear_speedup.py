@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 import simlab
-import theory
 from figures import style
-from figures.claims import Claim, Interval, interval, judge, summarize
+from figures.claims import Claim, Interval, exponent, interval, judge, summarize
 from figures.study import main
 from simlab.operations import Batch
 
@@ -75,12 +74,10 @@ def problem(n: int) -> Any:
     return simlab.NonconvexLogistic(data.features.reshape(n, -1, DIM), data.labels.reshape(n, -1), data.penalty)
 
 
-def exponent(table: Any, of: str) -> Interval:
+def exponent_in(table: Any, of: str) -> Interval:
     """Exponent in the column `of`: of the geometric mean over the other one, fitted over the whole range."""
     logs = np.log(table.set_index(["replicate", of])["gradient"]).groupby(level=[0, 1]).mean().unstack()
-    along = logs.columns.to_numpy(float)
-    fit = theory.fit_rate(along, np.exp(logs.to_numpy()), kind="power", window=(along[0], along[-1]))
-    return Interval(fit.estimate, fit.low, fit.high)
+    return exponent(logs.columns, np.exp(logs.to_numpy()))
 
 
 def summary(table: Any) -> Any:
@@ -93,8 +90,8 @@ def summary(table: Any) -> Any:
             f"T = {horizon}": f"{found.mean:.3g} ± {(found.high - found.low) / 2:.1g}"
             for horizon, found in ((t, interval(cell["gradient"])) for t, cell in run.groupby("steps"))
         }
-        rows.append({"n": str(n), **cells, "exponent in T": str(exponent(run, "steps"))})
-    last = {f"T = {t}": f"{exponent(run, 'n_nodes').mean:.3f}" for t, run in table.groupby("steps")}
+        rows.append({"n": str(n), **cells, "exponent in T": str(exponent_in(run, "steps"))})
+    last = {f"T = {t}": f"{exponent_in(run, 'n_nodes').mean:.3f}" for t, run in table.groupby("steps")}
     return pd.DataFrame([*rows, {"n": "exponent in n", **last, "exponent in T": ""}])
 
 
@@ -111,7 +108,7 @@ def draw(table: Any) -> Any:
             bars = [run["gradient"] - run["low"], run["high"] - run["gradient"]]
             axes.errorbar(run[along], run["gradient"], bars, color=color, marker=marker, linestyle="none",
                           elinewidth=0.9, label=f"${symbol}={value}$")  # fmt: skip
-        found = exponent(table, along)
+        found = exponent_in(table, along)
         text = f"exponent {found.mean:.3f}\n[{found.low:.3f}, {found.high:.3f}]".replace("-", "−")
         axes.text(0.97, 0.97, text, transform=axes.transAxes, ha="right", va="top", size=7)
         axes.set(xscale="log", yscale="log", ylim=(points["gradient"].min() / 4, points["gradient"].max() * 1.6))
@@ -139,8 +136,10 @@ def claims(table: Any) -> list[Claim]:
     late = table[table["n_nodes"] * table["steps"] >= LATE]
     level = (late["gradient"] / late["leading"]).groupby(late["replicate"]).mean()
     return [
-        judge("exponent in T", "of (1/T) Σ E||∇f(x̄)||², geometric mean over n", exponent(table, "steps"), -0.54, -0.46),
-        judge("exponent in n", "of the same, geometric mean over T", exponent(table, "n_nodes"), -0.54, -0.46),
+        judge(
+            "exponent in T", "of (1/T) Σ E||∇f(x̄)||², geometric mean over n", exponent_in(table, "steps"), -0.54, -0.46
+        ),
+        judge("exponent in n", "of the same, geometric mean over T", exponent_in(table, "n_nodes"), -0.54, -0.46),
         judge("leading constant", "simulated over A/√(nT), mean over nT >= 16384", interval(level), 0.9, 1.1),
         judge("noise dominates", "share of the noise in A", float(table["noise_share"].iloc[0]), low=0.8),
     ]

@@ -22,9 +22,8 @@ from typing import Any
 import numpy as np
 
 import simlab
-import theory
 from figures import style
-from figures.claims import Claim, Interval, judge, reaches, summarize
+from figures.claims import Claim, Interval, exponent, judge, reaches, summarize
 from figures.digits import L1, N_NODES, digits, malcom
 from figures.study import main
 
@@ -93,8 +92,7 @@ def exponents(table: Any, schedule: str, over_logarithm: bool = False) -> dict[s
     values = runs.to_numpy() / (np.log(horizons) if over_logarithm else 1.0)
     found = {}
     for name, first in (("all", 0), ("longest", len(horizons) - 3)):
-        fit = theory.fit_rate(horizons, values, kind="power", window=(horizons[first], horizons[-1]))
-        found[name] = Interval(fit.estimate, fit.low, fit.high)
+        found[name] = exponent(horizons[first:], values[:, first:])
     return found
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from figures import STUDIES, record
-from figures.claims import violated
+from figures.claims import unsupported
 from figures.study import RESULTS, new_console, say, verdicts
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 1 if a claim is violated or a study fails, 130 after Ctrl-C.
+        The exit status: 1 if a claim is violated or inconclusive, or a study fails, 130 after Ctrl-C.
     """
     parser = argparse.ArgumentParser(prog="python -m figures", description="Run the studies and judge their claims.")
     parser.add_argument("studies", nargs="*", metavar="study", help=f"from {', '.join(STUDIES)}; all by default")
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verdicts(claims)
     if failed:
         say(console, f"failed: {', '.join(failed)}")
-    return 1 if failed or violated(claim for found in claims.values() for claim in found) else 0
+    return 1 if failed or unsupported(claim for found in claims.values() for claim in found) else 0
 
 
 def share(names: Sequence[str], results: Path, console: Any) -> Iterator[str]:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from figures import record
-from figures.claims import Claim, violated
+from figures.claims import Claim, unsupported
 from figures.style import RC
 
 Paths = str | os.PathLike[str]
@@ -129,7 +129,7 @@ def verdicts(claims: dict[str, list[Claim]]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one study alone, in this process; the exit status is 1 if a claim is violated.
+    """Run one study alone, in this process; the exit status is 1 unless every claim holds.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def main(arguments: Sequence[str]) -> int:
     name, *rest = arguments
     parser = argparse.ArgumentParser(prog=f"python -m figures.{name}", description="Run this study, judge its claims.")
     parser.add_argument("--results", default=RESULTS, help="folder for pictures and tables (default: %(default)s)")
-    return 1 if violated(run(name, parser.parse_args(rest).results)) else 0
+    return 1 if unsupported(run(name, parser.parse_args(rest).results)) else 0
 
 
 def _provenance(study: Any, settings: dict[str, Any], claims: list[Claim], more: dict[str, Any], path: Path) -> None:

@@ -81,8 +81,9 @@ def fit_rate(
     than any of them, and with a beat.
 
     With a `window`, or fewer than 12 points, it is the least-squares line through the logarithm of the mean instead;
-    its interval is Student's with a bootstrap over replicates, and half of the bend (by a parabola) is added on each
-    side where it exceeds two standard errors of itself, or where there is a single series.
+    its interval is Student's with a bootstrap over replicates, of a single series by the scatter about the line, and
+    half of the bend (by a parabola) is added on each side where it exceeds two standard errors of itself, or where
+    there is a single series.
 
     Parameters
     ----------
@@ -148,14 +149,19 @@ def _line(kind: str, k: np.ndarray, v: np.ndarray, why: str, resamples: int, see
     at, means = _binned(k if kind == "linear" else np.log(k), v)
     with np.errstate(divide="ignore"):
         slopes, bends, bend_error = _slopes(at, np.log(_resampled(means, resamples, seed)), len(v))
-    half = 0.0 if len(v) == 1 else student(len(v) - 1) * _standard_error(slopes, len(v))
+    if len(v) > 1:
+        half = student(len(v) - 1) * _standard_error(slopes, len(v))
+    else:
+        half = _scatter(at, np.log(means[0])) if len(at) >= LEAST_POINTS else 0.0
     if len(v) == 1 or abs(bends[0]) > 2 * bend_error:
         half += abs(bends[0]) / 2
     low, high = slopes[0] - half, slopes[0] + half
     if len(v) == 1 and kind == "linear":
         beside = _interval_beside_power(at, np.log(means[0]))
         low, high = min((low, *beside)), max((high, *beside))
-    how = "one series, whose interval is how it bends" if len(v) == 1 else f"bootstrap, {len(v)} replicates"
+    how = (
+        "one series, whose interval is how it bends and scatters" if len(v) == 1 else f"bootstrap, {len(v)} replicates"
+    )
     return _fit(kind, slopes[0], low, high, at[0], at[-1], 0.0, bends[0] / slopes[0], f"{why}; no floor; {how}")
 
 
@@ -441,6 +447,21 @@ def _resampled(means: np.ndarray, resamples: int, seed: int) -> np.ndarray:
 def _standard_error(values: np.ndarray, replicates: int) -> float:
     """Of the first of `values`, by the others; R/(R − 1) undoes the bias of a bootstrap's variance."""
     return float(np.sqrt(replicates / (replicates - 1)) * np.nanstd(values[1:]))
+
+
+def _scatter(at: np.ndarray, logs: np.ndarray) -> float:
+    """Half the interval of a line's slope, by what is left beside a parabola.
+
+    Taken for an AR(2) series, noise or a beat of modes, whose spectrum at frequency 0 is the variance of a sum; what
+    stays alike for more than ten bins is a bend.
+    """
+    centred = at - at.mean()
+    left = logs - np.polynomial.Polynomial.fit(centred, logs, 2)(centred)
+    before = np.stack([left[1:-1], left[:-2]], axis=1)
+    memory = np.linalg.lstsq(before, left[2:], rcond=None)[0]
+    news = np.linalg.norm(left[2:] - before @ memory) / np.sqrt(len(left) - 5)
+    error = news / max(1 - memory.sum(), 0.1) / np.linalg.norm(centred)
+    return float(student(len(at) - 5) * error)
 
 
 def _interval_beside_power(at: np.ndarray, logs: np.ndarray) -> tuple[float, ...]:

@@ -17,6 +17,7 @@ from simlab.network import Network
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from theory.moments.affine import AffineStep, Surrogate
+from theory.moments.budget import Budget
 from theory.moments.krylov import Krylov
 from theory.moments.linear import Stein, spectral_radius, without_conserved
 from theory.moments.modes import Modes
@@ -25,6 +26,10 @@ from theory.prediction import UNDECIDED, check_nouns, represent
 
 LEAST, MOST = 1e-6, 1e9  # times 1/L: where the search begins, and where it ends if instability is not proved before
 PROOFS = 3000  # at most, then the walk goes on without
+SEARCH = 3e12  # multiplications spent on one search: some two minutes of one core
+RATE, PROOF = 25.0, 375.0  # s³ multiplications, as measured: the eigenvalues at one step size; a proof
+FARTHEST = 8  # circles around which instability up to infinity is tried
+COARSE = 0.01  # steps without proof, relative; up to RATIO - 1 where that is too dear
 WINDOW = 1e-10  # relative: intervals of step sizes that are narrower may be missed
 RATIO = 1.05  # of a grid of step sizes, where nothing better is known
 
@@ -43,11 +48,12 @@ def stable_intervals(problem: Problem, network: Network, algorithm: Algorithm) -
     up to infinity. What may be missed are intervals narrower than 1e-10 of their step size, or below 1e-6/L.
 
     Where eigenvalues keep so near to the circle that 3000 steps do not end the walk (momentum 0.999, condition numbers
-    of 1e8), it goes on in steps of at least 1 % without proof, and warns from where.
+    of 1e8), or where these would take more than some two minutes (from some 300 states on), it goes on in steps of 1 %
+    to 5 % without proof, and warns from where. Beyond some 700 states that is too dear as well, and is refused at once.
 
     Two cases are not covered: steps that are not affine in lr, in whatever units of buffers (none of this package), and
-    more than 2000 states with unequal Hessians. There the rate is computed on a grid of ratio 1.05 from 0.001/L to
-    100/L and its crossings refined: narrower intervals are missed.
+    more than 2000 states with unequal Hessians, whose rate is iterated. There the rate is computed on a grid of ratio
+    1.05 from 0.001/L to 100/L and its crossings refined: narrower intervals are missed.
 
     Parameters
     ----------
@@ -66,7 +72,7 @@ def stable_intervals(problem: Problem, network: Network, algorithm: Algorithm) -
     Raises
     ------
     ValueError
-        All Hessians are zero, or the algorithm has no `lr`.
+        All Hessians are zero, the algorithm has no `lr`, or the search would take far longer than two minutes.
 
     References
     ----------
@@ -130,11 +136,24 @@ def _intervals(problem: Problem, network: Network, algorithm: Algorithm) -> Iter
         return represent(AffineStep(surrogate, network, algorithm._replace(lr=lr), start))
 
     pencil = _pencil(moments(unit), unit)
+    if pencil is not None and pencil.base.ndim == 2:
+        _check_cost(len(pencil.base))
     if pencil is None:
         found: Iterable[tuple[float, float]] = _by_grid(lambda factor: moments(factor * unit).rate)
     else:
         found = _of_matrix(pencil) if pencil.base.ndim == 2 else _of_modes(pencil)
     return ((low * unit, high * unit) for low, high in found)
+
+
+def _check_cost(states: int) -> None:
+    """CostError if not even a walk without proofs is affordable."""
+    cube = float(states) ** 3
+    steps = np.log(100.0 / 1e-3) / (RATIO - 1)
+    Budget(SEARCH).check(
+        cube * (FARTHEST * PROOF + steps * RATE),
+        f"finding the stable step sizes of {states} states with unequal Hessians (theory.predict(...).rate has the "
+        "rate at one step size)",
+    )
 
 
 def surrogate_of(problem: Problem) -> Surrogate:
@@ -316,19 +335,25 @@ def _walk(pencil: Pencil) -> Iterator[tuple[float, bool]]:
     The proofs leave gaps of relative size `WINDOW` around crossings; there are at most `PROOFS`.
     """
     lr, most, jump = pencil.least(), _hopeless(pencil), 4 * WINDOW
+    cube, coarse = float(len(pencil.base)) ** 3, 0.0
+    budget = Budget(SEARCH)
+    budget.spend(FARTHEST * PROOF * cube, "an end of the search")
     for walked in count():
         if lr >= most:
             return
-        if walked < PROOFS:
-            up, stable = _proof(pencil.at(lr), pencil.slope, lr)
-        else:
-            up, stable = 0.01 * lr, pencil.rate(lr) < 1
-        if walked == PROOFS:
+        left = np.log(most / lr) * RATE * cube  # to walk on without proofs, over the relative step
+        if not coarse and (walked >= PROOFS or not budget.allows(PROOF * cube + left / COARSE)):
+            coarse = float(np.clip(left / max(budget.limit - budget.spent, 1.0), COARSE, RATIO - 1))
             warnings.warn(
-                f"the intervals of stable step sizes are proved up to {lr:.3g}/L; above, such as are narrower than 1 % "
-                "may be missed",
+                f"the intervals of stable step sizes are proved up to {lr:.3g}/L; above, such as are narrower than "
+                f"{100 * coarse:.2g} % may be missed",
                 stacklevel=6,
             )
+        if coarse:
+            up, stable = coarse * lr, pencil.rate(lr) < 1
+        else:
+            budget.spend(PROOF * cube, "a proof")
+            up, stable = _proof(pencil.at(lr), pencil.slope, lr)
         yield lr, stable
         if 0.999 * up > WINDOW * lr:
             lr, jump = lr + 0.999 * up, 4 * WINDOW
@@ -367,9 +392,10 @@ def _hopeless(pencil: Pencil) -> float:
     sizes = np.sort(np.abs(eigen[0]))[::-1]
     sizes = sizes[sizes > 1e-6]
     found = MOST
-    for i in range(len(sizes) - 1):
+    gaps = sizes[:-1] / sizes[1:]
+    for i in np.argsort(-gaps)[:FARTHEST]:
         radius = float(np.sqrt(sizes[i] * sizes[i + 1]))
-        if sizes[i] > 1.02 * sizes[i + 1]:
+        if gaps[i] > 1.02:
             up = _reach(pencil.slope, pencil.base, radius, 0.7, eigen)
             found = min(found, max(1 / radius, 1 / up if up > 0 else MOST))
     return found

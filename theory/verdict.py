@@ -70,7 +70,7 @@ def verify(trace: Trace, theorems: Iterable[Theorem] | None = None) -> Report:
     remedy = "some such as those of theory.theorems.THEOREMS"
     chosen = THEOREMS if theorems is None else checks.each("theorems", theorems, Theorem, remedy)
     rows = [judge(theorem, trace, setting) for theorem in chosen]
-    rows += _prediction_rows(trace, setting)
+    rows += [row for row, _ in prediction_rows(trace, setting)]
     return Report(
         f"{trace.provenance.get('label', 'run')}, {setting.steps} steps, {len(trace.x)} replicate(s)", tuple(rows)
     )
@@ -100,24 +100,27 @@ def judge(theorem: Theorem, trace: Trace, setting: Setting | None = None) -> Row
     return row._replace(reason="; ".join([row.reason, *estimates]))
 
 
-def _prediction_rows(trace: Trace, setting: Setting) -> list[Row]:
+def prediction_rows(trace: Trace, setting: Setting) -> list[tuple[Row, float]]:
+    """The verdicts on the predicted mse and consensus; and what of a difference each puts down to rounding's drift."""
     names = ("mse", "consensus")
     try:
         expected = _expected(trace, setting)
     except (TypeError, ValueError, NotImplementedError) as error:
-        return [_not_applicable(f"prediction, {name}", str(error)) for name in names]
+        return [(_not_applicable(f"prediction, {name}", str(error)), 0.0) for name in names]
     drifts: list[float] = []
     rows = []
     for k, (name, value) in enumerate(zip(names, expected, strict=True)):
-        statement, values = _Statement(f"prediction, {name}"), last(trace, name)
+        statement, values, moved = _Statement(f"prediction, {name}"), last(trace, name), 0.0
         row = _compare(statement, values, value, trace, setting)
         if row.verdict in ("violated", "inconclusive") and np.isfinite(row.measured):
             drifts = drifts or _drifts(trace, setting)
             strayed = STRAY * drifts[k]
-            again = _compare(statement, values, value, trace, setting, strayed * (2 * np.sqrt(value) + strayed))
+            drift = strayed * (2 * np.sqrt(value) + strayed)
+            again = _compare(statement, values, value, trace, setting, drift)
             if again.verdict == "holds":
                 row = again._replace(reason=f"within the drift of rounding, up to {strayed**2:.2g} after these steps")
-        rows.append(row)
+                moved = drift
+        rows.append((row, moved))
     return rows
 
 
@@ -169,7 +172,7 @@ def _compare(
     noisy = setting.batch_size is not None or setting.noise_std > 0 or len(np.unique(values)) > 1
     random = statement.random and noisy
     measured, low, high = interval(values, random=random)
-    rounding = TOLERANCE[trace.provenance["dtype"]] * abs(bound) + _resolution(trace, setting) + drift
+    rounding = TOLERANCE[trace.provenance["dtype"]] * abs(bound) + finest(trace, setting) + drift
     if not np.isfinite(measured):
         verdict, reason = "violated", "a replicate diverged"
     elif random and len(values) < 2:
@@ -218,7 +221,7 @@ def interval(values: np.ndarray, *, random: bool = True, confidence: float = CON
     return mean_interval(values, confidence)
 
 
-def _resolution(trace: Trace, setting: Setting) -> float:
+def finest(trace: Trace, setting: Setting) -> float:
     """Squared errors below this are rounding of states of this size."""
     eps = np.finfo(trace.provenance["dtype"]).eps
     return float((1000 * eps) ** 2 * (1 + np.max(np.abs(trace.x)) ** 2)) * setting.problem.dim

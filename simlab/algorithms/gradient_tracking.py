@@ -24,7 +24,7 @@ class GradientTracking(NamedTuple):
 
     Form: adapt-then-combine in both lines (Aug-DGM), two vectors a step; DIGing is combine-then-adapt, X⁺ = WX − γY and
     Y⁺ = WY + G⁺ − G, and some libraries mix the forms. First step: the tracker moves before x, so that the first
-    direction is WG⁰, as in the GT-SAGA and GT-SARAH of Xin, Khan and Kar. NEXT, DIGing and Aug-DGM start from
+    direction is WG⁰, as in the GT-SAGA of Xin, Khan and Kar. NEXT, DIGing and Aug-DGM start from
     Y⁰ = G⁰, whose first direction is G⁰, one mix less; that asks for a gradient before the first step. Limit and rate
     are the same.
 
@@ -42,7 +42,7 @@ class GradientTracking(NamedTuple):
     over Networks 2(2), 2016.
 
     R. Xin, U. A. Khan, S. Kar, Variance-reduced decentralized stochastic optimization with accelerated convergence,
-    IEEE Trans. Signal Processing 68, 2020.
+    IEEE Trans. Signal Processing 68, 2020, arXiv:1912.04230.
 
     A. Nedić, A. Olshevsky, W. Shi, Achieving geometric convergence for distributed optimization over time-varying
     graphs (DIGing), SIAM J. Optimization 27(4), 2017.
@@ -50,7 +50,7 @@ class GradientTracking(NamedTuple):
 
     lr: StepSize
 
-    references = ("dilorenzo2016next", "nedic2017achieving")
+    references = ("dilorenzo2016next", "xin2020variance", "nedic2017achieving")
 
     def init(self, x: Array) -> State:
         """Start from `x`."""

@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 import figures.study
 from figures import STUDIES, style
-from figures.claims import Interval, interval, judge, reaches, summarize, violated
+from figures.claims import Interval, exponent, interval, judge, reaches, summarize, violated
 from figures.study import main, save
 from tests.helpers import studies
 
@@ -71,6 +71,22 @@ def test_a_violated_claim_ends_with_status_1(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "figures.false", invented("false", judge("two", "1 + 1", 2.0, high=1.0)))
     assert main(["true", "--results", str(tmp_path)]) == 0
     assert main(["false", "--results", str(tmp_path)]) == 1
+
+
+def test_an_inconclusive_claim_ends_with_status_1(monkeypatch, tmp_path):
+    claim = judge("three", "1 + 1", Interval(2.0, 0.0, 4.0), 1.5, 2.5)
+    monkeypatch.setitem(sys.modules, "figures.vague", invented("vague", claim))
+    assert claim.verdict == "inconclusive"
+    assert main(["vague", "--results", str(tmp_path)]) == 1
+
+
+def test_a_curve_that_bends_has_no_exponent():
+    """Between n² and n³: 2.5 on the whole, which the claim of 2.5 must not be told to be."""
+    n = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
+    straight, bent = (exponent(n, n**2.5 * factor) for factor in (np.ones(5), 2 ** (0.09 * (np.log2(n) - 2) ** 2)))
+    assert judge("straight", "", straight, 2.45, 2.55).verdict == "holds"
+    assert bent.mean == pytest.approx(2.5)
+    assert judge("bent", "", bent, 2.45, 2.55).verdict == "inconclusive"
 
 
 def invented(name, claim):

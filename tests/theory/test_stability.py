@@ -195,3 +195,37 @@ def test_step_sizes_need_curvature():
     flat = simlab.Quadratic(np.zeros((4, 2)), np.zeros((4, 2)))
     with pytest.raises(ValueError, match=r"problem = Quadratic\(.* has Hessians of zero.*pass one with curvature"):
         theory.stability_limit(flat, NETWORK, simlab.DSGD(0.1))
+
+
+def test_a_search_keeps_to_its_budget(monkeypatch):
+    """Half the proofs that the walk takes: it goes on without, says from where, and finds the wide intervals still."""
+    problem, network = simlab.LeastSquares.synthetic(4, 50, 3, seed=0), simlab.topologies.ring(4)
+    whole = theory.stable_intervals(problem, network, simlab.DecentLaM(0.1))
+    spent = []
+
+    def proof(*arguments, counted=stability._proof):
+        spent.append(1)
+        return counted(*arguments)
+
+    monkeypatch.setattr(stability, "_proof", proof)
+    theory.stable_intervals(problem, network, simlab.DecentLaM(0.1))
+    enough = len(spent)
+    states = 4 * 3 * 2
+    walk = np.log(100 / 1e-3) / stability.COARSE * stability.RATE
+    monkeypatch.setattr(stability, "SEARCH", states**3 * (walk + (enough / 2 + stability.FARTHEST) * stability.PROOF))
+    with pytest.warns(
+        UserWarning, match=r"proved up to .*/L; above, such as are narrower than [1-5](\.\d)? % may be missed"
+    ):
+        found = theory.stable_intervals(problem, network, simlab.DecentLaM(0.1))
+    assert len(spent) - enough <= 0.75 * enough
+    wide = [pair for pair in whole if pair[1] > 1.06 * pair[0]]
+    assert np.allclose([pair for pair in found if pair[1] > 1.06 * pair[0]], wide, rtol=1e-9)
+
+
+def test_what_would_take_hours_is_refused_at_once(monkeypatch):
+    problem, network = simlab.LeastSquares.synthetic(4, 50, 3, seed=0), simlab.topologies.ring(4)
+    monkeypatch.setattr(stability, "SEARCH", 1e6)
+    monkeypatch.setattr(stability, "_hopeless", None)
+    for search in (theory.stable_intervals, theory.stability_limit):
+        with pytest.raises(ValueError, match=r"cost: finding the stable step sizes of 24 states .* multiplications"):
+            search(problem, network, simlab.DecentLaM(0.1))
