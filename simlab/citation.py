@@ -15,7 +15,7 @@ def cite(method_or_trace: Any) -> str:
 
     Parameters
     ----------
-    method_or_trace : algorithm (class or instance), Trace, or a list of them
+    method_or_trace : algorithm (class or instance), network that changes, Trace, or a list of them
 
     Returns
     -------
