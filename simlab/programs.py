@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
@@ -47,10 +47,30 @@ def _temporary() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="simlab-")
 
 
+class Part(NamedTuple):
+    """A function that programs share: its name in them, and the program whose last function it is."""
+
+    name: str
+    source: str
+
+
+def name_of(source: str) -> str:
+    """The name of a program: a hash of its text."""
+    return "program_" + hashlib.sha256(FORMAT + source.encode()).hexdigest()[:32]
+
+
 @cache
-def load(source: str) -> ModuleType:
-    """Import the program `source` from its file in the cache directory, written first if it is new or damaged."""
-    name = "program_" + hashlib.sha256(FORMAT + source.encode()).hexdigest()[:32]
+def load(source: str, parts: tuple[Part, ...] = ()) -> ModuleType:
+    """Import the program `source` from its file in the cache directory, written first if it is new or damaged.
+
+    Parameters
+    ----------
+    source : str
+        Holds the names (`name_of`) of its parts, so that it changes with them.
+    parts : tuple of Part
+        Functions that it calls.
+    """
+    name = name_of(source)
     try:
         path = _written(cache_directory() / f"{name}.py", source)
     except OSError as error:
@@ -59,12 +79,17 @@ def load(source: str) -> ModuleType:
     module = ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module
+    vars(module).update({part.name: _last_function(load(part.source)) for part in parts})
     # Not by an import, which would trust a damaged .pyc.
     exec(compile(source, path, "exec"), vars(module))
     for compiled in vars(module).values():
-        if isinstance(getattr(compiled, "_cache", None), FunctionCache):
+        if isinstance(getattr(compiled, "_cache", None), FunctionCache) and compiled.__module__ == name:
             compiled._cache = _SealedCache(compiled.py_func)
     return module
+
+
+def _last_function(module: ModuleType) -> Any:
+    return [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__][-1]
 
 
 def _written(path: Path, source: str) -> Path:

@@ -215,7 +215,8 @@ def generated_source(
 
     check_nouns(problem, network, [algorithm])
     state = algorithm.init(np.zeros((network.n_nodes, problem.dim)))
-    return program(problem, algorithm, state, dtype=np.dtype(np.float64), sampled=sampled, noisy=noisy).source
+    text = program(problem, algorithm, state, dtype=np.dtype(np.float64), sampled=sampled, noisy=noisy).text
+    return "\n\n".join([text.source, *(part.source for part in text.parts)])
 
 
 def _cut_short(trace: Trace) -> Trace:

@@ -67,10 +67,12 @@ class CompiledEngine:
         # A message is one run's row, so compressed algorithms run one by one.
         self.has_lanes = len(built.kernels) == 1 and built.kernels[0].lanes is not None
         self.lanes = self._lanes_pay(runs)
-        if self.lanes:
-            built = choose(lanes=True)
-        self.layout = built.layout
-        self.module = load(built.source)
+        self.large = threads <= n_nodes and n_nodes * dim >= LARGE
+        self.by_nodes = self._nodes_are_shared(runs)
+        if self.lanes or self.by_nodes:
+            built = choose(form="side by side" if self.lanes else "by nodes")
+        self.layout, self.fields = built.layout, type(state)._fields
+        self.module = load(*built.text)
         csr = network.csr
         data = {f"data_{c}_{k}": a for c, each in enumerate(built.kernels) for k, a in enumerate(each.data)}
         self.constants = {
@@ -82,8 +84,6 @@ class CompiledEngine:
             },
         }
         self.work = {f"work_{c}_{k}": a for c, each in enumerate(built.kernels) for k, a in enumerate(each.work)}
-        self.large = threads <= n_nodes and n_nodes * dim >= LARGE
-        self.by_nodes = self._nodes_are_shared(runs)
         if self.by_nodes:
             self.tiles = cut(csr.indptr, csr.indices, rows=max(1, TILE // dim), threads=threads)
 
@@ -193,14 +193,17 @@ class CompiledEngine:
         """The program over a chunk of steps: final states; snapshots are filled in."""
         if self.by_nodes:
             return self._run_by_nodes(arguments, clock, snapshots, sent_snapshots)
-        return self.module.run(*map(arguments.get, self.module.PARAMETERS), *clock, snapshots, sent_snapshots)
+        arguments |= {"snapshots": snapshots, "sent_snapshots": sent_snapshots}
+        self.module.run(*clock, *map(arguments.get, self.module.PARAMETERS))
+        moved = self.layout.swapped if len(arguments["hyper"]) % 2 else ()
+        return tuple(arguments[f"{'next' if f in moved else 'state'}_{f}"] for f in self.fields)
 
     def _run_by_nodes(
         self, arguments: dict[str, Any], clock: tuple[int, int], snapshots: np.ndarray, sent_snapshots: np.ndarray
     ) -> tuple[np.ndarray, ...]:
         """The same with the nodes shared by the threads within each stage of a step."""
         module = self.module
-        states = [name for name in module.PARAMETERS if name.startswith("state_")]
+        states = [f"state_{field}" for field in self.fields]
         width = arguments[states[0]].shape[1]
         memory = [self._memory(width) for _ in range(self.threads)]
         first_step, every = clock

@@ -12,14 +12,18 @@ import pytest
 
 from simlab.engine import compiled
 from simlab.engine.compiler import codegen
+from simlab.programs import Part
 
 
 @contextmanager
 def interpreted() -> Iterator[None]:
     """Within, the compiled engine interprets its programs; what is read before it is written is NaN."""
 
-    def load(source: str) -> Any:
+    def load(source: str, parts: tuple[Part, ...] = ()) -> Any:
         module = types.ModuleType("interpreted")
+        for part in parts:
+            functions = [f for f in vars(load(part.source)).values() if isinstance(f, types.FunctionType)]
+            setattr(module, part.name, functions[-1])
         exec(source.replace("from numba import njit", "njit = lambda **_: lambda function: function"), module.__dict__)
         return module
 

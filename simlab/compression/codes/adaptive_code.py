@@ -28,7 +28,7 @@ from simlab.compression.codes.adaptive_kernels import (
     start_frequencies,
     symbol_of,
 )
-from simlab.compression.codes.bitstream import floor_log2, to_bytes
+from simlab.compression.codes.bitstream import floor_log2, read_bits, to_bytes
 from simlab.compression.codes.elias import ELIAS, omega_bits, read_omega, write_omega, zigzag
 from simlab.compression.codes.message import (
     MAX_LENGTH,
@@ -55,7 +55,7 @@ def count_adaptive_row(levels: np.ndarray, table: np.ndarray, agreed: int) -> in
         for level in levels:
             largest = max(largest, abs(np.int64(level)))
         bits += omega_bits(largest + 1)  # type: ignore[arg-type]
-    return code_adaptive(levels, largest, 0, np.empty(0, np.uint64), bits)  # type: ignore[arg-type]
+    return code_adaptive(levels, largest, 0, np.empty(0, np.uint64), bits, 1 << 62)  # type: ignore[arg-type]
 
 
 def count_adaptive_rows(levels: np.ndarray, table: np.ndarray, agreed: int, out: np.ndarray) -> None:
@@ -71,17 +71,18 @@ def write_adaptive(levels: np.ndarray, agreed: int, words: np.ndarray, position:
         for level in levels:
             largest = max(largest, abs(np.int64(level)))
         position = write_omega(words, position, largest + 1)  # type: ignore[arg-type]
-    code_adaptive(levels, largest, 0, words, position)  # type: ignore[arg-type]
+    code_adaptive(levels, largest, 0, words, position, 1 << 62)  # type: ignore[arg-type]
 
 
 def read_all_adaptive(words: np.ndarray, n_bits: int, position: int, out: np.ndarray, agreed: int) -> int:
     """Read what follows the length into `out`; the next position, or -1 if the stream cannot be one."""
     if agreed > 0:
-        return read_adaptive(words, n_bits, position, agreed, 0, np.empty(0, np.int64), out)
+        return read_adaptive(words, n_bits, position, read_bits(words, position, 62), 1 << 62, agreed, 0, out)
     code, position = read_omega(words, position)
     if code < 1 or code > 2147483649:
         return -1
-    position = read_adaptive(words, n_bits, position, code - 1, 0, np.empty(0, np.int64), out)
+    rest = read_bits(words, position, 62)
+    position = read_adaptive(words, n_bits, position, rest, 1 << 62, code - 1, 0, out)
     largest = np.int64(0)
     for level in out:
         largest = max(largest, abs(np.int64(level)))

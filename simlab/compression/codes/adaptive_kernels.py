@@ -5,10 +5,11 @@ Symbol a has weight 2 c_a + 1 after c_a occurrences: Krichevsky and Trofimov's e
 stream is the binary fraction in the last interval that has the fewest digits, so that its length follows from the
 interval's length alone. `frequencies` holds the weights, and their sum as its last entry.
 
-There are three alphabets: SIGNED = 0 numbers the levels 0, -1, 1, -2, 2, ... as 0, 1, 2, ...; NONZERO = 1 the same
-without 0, less one; SIZES = 2 the magnitudes 1, 2, ... as 0, 1, ..., and sends each sign as one bit. The first 65
-numbers are symbols. The others follow in groups of 1, 2, 4, ...: a group is a symbol, the place in it has equal
-probabilities. In the last alphabet weights begin with 4 instead of 1, as few large levels are of much the same number.
+There are four alphabets: SIGNED = 0 numbers the levels 0, -1, 1, -2, 2, ... as 0, 1, 2, ...; NONZERO = 1 the same
+without 0, less one; SIZES = 2 the magnitudes 1, 2, ... as 0, 1, ..., and sends each sign as one bit; EVEN = 3 is
+NONZERO with other weights. The first 65 numbers are symbols. The others follow in groups of 1, 2, 4, ...: a group is a
+symbol, the place in it has equal probabilities. In SIZES weights begin with 4 instead of 1, as few large levels are of
+much the same number; in EVEN with 2, Laplace's estimate, so that all vectors of counts are equally likely.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from simlab.compression.codes.elias import unzigzag, zigzag
 
 def start_frequencies(largest: int, alphabet: int, frequencies: np.ndarray) -> int:
     """Equal weights for levels in -largest..largest; return how many numbers the alphabet has."""
-    size = largest if alphabet == 2 else 2 * largest + 1 - alphabet
+    size = largest if alphabet == 2 else 2 * largest + (alphabet == 0)
     n_symbols = size if size <= 65 else 66 + floor_log2(size - 65)
-    weight = 4 if alphabet == 2 else 1
+    weight = 4 if alphabet == 2 else 2 if alphabet == 3 else 1
     for a in range(frequencies.size):
         frequencies[a] = weight if a < n_symbols else 0
     frequencies[-1] = weight * n_symbols
@@ -88,14 +89,14 @@ def add_bits(words: np.ndarray, position: int, value: int) -> None:
         carry = words[index] == 0
 
 
-def code_adaptive(levels: np.ndarray, largest: int, alphabet: int, words: np.ndarray, position: int) -> int:
-    """Write the levels, all of which the alphabet has; return the next position.
+def code_adaptive(levels: np.ndarray, largest: int, alphabet: int, words: np.ndarray, position: int, size: int) -> int:
+    """Write the levels, all of which the alphabet has, and end the fraction; return the next position.
 
+    `size` is that of the interval, in units of the last bit of the 62 at `position`: 2^62 where the fraction begins.
     With no `words` (of size 0) the bits are only counted.
     """
     frequencies = np.empty(100, np.int64)  # 65 + 33 symbols, and the sum
     start_frequencies(largest, alphabet, frequencies)
-    size = 1 << 62  # of the interval, in units of the last bit of the 62 at `position`
     for level in levels:
         symbol, place, width = symbol_of(np.int64(level), alphabet)  # type: ignore[arg-type]
         size //= frequencies[-1]
@@ -129,14 +130,22 @@ def code_adaptive(levels: np.ndarray, largest: int, alphabet: int, words: np.nda
 
 
 def read_adaptive(
-    words: np.ndarray, n_bits: int, position: int, largest: int, alphabet: int, places: np.ndarray, out: np.ndarray
+    words: np.ndarray,
+    n_bits: int,
+    position: int,
+    rest: int,
+    size: int,
+    largest: int,
+    alphabet: int,
+    out: np.ndarray,
 ) -> int:
-    """Read levels into the `places` of `out`, into all if there are none; the next position, or -1."""
+    """Read as many levels as `out` takes and end the fraction; the next position, or -1.
+
+    `rest` is what the 62 bits at `position` say beyond the begin of the interval.
+    """
     frequencies = np.empty(100, np.int64)  # 65 + 33 symbols, and the sum
     n_numbers = start_frequencies(largest, alphabet, frequencies)
-    size = 1 << 62
-    rest = read_bits(words, position, 62)
-    for k in range(places.size if places.size > 0 else out.size):
+    for k in range(out.size):
         size //= frequencies[-1]
         target = rest // size
         if target >= frequencies[-1] or position > n_bits:
@@ -170,7 +179,7 @@ def read_adaptive(
         level = level_of(symbol, place, alphabet, n_numbers)
         if level > 2147483647:
             return -1
-        out[places[k] if places.size > 0 else k] = level
+        out[k] = level
     digits = floor_log2(size)
     if rest >> digits:  # the encoder takes the first such fraction
         return -1

@@ -10,11 +10,12 @@ class CorruptStreamError(ValueError):
 
 
 def floor_log2(n: int) -> int:
-    """Whole part of log2(n) for n >= 1."""
+    """Whole part of log2(n) for 1 <= n < 2^63."""
     result = 0
-    while n > 1:
-        n >>= 1
-        result += 1
+    for step in (32, 16, 8, 4, 2, 1):
+        if n >> step > 0:
+            n >>= step
+            result += step
     return result
 
 

@@ -89,27 +89,6 @@ def read_omega(words: np.ndarray, position: int) -> tuple[int, int]:
     return n, position + 1
 
 
-def gamma_bits(n: int) -> int:
-    """Length of a word of the gamma code: of n = 16 to 127 no longer than that of the omega code."""
-    return 2 * floor_log2(n) + 1
-
-
-def write_gamma(words: np.ndarray, position: int, n: int) -> int:
-    """Write n >= 1 as its binary digits, preceded by one zero less than digits; return the next position."""
-    zeros = floor_log2(n)
-    return write_bits(words, position + zeros, n, zeros + 1)
-
-
-def read_gamma(words: np.ndarray, position: int) -> tuple[int, int]:
-    """Read a word of the gamma code, or -1 if it has more than 41 digits; and the next position."""
-    zeros = 0
-    while read_bits(words, position + zeros, 1) == 0:
-        zeros += 1
-        if zeros > 40:
-            return -1, position
-    return read_bits(words, position + zeros, zeros + 1), position + 2 * zeros + 1
-
-
 def zigzag(n: int) -> int:
     """Number the integers 0, -1, 1, -2, 2, ... as 1, 2, 3, 4, 5, ...
 
@@ -148,9 +127,6 @@ ELIAS = (
     omega_bits,
     write_omega,
     read_omega,
-    gamma_bits,
-    write_gamma,
-    read_gamma,
     zigzag,
     unzigzag,
 )

@@ -52,12 +52,6 @@ def golomb_parameter(count: int, remaining: int) -> int:
     return int(np.ceil(log_one_plus_q / minus_log_q))
 
 
-def golomb_bits(run: int, parameter: int, floor: int) -> int:
-    """Length of the word of `write_golomb`."""
-    quotient = run // parameter
-    return quotient + 1 + floor + (run - quotient * parameter >= (2 << floor) - parameter)
-
-
 def write_golomb(words: np.ndarray, position: int, run: int, parameter: int, floor: int) -> int:
     """Write run // m in unary and run % m in `floor` = floor(log2 m) bits or one more; return the next position."""
     quotient = run // parameter
@@ -88,7 +82,7 @@ def read_golomb(words: np.ndarray, position: int, parameter: int, floor: int) ->
     return quotient * parameter + remainder, position
 
 
-GOLOMB = (log_ratio, golomb_parameter, golomb_bits, write_golomb, read_golomb)
+GOLOMB = (log_ratio, golomb_parameter, write_golomb, read_golomb)
 """The functions of this file, for `program`; they use those of `elias.ELIAS`."""
 
 

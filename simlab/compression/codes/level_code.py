@@ -25,10 +25,10 @@ from numpy.typing import ArrayLike
 
 from simlab import checks
 from simlab.compression.codes import level_count as counter, level_decoder as decoder, level_kernels as kernels
-from simlab.compression.codes.adaptive_code import adaptive_estimate, likely_largest
+from simlab.compression.codes.adaptive_code import adaptive_estimate, likely_largest, mean_log_gamma
 from simlab.compression.codes.adaptive_kernels import COUNT_ADAPTIVE, READ_ADAPTIVE
 from simlab.compression.codes.bitstream import popcount, to_bytes
-from simlab.compression.codes.elias import ELIAS, gamma_bits, omega_bits, zigzag
+from simlab.compression.codes.elias import ELIAS, omega_bits, zigzag
 from simlab.compression.codes.golomb import GOLOMB, golomb_expected_length
 from simlab.compression.codes.message import (
     MAX_LENGTH,
@@ -42,6 +42,7 @@ from simlab.compression.codes.message import (
     read_front,
     write_front,
 )
+from simlab.compression.codes.positions import CODE_POSITIONS, READ_POSITIONS, number_bits
 from simlab.compression.codes.program import program
 
 
@@ -50,10 +51,12 @@ def _compiled() -> ModuleType:
     return program(
         helpers=(
             *(*ELIAS, popcount, *GOLOMB, front_bits, *COUNT_ADAPTIVE, *READ_ADAPTIVE),
+            *(*CODE_POSITIONS, *READ_POSITIONS, kernels.alphabet_bounds, kernels.choose),
             *(kernels.all_runs_bits, kernels.order_by_cost, kernels.plan_levels, kernels.side_bits),
             *(kernels.fixed_bits, kernels.tries_sparse, kernels.next_run),
             *(counter.count_levels, counter.sort_positions, counter.count_level, counter.count_runs),
-            *(decoder.free_positions, decoder.take, decoder.read_fixed, decoder.read_levels, decoder.read_sparse),
+            *(decoder.free_positions, decoder.take, decoder.read_fixed, decoder.read_levels),
+            *(decoder.read_nonzeros, decoder.read_sparse),
         ),
         entries=(
             *(
@@ -273,17 +276,21 @@ def expected_bits(
     if kernels.tries_sparse(length, round(length * zeros)):
         largest = agreed or likely_largest(p, values, length)
         sparse = front + 1 + (0 if agreed else omega_bits(largest + 1))
-        skipped = int(length > 128)
-        if skipped:
+        if length > 128:
             others = length * (1 - zeros)
-            sparse += gamma_bits(round(others) + 1)
-            if zeros < 1:
-                # half a bit less for each doubling, from parameters that follow what is left
-                runs = others * float(golomb_expected_length(1 - zeros)) - 0.36 * math.log2(max(others, 1))
-                sparse += 1 + runs
-        alphabets = (1, 2) if skipped else (0,)
-        forms.append(sparse + min(adaptive_estimate(p, values, length, largest, a) for a in alphabets))
+            sparse += number_bits(round(others), length) + _mean_log_subsets(length, 1 - zeros)
+            chosen = [(a, -math.log2(kernels.alphabet_bounds(a)[1] / 2**32) if others >= 1.5 else 0) for a in (1, 2, 3)]
+        else:
+            chosen = [(0, 0)]
+        values_bits = [bits + adaptive_estimate(p, values, length, largest, a) for a, bits in chosen]
+        forms.append(sparse + min(values_bits))
     return float(min(forms))
+
+
+def _mean_log_subsets(n: int, p: float) -> float:
+    """E log2 C(n, k) of a binomial k of mean np."""
+    whole, one, other = (mean_log_gamma(n, q, 1.0) for q in (1.0, p, 1 - p))
+    return (whole - one - other) / math.log(2)
 
 
 def _orders(ranked: np.ndarray) -> list[np.ndarray]:

@@ -10,9 +10,10 @@ import numpy as np
 
 from simlab.compression.codes.adaptive_kernels import COUNT_ADAPTIVE
 from simlab.compression.codes.bitstream import floor_log2, popcount, write_bits
-from simlab.compression.codes.elias import gamma_bits, omega_bits, write_gamma, write_omega, zigzag
-from simlab.compression.codes.golomb import golomb_bits, golomb_parameter, log_ratio, write_golomb
+from simlab.compression.codes.elias import omega_bits, write_omega, zigzag
+from simlab.compression.codes.golomb import golomb_parameter, log_ratio
 from simlab.compression.codes.level_kernels import (
+    CODE_SPARSE,
     all_runs_bits,
     code_sparse,
     count_symbols,
@@ -24,6 +25,7 @@ from simlab.compression.codes.level_kernels import (
     tries_sparse,
 )
 from simlab.compression.codes.message import front_bits
+from simlab.compression.codes.positions import CODE_POSITIONS
 
 ROW_TABLE_ROWS = 9
 """Rows of the table of `count_row`: those of `level_kernels`, then the alphabet's values and counts."""
@@ -156,9 +158,9 @@ def count_rows(levels: np.ndarray, table: np.ndarray, agreed: int, out: np.ndarr
 
 
 COUNT_ROW = (
-    *(floor_log2, popcount, omega_bits, zigzag, front_bits, log_ratio, golomb_parameter, golomb_bits),
-    *(write_bits, gamma_bits, write_gamma, write_omega, write_golomb, *COUNT_ADAPTIVE),
-    *(all_runs_bits, order_by_cost, plan_levels, side_bits, fixed_bits, tries_sparse, code_sparse, next_run),
+    *(floor_log2, popcount, omega_bits, zigzag, front_bits, log_ratio, golomb_parameter),
+    *(*COUNT_ADAPTIVE, *CODE_POSITIONS, write_bits, write_omega, *CODE_SPARSE),
+    *(all_runs_bits, order_by_cost, plan_levels, side_bits, fixed_bits, next_run),
     *(count_symbols,),
     *(count_levels, sort_positions, count_level, count_runs, count_row),
 )

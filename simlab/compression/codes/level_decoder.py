@@ -11,9 +11,10 @@ import numpy as np
 
 from simlab.compression.codes.adaptive_kernels import read_adaptive
 from simlab.compression.codes.bitstream import floor_log2, popcount, read_bits
-from simlab.compression.codes.elias import read_gamma, read_omega, unzigzag, zigzag
-from simlab.compression.codes.golomb import golomb_parameter, read_golomb
-from simlab.compression.codes.level_kernels import plan_levels, tries_sparse
+from simlab.compression.codes.elias import read_omega, unzigzag, zigzag
+from simlab.compression.codes.golomb import read_golomb
+from simlab.compression.codes.level_kernels import alphabet_bounds, plan_levels, tries_sparse
+from simlab.compression.codes.positions import read_number, read_positions, widen
 
 
 def free_positions(length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -144,41 +145,44 @@ def read_sparse(words: np.ndarray, n_bits: int, position: int, out: np.ndarray, 
         largest = code - 1
         if code < 1 or largest > 2147483648:
             return -1
-    out[:] = 0
-    skipped = out.size > 128
-    alphabet = 0
-    others = out.size
-    if skipped:
-        code, position = read_gamma(words, position)
-        others = code - 1
-        # a run takes one bit at least
-        if code < 1 or others > min(out.size, n_bits - position) or (others > 0 and largest == 0):
-            return -1
-        if not tries_sparse(out.size, out.size - others):
-            return -1
-    places = np.arange(others)
-    if skipped and others > 0:
-        parameter, floor, i = 0, 0, -1
-        for k in range(others):
-            left = others - k
-            if i < 0 or left & (left - 1) == 0:
-                parameter = golomb_parameter(left, out.size - i - 1)
-                floor = floor_log2(parameter)
-            run, position = read_golomb(words, position, parameter, floor)
-            i += run + 1
-            if position > n_bits or run < 0 or i + left > out.size:
-                return -1
-            places[k] = i
-    if others > 0:
-        if skipped:
-            alphabet = 1 + read_bits(words, position, 1)
-        position = read_adaptive(words, n_bits, position + skipped, largest, alphabet, places, out)
+    if out.size <= 128:
+        rest = read_bits(words, position, 62)
+        position = read_adaptive(words, n_bits, position, rest, 1 << 62, largest, 0, out)
+    else:
+        position = read_nonzeros(words, n_bits, position, largest, out)
     if agreed == 0:  # the encoder sends the largest magnitude that occurs
         most = np.int64(0)
-        for place in places:
-            most = max(most, abs(np.int64(out[place])))
+        for level in out:
+            most = max(most, abs(np.int64(level)))
         if most != largest:
             return -1
+    return position
+
+
+def read_nonzeros(words: np.ndarray, n_bits: int, position: int, largest: int, out: np.ndarray) -> int:
+    """Read number, positions and values of the non-zeros of form 0 into `out`."""
+    others, position, rest, size = read_number(words, position, out.size)
+    # a non-zero takes a bit at least
+    if others < 0 or others > n_bits - position or (others > 0 and largest == 0):
+        return -1
+    if not tries_sparse(out.size, out.size - others):
+        return -1
+    places = np.empty(others, np.int32)
+    position, rest, size = read_positions(words, n_bits, position, rest, size, out.size, places)
+    alphabet = 1
+    if position >= 0 and others > 1:
+        target = rest // (size >> 32)
+        if target >> 32:
+            return -1
+        alphabet += (target >= 3 << 29) + (target >= 5 << 29)
+        position, rest, size = widen(words, position, rest, size, *alphabet_bounds(alphabet))
+    if position < 0:
+        return -1
+    values = np.empty(others, np.int32)
+    position = read_adaptive(words, n_bits, position, rest, size, largest, alphabet, values)
+    out[:] = 0
+    for k in range(others):
+        out[places[k]] = values[k]
     return position
 
 

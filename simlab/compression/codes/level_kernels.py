@@ -22,11 +22,9 @@ Stream: norm (float32), omega(length + 1), and if length > 0 one or two bits for
   the last level followed by omega(count); then the runs of each level, rarest first, the most frequent left out.
   Levels of equal count go in ascending order. Of the last three another goes first where that takes fewer bits.
 * 11, fixed width: omega(zigzag(least level)), omega(width + 1), then each level less the least in `width` bits.
-* 0, sparse or short: omega(largest magnitude + 1), then up to 128 symbols by the adaptive code. Of more, gamma(
-  non-zeros + 1), the runs of zeros before each, and, unless there are none, a bit for the alphabet of the non-zeros,
-  NONZERO or SIZES, by the adaptive code. The Golomb parameter of the runs is renewed with what is left at the first
-  run and where 1, 2, 4, 8, ... are left: so the runs take no more than the logarithm of the number of such vectors
-  and some 2 bits, where a constant parameter takes half of log2(2 pi non-zeros) bits more.
+* 0, sparse or short: omega(largest magnitude + 1), then up to 128 symbols by the adaptive code. Of more, in one
+  arithmetic code, number and positions of the non-zeros (`positions`), then, of two or more, their alphabet, NONZERO,
+  SIZES or EVEN, and their levels by the adaptive code. So the counts of the levels alone decide the length.
 
 To a receiver who knows the length and the number of levels, `agreed` = s > 0, the length and, in forms 11 and 0,
 least level, width and largest magnitude are not sent: they are -s, that of 2s, and s.
@@ -38,9 +36,10 @@ import numpy as np
 
 from simlab.compression.codes.adaptive_kernels import code_adaptive
 from simlab.compression.codes.bitstream import floor_log2, write_bits
-from simlab.compression.codes.elias import gamma_bits, omega_bits, write_gamma, write_omega, zigzag
-from simlab.compression.codes.golomb import golomb_bits, golomb_parameter, write_golomb
+from simlab.compression.codes.elias import omega_bits, write_omega, zigzag
+from simlab.compression.codes.golomb import golomb_parameter, write_golomb
 from simlab.compression.codes.message import front_bits
+from simlab.compression.codes.positions import code_positions, narrow
 
 TABLE_ROWS = 7
 
@@ -148,33 +147,35 @@ def code_sparse(levels: np.ndarray, largest: int, zeros: int, words: np.ndarray,
             write_omega(words, position, largest + 1)
         position += omega_bits(largest + 1)
     if levels.size <= 128:
-        return code_adaptive(levels, largest, 0, words, position)
-    others = levels.size - zeros
-    if writes:
-        write_gamma(words, position, others + 1)
-    position += gamma_bits(others + 1)
-    if others == 0:
-        return position
-    nonzeros = np.empty(others, levels.dtype)
-    parameter, floor, begin, left = 0, 0, 0, others
-    for i in range(levels.size):
-        if levels[i] != 0:
-            if begin == 0 or left & (left - 1) == 0:
-                parameter = golomb_parameter(left, levels.size - begin)
-                floor = floor_log2(parameter)
-            nonzeros[others - left] = levels[i]
-            left -= 1
-            if writes:
-                write_golomb(words, position, i - begin, parameter, floor)
-            position += golomb_bits(i - begin, parameter, floor)
-            begin = i + 1
+        return code_adaptive(levels, largest, 0, words, position, 1 << 62)
+    nonzeros = np.empty(levels.size - zeros, levels.dtype)
+    position, size = code_positions(levels, nonzeros.size, nonzeros, words, position)
+    if nonzeros.size < 2:
+        return code_adaptive(nonzeros, largest, 1, words, position, size)
     nothing = np.empty(0, np.uint64)
-    bits = code_adaptive(nonzeros, largest, 1, nothing, 0)
-    of_sizes = code_adaptive(nonzeros, largest, 2, nothing, 0)
+    least, best = 0, 0
+    for alphabet in range(1, 4):
+        begin, inner = choose(alphabet, nothing, position, size)
+        end = code_adaptive(nonzeros, largest, alphabet, nothing, begin, inner)
+        if best == 0 or end < least:
+            least, best = end, alphabet
     if not writes:
-        return position + 1 + min(bits, of_sizes)
-    position = write_bits(words, position, of_sizes < bits, 1)
-    return code_adaptive(nonzeros, largest, 2 if of_sizes < bits else 1, words, position)
+        return least
+    position, size = choose(best, words, position, size)
+    return code_adaptive(nonzeros, largest, best, words, position, size)
+
+
+def alphabet_bounds(alphabet: int) -> tuple[int, int]:
+    """The part of 2^32 at which NONZERO = 1, SIZES = 2 or EVEN = 3 begins, and its width: 3/8, 1/4 and 3/8."""
+    if alphabet == 2:
+        return 3 << 29, 2 << 29
+    return (0, 3 << 29) if alphabet == 1 else (5 << 29, 3 << 29)
+
+
+def choose(alphabet: int, words: np.ndarray, position: int, size: int) -> tuple[int, int]:
+    """Write the alphabet of the non-zeros; the next position and size."""
+    below, width = alphabet_bounds(alphabet)
+    return narrow(words, position, size, below, width)
 
 
 def next_run(i: int, k: int, last: int, start: np.ndarray, tree: np.ndarray) -> int:
@@ -275,3 +276,7 @@ def write_fixed(levels: np.ndarray, low: int, high: int, words: np.ndarray, posi
         position = write_omega(words, position, width + 1)
     for i in range(levels.size):
         position = write_bits(words, position, levels[i] - low, width)
+
+
+CODE_SPARSE = (tries_sparse, alphabet_bounds, choose, code_sparse)
+"""Form 0, beside `positions.CODE_POSITIONS` and the adaptive code."""

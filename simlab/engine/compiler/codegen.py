@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+import re
+from typing import Literal, NamedTuple
 
 from simlab.engine.compiler.layout import Layout, Position, store_position, written_to
 from simlab.kernel import LANES, Kernel, source as kernel_source
+from simlab.programs import Part, name_of
 from simlab.step.graph import MIXES, Graph
 from simlab.step.operation import OPERATIONS, kind
 
+Form = Literal["alone", "side by side", "by nodes"]  #: one run; `LANES` runs; one run whose nodes threads share
+
 # Reassociation and contraction only: flags that assume no NaN or infinity would delete divergence checks. Division by
 # zero is infinite or NaN, as in NumPy.
-HEADER = '''"""{title}
-
-Printed by simlab from the traced step; a changed step or kernel is another file.
-"""
-
-import math
+HEADER = """import math
 
 import numpy as np
 from numba import njit
@@ -26,69 +24,73 @@ from numba import njit
 real = np.{real}
 LANES = {lanes}
 FAST = {{"reassoc", "contract", "arcp", "nsz"}}
+"""
+DECORATOR = '@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", no_cfunc_wrapper=True)\n'
+# What no Python code calls needs no way in from Python, which would take as long to compile.
+INNER = '@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", no_cfunc_wrapper=True, '
+INNER += "no_cpython_wrapper=True)\n"
+# The levels of a quantizer and the parameters of a source code must not depend on how sums are reassociated.
+EXACT = INNER.replace(" fastmath=FAST,", "")
 
-
-@njit(nogil=True, fastmath=FAST, error_model="numpy")
+# Indices without sign need no check for negative ones.
+MIX_ROW = """
 def mix_row(i, indptr, neighbours, weights, source, out):
     e, last = indptr[i], indptr[i + 1]
     if (last - e) % 2:
         w = weights[e]
         row = source[neighbours[e]]
-        for j in range(out.shape[0]):
+        for j in range(np.uintp(out.shape[0])):
             out[j] = w * row[j]
         e += 1
     else:
-        out[:] = 0
+        for j in range(np.uintp(out.shape[0])):
+            out[j] = 0
     while e < last:  # two neighbours at a time: half the traffic of the sum
         w, v = weights[e], weights[e + 1]
         row, other = source[neighbours[e]], source[neighbours[e + 1]]
-        for j in range(out.shape[0]):
+        for j in range(np.uintp(out.shape[0])):
             out[j] += w * row[j] + v * other[j]
         e += 2
-
-
-@njit(nogil=True, fastmath=FAST, error_model="numpy")
+"""
+AVERAGE_ROWS = """
 def average_rows(source, out):
-    out[:] = 0
+    for j in range(out.shape[0]):
+        out[j] = 0
     for i in range(source.shape[0]):
         for j in range(out.shape[0]):
             out[j] += source[i, j]
-    out /= source.shape[0]
-
-'''
-
+    for j in range(out.shape[0]):
+        out[j] /= source.shape[0]
+"""
 
 # A large network: the second stage of a tile of nodes follows the first stages it depends on while they are in cache.
 WAVE = """
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def wave(first, last, cuts, following, order, k, {parameters}):
     for t in range(first, last):
         stage_0(cuts[t], cuts[t + 1], k, {parameters})
         for f in range(following[t], following[t + 1]):
             stage_1(cuts[order[f]], cuts[order[f] + 1], k, {parameters})
-
-
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+"""
+FINISH = """
 def finish(late, cuts, k, {parameters}):
     for t in late:
         stage_1(cuts[t], cuts[t + 1], k, {parameters})
 """
 
 
-# The hyperparameters of runs side by side, one for each number of a row.
-SPREAD = """
-@njit(nogil=True)
-def spread(values, rows):
-    for h in range(rows.shape[0]):
-        for j in range(rows.shape[1]):
-            rows[h, j] = values[h, j % LANES]
-"""
+class Text(NamedTuple):
+    """A program as text.
 
+    Attributes
+    ----------
+    source : str
+        Its own functions: `run`, or the stages that threads share.
+    parts : tuple of Part
+        The row functions that it calls, each compiled once for all programs that call it.
+    """
 
-DECORATOR = '@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")\n'
-KERNEL_DECORATOR = '@njit(nogil=True, fastmath=FAST, error_model="numpy")\n'
-# The levels of a quantizer and the parameters of a source code must not depend on how sums are reassociated.
-COMPRESSOR_DECORATOR = '@njit(nogil=True, error_model="numpy")\n'
+    source: str
+    parts: tuple[Part, ...]
 
 
 def generate(
@@ -99,8 +101,8 @@ def generate(
     *,
     title: str,
     real: str,
-    lanes: bool,
-) -> str:
+    form: Form,
+) -> Text:
     """The program that runs chunks of steps of `graph`.
 
     Parameters
@@ -117,48 +119,48 @@ def generate(
         First line of the program.
     real : {"float64", "float32"}
         Precision of states and arithmetic.
-    lanes : bool
-        Whether a row holds `LANES` runs, each with hyperparameters of its own.
+    form : {"alone", "side by side", "by nodes"}
+        Side by side, a row holds `LANES` runs, each with hyperparameters of its own.
     """
+    header = HEADER.format(real=real, lanes=LANES)
     kernels = [*gradients.values(), *compressors]
     work = [[f"work_{c}_{k}" for k in range(len(each.work))] for c, each in enumerate(kernels)]
     data = [[f"data_{c}_{k}" for k in range(len(each.data))] for c, each in enumerate(kernels)]
-    fields = list(graph.outputs)
-    parameters = [
-        *(f"state_{f}" for f in fields),
+    rows = [*(_kernel_part(each, header, INNER) for each in gradients.values())]
+    rows += [_kernel_part(each, header, EXACT) for each in compressors]
+    names = _apart([row.name for row in rows])
+    parts = dict(zip(names, rows, strict=True))
+    for text in (MIX_ROW, AVERAGE_ROWS, *_helpers(graph)):
+        part = _part(text, header)
+        parts.setdefault(part.name, part)
+    calls = [_Call(name, [*w, *a]) for name, w, a in zip(names, work, data, strict=True)]
+    of_gradients = dict(zip(gradients, calls, strict=False))
+    writer = _Writer(graph, layout, of_gradients, calls[len(gradients) :], form)
+    known = [
+        *(f"state_{f}" for f in graph.outputs),
         *(f"next_{f}" for f in layout.swapped),
         *layout.buffers,
         *("scratch", "averages"),
         *itertools.chain(*work),
-        *(["hyper_rows"] if lanes else []),
-        *("sent", "hyper", "indices", "noise", "dither"),
+        *("hyper", "hyper_rows", "sent", "indices", "noise", "dither"),
         *itertools.chain(*(network_names(k) for k in range(len(graph.networks) + 1))),
         *itertools.chain(*data),
     ]
-    calls = [_Call(each.functions[-1].__name__, [*w, *a]) for each, w, a in zip(kernels, work, data, strict=True)]
-    of_gradients = dict(zip(gradients, calls, strict=False))
-    writer = _Writer(graph, layout, of_gradients, calls[len(gradients) :], lanes)
-    n_stages = layout.last[0] + 1
-    return "\n\n".join(
+    body, parameters = writer.by_nodes(known) if form == "by nodes" else writer.run(known)
+    used = {name: part for name, part in parts.items() if _names(body, name)}
+    contents = "\n".join(f"    {name!r}: {name_of(part.source)!r}," for name, part in used.items())
+    docstring = (
+        f'"""{title}\n\nPrinted by simlab from the traced step; a changed step or kernel is another file.\n"""\n\n'
+    )
+    source = "\n\n".join(
         [
-            HEADER.format(title=title, real=real, lanes=LANES),
-            *(KERNEL_DECORATOR + helper.strip() for helper in _helpers(graph)),
-            *([SPREAD] if lanes else []),
-            *_kernel_sources(
-                [f for each in gradients.values() for f in each.functions],
-                [f for each in compressors for f in each.functions],
-            ),
-            *(
-                part
-                for s in range(n_stages)
-                for part in (writer.before(s, parameters), writer.stage(s, parameters))
-                if part
-            ),
-            writer.driver(parameters, fields, n_stages),
-            *([WAVE.format(parameters=", ".join(parameters))] if layout.wave else []),
-            f"PARAMETERS = {tuple(parameters)!r}\nN_STAGES = {n_stages}\n",
+            docstring + header,
+            f"PARTS = {{  # row functions, compiled once for all programs\n{contents}\n}}",
+            body,
+            f"PARAMETERS = {tuple(parameters)!r}\nN_STAGES = {layout.last[0] + 1}\n",
         ]
     )
+    return Text(source, tuple(part._replace(name=name) for name, part in used.items()))
 
 
 def network_names(k: int) -> tuple[str, str, str]:
@@ -173,16 +175,25 @@ def _helpers(graph: Graph) -> list[str]:
     return list(dict.fromkeys(row.helper for row in rows if row.helper))
 
 
-def _kernel_sources(gradient: Iterable[Callable[..., object]], compressors: list[Callable[..., object]]) -> list[str]:
-    sources: dict[str, str] = {}
-    for function in [*gradient, *compressors]:
-        text = kernel_source(function)
-        if sources.setdefault(function.__name__, text) != text:
-            raise ValueError(f"two different kernel functions are named {function.__name__}; rename one")
-    exact = {function.__name__ for function in compressors}
-    return [
-        (COMPRESSOR_DECORATOR if name in exact else KERNEL_DECORATOR) + text.rstrip() for name, text in sources.items()
-    ]
+def _part(text: str, header: str) -> Part:
+    found = re.search(r"def (\w+)", text)
+    assert found is not None
+    return Part(found[1], f"{header}\n\n{INNER}{text.strip()}\n")
+
+
+def _kernel_part(kernel: Kernel, header: str, decorator: str) -> Part:
+    """A row function with its helpers."""
+    texts = [decorator + kernel_source(function).rstrip() for function in dict.fromkeys(kernel.functions)]
+    return Part(kernel.functions[-1].__name__, "\n\n\n".join([header, *texts]) + "\n")
+
+
+def _apart(names: list[str]) -> list[str]:
+    """The names, those that occurred before with a number."""
+    return [name if name not in names[:k] else f"{name}_{k}" for k, name in enumerate(names)]
+
+
+def _names(text: str, name: str) -> bool:
+    return re.search(rf"\b{name}\b", text) is not None
 
 
 class _Call(NamedTuple):
@@ -201,57 +212,97 @@ class _Writer:
         layout: Layout,
         gradients: dict[bool, _Call],
         compressors: list[_Call],
-        lanes: bool,
+        form: Form,
     ) -> None:
-        self.graph, self.layout, self.lanes = graph, layout, lanes
+        self.graph, self.layout, self.lanes = graph, layout, form == "side by side"
         self.gradients, self.compressors = gradients, compressors
+        self.n_stages = layout.last[0] + 1
 
-    def stage(self, stage: int, parameters: list[str]) -> str:
-        """The function that works on rows lo to hi of one stage."""
-        body = [f"def stage_{stage}(lo, hi, k, {', '.join(parameters)}):"]
-        if not self.lanes:
-            body += ["    " + line for line in self._scalars("hyper[k, {}]")]
-        body += [f"    {row} = scratch[{r}]" for r, row in enumerate(self.layout.scratch.values())]
-        body += [f"    a{k} = averages[{a}]" for a, k in enumerate(self.layout.averages)]
-        body.append("    for i in range(lo, hi):")
-        for level in range(self._levels(stage)):
-            body += [" " * 8 + line for line in self._calls((stage, level)) + self._loop((stage, level))]
-        return DECORATOR + "\n".join(body)
+    def run(self, known: list[str]) -> tuple[str, list[str]]:
+        """One function that runs a chunk of steps and takes snapshots of x; and its arguments, those of `known` in use.
 
-    def driver(self, parameters: list[str], fields: list[str], n_stages: int) -> str:
-        """The function that runs a chunk of steps and takes snapshots of x."""
-        arguments = ", ".join(parameters)
+        The steps are odd or even in number: so the new values are in `next_` or in `state_` arrays at the end.
+        """
+        x = f"state_{next(iter(self.graph.outputs))}"
         body = [
-            f"def run({arguments}, first_step, every, snapshots, sent_snapshots):",
-            f"    n = state_{fields[0]}.shape[0]",
+            *(f"    {row} = scratch[{r}]" for r, row in enumerate(self.layout.scratch.values())),
+            *(f"    a{k} = averages[{a}]" for a, k in enumerate(self.layout.averages)),
+            f"    n, width = {x}.shape[0], np.uintp({x}.shape[1])",
             "    taken = 0",
             "    for k in range(hyper.shape[0]):",
-            *(["        spread(hyper[k], hyper_rows)"] if self.lanes else []),
+            *("        " + line for line in self._hyperparameters()),
         ]
-        for stage in range(n_stages):
-            if self.before(stage, parameters):
-                body.append(f"        before_{stage}({arguments})")
-            body.append(f"        stage_{stage}(0, n, k, {arguments})")
+        for stage in range(self.n_stages):
+            body += ["        " + line for line in [*self._before(stage), "for i in range(n):"]]
+            body += ["            " + line for line in self._row_work(stage)]
         body += [f"        state_{f}, next_{f} = next_{f}, state_{f}" for f in self.layout.swapped]
         body += [
             "        if (first_step + k + 1) % every == 0:",
-            f"            snapshots[taken] = state_{fields[0]}",
-            "            sent_snapshots[taken] = sent",
+            "            for i in range(n):",
+            "                for j in range(width):",
+            f"                    snapshots[taken, i, j] = {x}[i, j]",
+            *(["                sent_snapshots[taken, i] = sent[i]"] if self.compressors else []),
             "            taken += 1",
-            f"    return {', '.join(f'state_{f}' for f in fields)},",
         ]
-        return DECORATOR + "\n".join(body) + "\n"
+        text = "\n".join(body)
+        parameters = [name for name in [*known, "snapshots", "sent_snapshots"] if _names(text, name)]
+        return f"{DECORATOR}def run(first_step, every, {', '.join(parameters)}):\n{text}", parameters
 
-    def before(self, stage: int, parameters: list[str]) -> str:
-        """The function that takes the exact averages a stage reads; empty if it reads none."""
-        calls = [
-            f"    average_rows({self._array(self.graph.nodes[k].args[0])}, averages[{a}])"
-            for a, k in enumerate(self.layout.averages)
+    def by_nodes(self, known: list[str]) -> tuple[str, list[str]]:
+        """Functions of some rows of a stage, for threads to share; and the arguments that follow their own."""
+        wave = self.layout.wave
+        bodies, befores = [], {}
+        for stage in range(self.n_stages):
+            lines = [
+                *self._hyperparameters(),
+                *(f"{row} = scratch[{r}]" for r, row in enumerate(self.layout.scratch.values())),
+                *(f"a{k} = averages[{a}]" for a, k in enumerate(self.layout.averages)),
+                "width = np.uintp(scratch.shape[1])",
+                "for i in range(lo, hi):",
+            ]
+            bodies.append(
+                "\n".join("    " + line for line in lines + ["    " + line for line in self._row_work(stage)])
+            )
+            if before := self._before(stage):
+                rows = [f"    a{k} = averages[{a}]" for a, k in enumerate(self.layout.averages)]
+                befores[stage] = "\n".join([*rows, *("    " + line for line in before)])
+        text = "\n".join([*bodies, *befores.values()])
+        swapped = {f"{which}_{f}" for f in self.layout.swapped for which in ("state", "next")}
+        first = next(iter(self.graph.outputs))
+        parameters = [name for name in known if _names(text, name) or name in swapped or name == f"state_{first}"]
+        arguments = ", ".join(parameters)
+        functions = [
+            *(
+                f"{INNER if wave else DECORATOR}def stage_{s}(lo, hi, k, {arguments}):\n{b}"
+                for s, b in enumerate(bodies)
+            ),
+            *(f"{DECORATOR}def before_{s}({arguments}):\n{b}" for s, b in befores.items()),
+            *((DECORATOR + part.format(parameters=arguments).strip() for part in (WAVE, FINISH)) if wave else ()),
+        ]
+        return "\n\n\n".join(functions), parameters
+
+    def _hyperparameters(self) -> list[str]:
+        """Lines that find the hyperparameters of step k."""
+        if not self.lanes:
+            return self._scalars("hyper[k, {}]")
+        return [  # those of runs side by side, one for each number of a row
+            "for h in range(hyper.shape[1]):",
+            "    for j in range(hyper_rows.shape[1]):",
+            "        hyper_rows[h, j] = hyper[k, h, j % LANES]",
+        ]
+
+    def _before(self, stage: int) -> list[str]:
+        """Lines that take the exact averages which a stage reads."""
+        return [
+            f"average_rows({self._array(self.graph.nodes[k].args[0])}, a{k})"
+            for k in self.layout.averages
             if self.layout.positions[k][0] == stage
         ]
-        if not calls:
-            return ""
-        return "\n".join([f"{DECORATOR}def before_{stage}({', '.join(parameters)}):", *calls])
+
+    def _row_work(self, stage: int) -> list[str]:
+        """Lines that do row i's work of a stage."""
+        levels = range(self._levels(stage))
+        return [line for level in levels for line in self._calls((stage, level)) + self._loop((stage, level))]
 
     def _levels(self, stage: int) -> int:
         places = [*map(self._place, range(len(self.graph.nodes))), *self.layout.outputs.values()]
@@ -322,7 +373,7 @@ class _Writer:
                 needed.add(k)
                 if kind(node.op) == "elementwise" and not self._stored_before(k, place):
                     pending.extend(node.args)
-        lines = ["for j in range(scratch.shape[1]):"]
+        lines = ["for j in range(width):"]
         if self.lanes:
             lines += ["    " + line for line in self._scalars("hyper_rows[{}, j]")]
         lines += [f"    v{k} = {self._value(k, place)}" for k in sorted(needed)]

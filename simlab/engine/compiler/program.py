@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from simlab.engine.compiler.codegen import generate
+from simlab.engine.compiler.codegen import Form, Text, generate
 from simlab.engine.compiler.layout import Layout, lay_out
 from simlab.kernel import Kernel, check_row
 from simlab.problems.base import Problem
@@ -23,8 +23,8 @@ class Program(NamedTuple):
 
     Attributes
     ----------
-    source : str
-        The text.
+    text : Text
+        Its source, and the row functions that it calls.
     layout : Layout
         Its stages and storage.
     kernels : list of Kernel
@@ -33,7 +33,7 @@ class Program(NamedTuple):
         Those that the step mixes over besides the one that is simulated.
     """
 
-    source: str
+    text: Text
     layout: Layout
     kernels: list[Kernel]
     networks: list[Any]
@@ -47,7 +47,7 @@ def program(
     dtype: np.dtype,
     sampled: bool,
     noisy: bool,
-    lanes: bool = False,
+    form: Form = "alone",
 ) -> Program:
     """Trace and print the step of `algorithm`.
 
@@ -61,24 +61,25 @@ def program(
         Precision.
     sampled, noisy : bool
         Whether gradients take mini-batches, whether noise is added to them.
-    lanes : bool
-        Whether runs lie side by side, see `Kernel`.
+    form : {"alone", "side by side", "by nodes"}
+        How runs lie in rows, see `Kernel`, and whether threads share the nodes.
     """
     graph = step_graph(algorithm, state, sampled=sampled, noisy=noisy)
     layout = lay_out(graph)
     gradients = {kind: _gradient_kernel(problem, kind) for kind in graph.gradients}
-    if lanes:
+    if form == "side by side":
         gradients = {kind: kernel.lanes for kind, kernel in gradients.items() if kernel.lanes is not None}
     compressors = [_compressor_kernel(compressor, problem.dim) for compressor in graph.compressors]
     words = [
         "mini-batch" if sampled else "full",
         "gradients",
         *["with noise"] * noisy,
-        *["of runs side by side"] * lanes,
+        *["of runs side by side"] * (form == "side by side"),
+        *["by nodes"] * (form == "by nodes"),
     ]
     title = f"{graph.algorithm} on {type(problem).__name__}: {' '.join(words)}, {dtype.name}."
-    source = generate(graph, layout, gradients, compressors, title=title, real=dtype.name, lanes=lanes)
-    return Program(source, layout, [*gradients.values(), *compressors], graph.networks)
+    text = generate(graph, layout, gradients, compressors, title=title, real=dtype.name, form=form)
+    return Program(text, layout, [*gradients.values(), *compressors], graph.networks)
 
 
 def _gradient_kernel(problem: Problem, sampled: bool) -> Kernel:
