@@ -108,7 +108,14 @@ class SamplePath:
     def __getitem__(self, k: int) -> np.ndarray:
         if not -len(self) <= k < len(self):
             raise IndexError(f"step {k} is beyond the {len(self)} steps of the path; ask sample for more")
-        return self.exchanges.matrix(k, self.n_nodes).toarray()
+        block = self.exchanges.which[k]
+        first, last = self.exchanges.start[block : block + 2]
+        rows, indptr = self.exchanges.rows[first:last], self.exchanges.indptr[first : last + 1]
+        entries = slice(indptr[0], indptr[-1])
+        w = np.eye(self.n_nodes)
+        w[rows] = 0.0
+        w[np.repeat(rows, np.diff(indptr)), self.exchanges.indices[entries]] = self.exchanges.weights[entries]
+        return w
 
     @property
     def awake(self) -> np.ndarray:

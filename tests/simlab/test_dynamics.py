@@ -257,19 +257,14 @@ def pairs_of(network: Network) -> Law:
 
 
 def matched(process: Any) -> Law:
-    laplacians = [
-        sum(np.outer(d, d) for d in np.eye(process.n_nodes)[edges].T.swapaxes(0, 1)[..., 0][None]) for edges in ()
-    ]
     law = []
-    matchings = range(len(process.probabilities))
-    for active in itertools.product([0, 1], repeat=len(matchings)):
+    for active in itertools.product([0, 1], repeat=len(process.probabilities)):
         share = np.prod([p if on else 1 - p for p, on in zip(process.probabilities, active, strict=True)])
         w = np.eye(process.n_nodes)
         for (i, j), m in zip(process.edges, process.matching, strict=True):
             d = np.eye(process.n_nodes)[i] - np.eye(process.n_nodes)[j]
             w -= process.edge_weight * active[m] * np.outer(d, d)
         law.append((share, w))
-    assert not laplacians
     return law
 
 
@@ -481,10 +476,11 @@ def test_directed_members_keep_what_they_sum_to():
     assert dynamics.link_failures(pull, 0.5).stochastic == "row"
 
 
-def test_half_of_a_broken_cycle_is_enough():
-    """Members that are disconnected, but connect the nodes together; a permutation among them."""
+def test_members_need_to_connect_the_nodes_only_together():
     swap = Network.from_matrix([[0, 1, 0], [1, 0, 0], [0, 0, 1]], mixes=False)
-    pair = Network.from_graph(nx.Graph([(1, 2), (0, 0)]), mixes=False)
+    graph = nx.empty_graph(3)
+    graph.add_edge(1, 2)
+    pair = Network.from_graph(graph, mixes=False)
     assert dynamics.cycle([swap, pair]).n_nodes == 3
     assert not swap.mixes and not pair.mixes
 
@@ -509,7 +505,7 @@ GRAPHS = [nx.star_graph(3), nx.lollipop_graph(3, 2), nx.path_graph(4), nx.barbel
 @pytest.mark.parametrize("budget", [0.05, 0.4, 0.8, 1.0])
 def test_activation_is_the_best_of_a_dense_grid(graph, budget):
     process = dynamics.matchings(Network.from_graph(graph), budget)
-    laplacians = dynamics.matchings.__wrapped__ and _laplacians(process)
+    laplacians = laplacians_of(process)
     m, p = len(process.probabilities), process.probabilities
 
     def gap(candidates: np.ndarray) -> np.ndarray:
@@ -527,7 +523,7 @@ def test_activation_is_the_best_of_a_dense_grid(graph, budget):
     assert found <= best + 2 * m * (points[1] - points[0])  # λ_max(L_j) = 2
 
 
-def _laplacians(process: Any) -> np.ndarray:
+def laplacians_of(process: Any) -> np.ndarray:
     found = np.zeros((len(process.probabilities), process.n_nodes, process.n_nodes))
     for (i, j), m in zip(process.edges, process.matching, strict=True):
         d = np.eye(process.n_nodes)[i] - np.eye(process.n_nodes)[j]
@@ -539,13 +535,13 @@ def _laplacians(process: Any) -> np.ndarray:
 def test_the_weight_of_matchings_is_the_best_and_rho_what_it_leaves(graph):
     process = dynamics.matchings(Network.from_graph(graph), 0.6)
     assert 1 - rate(matched(process)) == pytest.approx(process.rho, abs=1e-12)
-    laplacians = _laplacians(process)
+    laplacians = laplacians_of(process)
     n, mean = process.n_nodes, np.tensordot(process.probabilities, laplacians, 1)
     square = mean @ mean + 2 * np.tensordot(process.probabilities * (1 - process.probabilities), laplacians, 1)
     scanned = [
         np.linalg.norm(np.eye(n) - 2 * a * mean + a**2 * square - 1 / n, 2) for a in np.linspace(0, 2, 2001)
     ]
-    assert process.rho <= min(scanned) + 1e-9
+    assert process.rho <= min(scanned) + 1e-7  # at a kink the search is as good as the root of eps
     assert process.rho >= min(scanned) - 0.02
 
 
@@ -557,7 +553,7 @@ def test_a_full_budget_activates_everything():
 
 def test_activation_is_proven_to_be_optimal_where_lambda_2_is_multiple():
     network = topologies.torus(16)
-    laplacians = _laplacians(dynamics.matchings(network, 0.5))
+    laplacians = laplacians_of(dynamics.matchings(network, 0.5))
     p = activation(laplacians, 0.5)
     # By symmetry and concavity the equal ones of a colouring by directions are optimal among all, so no less is found.
     assert np.linalg.eigvalsh(np.tensordot(p, laplacians, 1))[1] >= 0.5 * 2 - 1e-6
