@@ -78,6 +78,7 @@ class Asynchronous(NetworkProcess):
     """See `asynchronous`."""
 
     network: Network
+    compute: Any
 
     def __init__(self, network: Network, compute: Any) -> None:
         about: dict[str, Any] = {"awake": 2, "asynchronous": True, "smallest_eigenvalue": 0.0}

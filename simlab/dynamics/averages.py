@@ -58,8 +58,8 @@ class Pairwise(NetworkProcess):
     network: Network
 
     def __init__(self, network: Network) -> None:
-        about = {"awake": 2, "smallest_eigenvalue": 0.0}
-        super().__init__(network.n_nodes, f"pairwise({network.name})", **about, network=network)
+        name = f"pairwise({network.name})"
+        super().__init__(network.n_nodes, name, awake=2, smallest_eigenvalue=0.0, network=network)
 
     def walk(self, random: np.random.Generator) -> Callable[[int], Exchanges]:
         """One whole number a step."""

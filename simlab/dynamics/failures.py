@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -14,9 +14,7 @@ from simlab.network import Exchanges, Network, NetworkProcess
 
 
 @checks.keywords
-def link_failures(
-    network: Network, probability: float, burst: float = 1.0, one_sided: bool = False
-) -> NetworkProcess:
+def link_failures(network: Network, probability: float, burst: float = 1.0, one_sided: bool = False) -> NetworkProcess:
     """Links fail at random, each on its own; the weight of a failed link returns to the diagonal.
 
     W_k stays symmetric and doubly stochastic. What was sent over a failed link counts as sent.
@@ -108,8 +106,8 @@ class Pattern(NamedTuple):
         Parameters
         ----------
         on : bool array (K, nnz)
-            Which entries are there; the weight of others goes to the diagonal of their row. The diagonal is on at all
-            nodes that are awake.
+            Which entries are there; the weight of others goes to the diagonal of their row. The diagonal is on at
+            all nodes that are awake.
         awake : bool array (K, n)
         receivers : int array (K, n)
         """
@@ -144,9 +142,13 @@ class _Failures(NetworkProcess):
 class LinkFailures(_Failures):
     """See `link_failures`."""
 
+    probability: float
+    burst: float
+    one_sided: bool
+
     def __init__(self, network: Network, probability: float, burst: float, one_sided: bool) -> None:
         symmetric = network.is_symmetric and not one_sided
-        given = {"network": network, "probability": probability, "burst": burst, "one_sided": one_sided}
+        given: dict[str, Any] = {"network": network, "probability": probability, "burst": burst, "one_sided": one_sided}
         name = f"link_failures({network.name}, {probability:g})"
         super().__init__(network.n_nodes, name, double=symmetric, symmetric=symmetric, **given)
 
@@ -185,9 +187,11 @@ class LinkFailures(_Failures):
 class NodeFailures(_Failures):
     """See `node_failures`."""
 
+    probability: float
+
     def __init__(self, network: Network, probability: float) -> None:
         symmetric = network.is_symmetric
-        given = {"network": network, "probability": probability}
+        given: dict[str, Any] = {"network": network, "probability": probability}
         name = f"node_failures({network.name}, {probability:g})"
         super().__init__(network.n_nodes, name, double=symmetric, symmetric=symmetric, **given)
 

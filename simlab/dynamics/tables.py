@@ -142,6 +142,8 @@ class _Table(NetworkProcess):
 class Cycle(_Table):
     """See `cycle`. Its `order` holds the number of the member at each step of a period."""
 
+    order: np.ndarray
+
     def __init__(self, name: str, members: list[Network], order: np.ndarray) -> None:
         super().__init__(members[0].n_nodes, name, **inputs.kind(members), members=members, order=order)
 
@@ -161,6 +163,8 @@ class Cycle(_Table):
 class Choice(_Table):
     """See `choice`."""
 
+    probabilities: np.ndarray
+
     def __init__(self, name: str, members: list[Network], probabilities: np.ndarray) -> None:
         super().__init__(members[0].n_nodes, name, **inputs.kind(members), members=members, probabilities=probabilities)
 
@@ -173,9 +177,14 @@ class Choice(_Table):
 class Markov(_Table):
     """See `markov`. Its `stationary` is the distribution of every step."""
 
+    transitions: np.ndarray
+    stationary: np.ndarray
+
     def __init__(self, name: str, members: list[Network], transitions: np.ndarray) -> None:
-        given = {"members": members, "transitions": transitions, "stationary": stationary(sparse.csr_array(transitions))}
-        super().__init__(members[0].n_nodes, name, **inputs.kind(members), **given)
+        always = stationary(sparse.csr_array(transitions))
+        about = inputs.kind(members)
+        n = members[0].n_nodes
+        super().__init__(n, name, **about, members=members, transitions=transitions, stationary=always)
 
     def walk(self, random: np.random.Generator) -> Callable[[int], Exchanges]:
         """One uniform number a step."""
@@ -194,7 +203,7 @@ class Markov(_Table):
 
 
 def _levels(probabilities: np.ndarray) -> np.ndarray:
-    """Where the unit interval is cut; a uniform number beyond k of the levels means k, which has positive probability."""
+    """Where the unit interval is cut: a uniform number beyond k of the levels means k, of positive probability."""
     levels = np.cumsum(probabilities)
     last = np.flatnonzero(probabilities)[-1]
     return levels[:last]

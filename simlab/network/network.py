@@ -97,9 +97,7 @@ class Network:
 
     @classmethod
     @checks.keywords
-    def from_graph(
-        cls, graph: Any, weights: str = "metropolis", lazy: bool = False, *, mixes: bool = True
-    ) -> Network:
+    def from_graph(cls, graph: Any, weights: str = "metropolis", lazy: bool = False, *, mixes: bool = True) -> Network:
         """Network over a connected undirected networkx graph.
 
         Parameters
@@ -169,7 +167,9 @@ class Network:
                 "pass networkx.DiGraph(...), or a matrix to Network.from_matrix"
             )
         if not digraph.is_directed():
-            raise ValueError(f"digraph = {digraph} is undirected; pass it to Network.from_graph, or digraph.to_directed()")
+            raise ValueError(
+                f"digraph = {digraph} is undirected; pass it to Network.from_graph, or digraph.to_directed()"
+            )
         if digraph.is_multigraph():
             raise ValueError(
                 f"digraph = {digraph} is a multigraph; merge parallel edges: pass networkx.DiGraph(digraph)"
@@ -342,8 +342,8 @@ class Network:
             return self._laplacian
         if not self.is_symmetric:
             raise ValueError(
-                f"network = {self!r} is not symmetric, and its eigenvalues are complex; ask for rho, the second largest "
-                "modulus, or pass network.weights to numpy.linalg.eigvals"
+                f"network = {self!r} is not symmetric, and its eigenvalues are complex; ask for rho, the second "
+                "largest modulus, or pass network.weights to numpy.linalg.eigvals"
             )
         return Spectrum((sparse.eye_array(self.n_nodes) - self._compressed).tocsr()), 1.0
 
@@ -363,8 +363,8 @@ class Network:
     def rho(self) -> float:
         """Mixing rate, the second largest modulus of an eigenvalue.
 
-        Of a symmetric W it is max(|lambda_2|, |lambda_n|) = ||W - 11'/n||_2, by which one exchange shrinks disagreement;
-        of another one W^k nears its limit as rho^k.
+        Of a symmetric W it is max(|lambda_2|, |lambda_n|) = ||W - 11'/n||_2, by which one exchange shrinks
+        disagreement; of another one W^k nears its limit as rho^k.
         """
         return 1.0 - self.spectral_gap
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,7 @@ class Exchanges:
     def part(self, first: int, last: int) -> Exchanges:
         """Steps `first` to `last` of them."""
         times = None if self.times is None else self.times[first:last]
-        return Exchanges(self.which[first:last], *(getattr(self, name) for name in _STORED), times)
+        return replace(self, which=self.which[first:last], times=times)
 
     def matrix(self, k: int, n_nodes: int) -> sparse.csr_array:
         """W of step k, (n, n); sleeping nodes keep what they have."""
@@ -74,7 +74,9 @@ class Exchanges:
 def table(networks: Sequence[Any]) -> Callable[[np.ndarray], Exchanges]:
     """The exchanges of steps over networks that do not change, from the number of the network of each step."""
     n, edges = networks[0].n_nodes, [len(network.csr.indices) for network in networks]
-    indptr = [network.csr.indptr[:-1] + before for network, before in zip(networks, np.cumsum([0, *edges]), strict=False)]
+    indptr = [
+        network.csr.indptr[:-1] + before for network, before in zip(networks, np.cumsum([0, *edges]), strict=False)
+    ]
     stored = (
         n * np.arange(len(networks) + 1),
         np.tile(np.arange(n), len(networks)),
@@ -147,9 +149,6 @@ def sample(network: Any, steps: int, seed: int = 0, replicate: int = 0) -> Sampl
     return SamplePath(network.n_nodes, network.walk(generator(seed, replicate, NETWORK))(steps))
 
 
-_STORED = ("start", "rows", "fires", "receivers", "indptr", "indices", "weights")
-
-
 class NetworkProcess:
     """A network that changes from step to step, by itself: random, periodic, with events.
 
@@ -182,6 +181,8 @@ class NetworkProcess:
     symmetric: bool
     asynchronous: bool
     given: dict[str, Any]
+    _column: bool
+    _smallest_eigenvalue: float | None
 
     def __init__(
         self,

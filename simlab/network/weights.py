@@ -133,7 +133,7 @@ def check_stochastic(w: sparse.csr_array, stochastic: str) -> str:
 
 
 def strong_components(matrix: sparse.csr_array) -> tuple[int, np.ndarray]:
-    """How many parts there are whose nodes reach each other along the entries of `matrix`, and the part of each node."""
+    """How many parts there are whose nodes reach each other along the entries of `matrix`, and each node's part."""
     from scipy.sparse.csgraph import connected_components
 
     n_components, component = connected_components(abs(matrix) > _NEGLIGIBLE, connection="strong")

@@ -74,7 +74,7 @@ def processes(draw, kinds=tuple(PROCESSES)):
 
 
 @given(processes(), st.integers(0, 5))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_every_matrix_is_what_the_process_says(process, seed):
     n, path = process.n_nodes, process.sample(20, seed)
     assert len(path) == 20
@@ -97,7 +97,7 @@ def test_every_matrix_is_what_the_process_says(process, seed):
 
 
 @given(processes(), st.integers(0, 5))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_exchanges_keep_their_form(process, seed):
     exchanges = process.sample(20, seed).exchanges
     for block in range(len(exchanges.start) - 1):
@@ -117,7 +117,7 @@ def test_exchanges_keep_their_form(process, seed):
 
 
 @given(processes(), st.integers(0, 5), st.lists(st.integers(0, 9), min_size=1, max_size=6))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_how_the_steps_are_cut_changes_nothing(process, seed, cuts):
     whole = process.sample(sum(cuts), seed, replicate=3)
     draw, k = process.walk(generator(seed, 3, NETWORK)), 0
@@ -146,7 +146,7 @@ def arrivals(w: np.ndarray) -> np.ndarray:
 
 
 @given(processes(), st.integers(0, 5))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_a_message_is_counted_for_each_that_it_is_sent_to(process, seed):
     path = process.sample(10, seed)
     for k in range(10):
@@ -538,9 +538,7 @@ def test_the_weight_of_matchings_is_the_best_and_rho_what_it_leaves(graph):
     laplacians = laplacians_of(process)
     n, mean = process.n_nodes, np.tensordot(process.probabilities, laplacians, 1)
     square = mean @ mean + 2 * np.tensordot(process.probabilities * (1 - process.probabilities), laplacians, 1)
-    scanned = [
-        np.linalg.norm(np.eye(n) - 2 * a * mean + a**2 * square - 1 / n, 2) for a in np.linspace(0, 2, 2001)
-    ]
+    scanned = [np.linalg.norm(np.eye(n) - 2 * a * mean + a**2 * square - 1 / n, 2) for a in np.linspace(0, 2, 2001)]
     assert process.rho <= min(scanned) + 1e-7  # at a kink the search is as good as the root of eps
     assert process.rho >= min(scanned) - 0.02
 
@@ -637,7 +635,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "negative probability": (lambda: dynamics.choice([W4, W4], [1.5, -0.5]), ValueError, r"probabilities.*-0\.5"),
     "too few": (lambda: dynamics.choice([W4, W4], [1.0]), ValueError, r"probabilities has shape \(1,\), not \(2\)"),
     "transitions": (
-        lambda: dynamics.markov([W4, W4], [[1, 0], [0.5, 0.4]]), ValueError, r"transitions has a row 1 .*0\.9.*sum to 1",
+        lambda: dynamics.markov([W4, W4], [[1, 0], [0.5, 0.4]]), ValueError, r"transitions has a row 1 .*0\.9.*to 1",
     ),
     "negative transitions": (
         lambda: dynamics.markov([W4, W4], [[2, -1], [0.5, 0.5]]), ValueError, r"transitions .* -1;.*at least 0",
@@ -650,22 +648,22 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "probability": (lambda: dynamics.link_failures(W4, 1.2), ValueError, r"probability = 1\.2 must be at most 1"),
     "text": (lambda: dynamics.node_failures(W4, "often"), TypeError, "probability = 'often' is not a real number"),
     "burst": (lambda: dynamics.link_failures(W4, 0.5, 0.5), ValueError, r"burst = 0\.5 must be at least 1"),
-    "one_sided": (lambda: dynamics.link_failures(W4, 0.5, one_sided=2), TypeError, "one_sided = 2 is not a truth value"),
+    "one_sided": (lambda: dynamics.link_failures(W4, 0.5, one_sided=2), TypeError, "one_sided = 2 is not a truth"),
     "keyword": (lambda: dynamics.link_failures(W4, 0.5, bursts=3), TypeError, "no bursts = 3; did you mean 'burst'"),
     "lost push": (lambda: dynamics.link_failures(PUSH, 0.5), ValueError, "network = .*rows that do not sum.*'pull'"),
-    "sleeping push": (lambda: dynamics.node_failures(PUSH, 0.5), ValueError, "network = .*rows that do not sum.*'pull'"),
+    "sleeping push": (lambda: dynamics.node_failures(PUSH, 0.5), ValueError, "network = .*do not sum.*'pull'"),
     "a process fails": (lambda: dynamics.node_failures(PROCESS, 0.5), TypeError, "network = .*changes already"),
     "budget": (lambda: dynamics.matchings(W4, 0), ValueError, r"budget = 0 must be greater than 0"),
     "budget above 1": (lambda: dynamics.matchings(W4, 1.1), ValueError, r"budget = 1\.1 must be at most 1"),
     "directed": (lambda: dynamics.matchings(PULL, 0.5), ValueError, "network = .*directed.*undirected one"),
     "one node": (lambda: dynamics.pairwise(topologies.path(1)), ValueError, "network = .*no link.*two nodes"),
-    "size": (lambda: dynamics.groups(6, 4), ValueError, "size = 4 does not divide n_nodes = 6; choose one of 1, 2, 3, 6"),
+    "size": (lambda: dynamics.groups(6, 4), ValueError, "size = 4 does not divide n_nodes = 6; choose .*1, 2, 3, 6"),
     "large size": (lambda: dynamics.groups(6, 7), ValueError, "size = 7 must be at most 6"),
     "no nodes": (lambda: dynamics.one_peer_exponential(0), ValueError, "n_nodes = 0 must be at least 1"),
     "negative time": (lambda: dynamics.asynchronous(W4, -1), ValueError, "compute = -1 holds -1; pass positive"),
     "times": (lambda: dynamics.asynchronous(W4, [1, 2]), ValueError, r"compute has shape \(2,\), not \(4\)"),
     "mean": (
-        lambda: dynamics.asynchronous(W4, dynamics.Exponential(0)), ValueError, r"compute\.mean = 0 holds 0; pass positive",
+        lambda: dynamics.asynchronous(W4, dynamics.Exponential(0)), ValueError, r"compute\.mean = 0 holds 0; pass",
     ),
     "law": (lambda: dynamics.asynchronous(W4, "normal"), ValueError, "compute = 'normal' is unknown.*'exponential'"),
     "drawn": (
