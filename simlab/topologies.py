@@ -1,8 +1,8 @@
 """Named networks, each by one call with the number of nodes.
 
-Every undirected one takes the weight rule and `lazy` of `Network.from_adjacency`. All build sparse matrices directly, so
-that structured networks of a million nodes take seconds. Where the Laplacian has a closed form, so have the eigenvalues of W
-under every rule that gives all edges one weight (always "max_degree", "laplacian" and "uniform").
+Every undirected one takes the weight rule and `lazy` of `Network.from_adjacency`. All are built as sparse matrices, so
+that structured networks of a million nodes take seconds. Where the Laplacian has a closed form, so have the eigenvalues
+of W under every rule that gives all edges one weight (always "max_degree", "laplacian" and "uniform").
 """
 
 from __future__ import annotations

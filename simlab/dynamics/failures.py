@@ -72,7 +72,7 @@ def _rows_sum_to_one(network: Network) -> Network:
     network = inputs.mixing("network", network)
     if network.stochastic == "column":
         raise ValueError(
-            f"network = {network!r} has rows that do not sum to 1, and a receiver cannot make up for what is lost; pass "
+            f"network = {network!r} has rows that do not sum to 1, and no receiver can make up for what is lost; pass "
             "one that is built with weights='pull'"
         )
     return network

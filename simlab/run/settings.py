@@ -118,8 +118,8 @@ def check_fit(algorithm: Any, network: Any) -> None:
         )
     if getattr(network, "asynchronous", False) and not getattr(algorithm, "asynchronous", False):
         raise ValueError(
-            f"network = {network!r} is asynchronous, where nodes exchange that do not compute, and {kind} does not tell "
-            "them apart; run ADPSGD on it, or pass simlab.dynamics.pairwise(...) or another synchronous network"
+            f"network = {network!r} is asynchronous, where nodes exchange that do not compute, and {kind} does not "
+            "tell them apart; run ADPSGD on it, or pass a synchronous network such as simlab.dynamics.pairwise(...)"
         )
 
 
