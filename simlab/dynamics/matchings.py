@@ -149,7 +149,7 @@ def activation(laplacians: np.ndarray, budget: float) -> np.ndarray:
         cuts = np.concatenate([cuts, np.einsum("ia,jik,ka->aj", below, laplacians, below)])
         rows = np.concatenate([np.hstack([-cuts, np.ones((len(cuts), 1))]), [[*np.ones(m), 0.0]]])
         limits = np.concatenate([np.zeros(len(cuts)), [budget * m]])
-        found = linprog([*np.zeros(m), -1.0], rows, limits, bounds=[*[(0, 1)] * m, (None, None)], options=_EXACT)
+        found = linprog([*np.zeros(m), -1.0], rows, limits, bounds=[*[(0, 1)] * m, (None, None)])
         p, bound = np.clip(found.x[:m], 0, 1), found.x[m]
         cuts = cuts[cuts @ p < 1.5 * bound]  # the others are far from mattering
         if bound - value <= _GAP * bound:

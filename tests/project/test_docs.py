@@ -144,25 +144,3 @@ def test_own_compressor_has_two_equal_forms(tmp_path):
         for engine in ("compiled", "numpy")
     )
     np.testing.assert_allclose(one, two, atol=1e-12)
-
-
-def test_own_network_keeps_the_laws_of_a_network_that_changes(tmp_path):
-    names = run("own_network", tmp_path)
-    network, path, ring = names["network"], names["path"], simlab.topologies.ring(6)
-    draw = network.walk(Stream(1, 0).network())
-    parts = [draw(steps) for steps in (3, 0, 1, 6)]
-    cut = [part.matrix(k, 6).toarray() for part in parts for k in range(len(part.which))]
-    held = []
-    for k in range(len(path)):
-        w = path[k]
-        if k < len(cut):
-            np.testing.assert_array_equal(cut[k], w)
-        i, j = np.flatnonzero(path.awake[k])
-        expected = np.eye(6)
-        expected[np.ix_([i, j], [i, j])] = 0.5
-        np.testing.assert_array_equal(w, expected)
-        assert ring.weights[i, j] > 0
-        held.append({i, j})
-    assert all(held[k] & held[k + 1] for k in range(len(held) - 1)) and len({tuple(sorted(h)) for h in held}) == 6
-    np.testing.assert_allclose(names["x"], 2.5, atol=1e-6)
-    assert network.smallest_eigenvalue <= np.linalg.eigvalsh(path[0])[0]
