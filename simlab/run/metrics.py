@@ -167,7 +167,7 @@ class Traffic:
 
     def _cost(self, kinds: np.ndarray, senders: Any, messages: Any, awake: Any, firing: Any) -> np.ndarray:
         """Of steps of these kinds, (K, 3)."""
-        own, average = self._own[kinds], self._averages[kinds] * 2 * (awake - 1)
+        own, average = self._own[kinds], self._averages[kinds] * 2 * np.maximum(awake - 1, 0)  # nobody may be awake
         columns = own * senders + average, own * messages + average, self._gradients[kinds] * firing
         return np.stack(columns, axis=-1) + self._foreign[kinds]
 
