@@ -269,7 +269,7 @@ def test_variances_of_modes_are_those_of_predictions(eigenvalue, momentum, lr):
 
 
 CONSERVED = {
-    "D2": lambda state: state.x - state.x_previous + state.update,
+    "D2": lambda state: state.correction,
     "D2DmSGD": lambda state: state.x - state.x_previous + state.update,
     "NIDS": lambda state: state.z - state.x_previous + state.update,
     "EXTRA": lambda state: state.y,
