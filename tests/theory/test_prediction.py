@@ -96,8 +96,12 @@ def dominant(xs, modes):
 def restored(state):
     """`state` with the zeros that its algorithm conserves, and rounding does not."""
     match state._fields:
+        case ("x", "y"):  # EXTRA
+            return state._replace(y=state.y - np.mean(state.y, axis=0))
         case ("x", "y", "g"):  # gradient tracking
             return state._replace(y=state.y + np.mean(state.g - state.y, axis=0))
+        case (*_, "correction"):  # D2 and its kin
+            return state._replace(correction=state.correction - np.mean(state.correction, axis=0))
     return state
 
 
