@@ -69,7 +69,7 @@ def test_it_is_the_sum_of_weighted_differences(name: str, engine: str, runs: int
 @pytest.mark.parametrize("engine", ENGINES[:2])
 @pytest.mark.parametrize("name", ["odd rows", "links fail"])
 def test_it_costs_what_mixing_does(name: str, engine: str) -> None:
-    options = {"steps": 5, "engine": engine, "cluster": simlab.Cluster(), "progress": False}
+    options = {"steps": 5, "engine": engine, "cluster": simlab.Cluster(latency=1e-3, bandwidth=1e6), "progress": False}
     one, two = (simlab.simulate(PROBLEM, NETWORKS[name], Gossip(0.1, by), **options).frame for by in EXCHANGES)
     columns = ["bits", "payload_bits", "time", "gradients"]
     np.testing.assert_array_equal(one[columns], two[columns])
