@@ -50,7 +50,7 @@ class Mixing(Protocol):
     Laws
     ----
     `mix` is linear, acts on each column and each leading index alone, and leaves what is equal at all nodes as it is:
-    ``mix(1 vʹ) = 1 vʹ``; it keeps the mean over nodes. All to rounding.
+    ``mix(1 vʹ) = 1 vʹ``; it keeps the mean over nodes. All to rounding. `simlab.operations.differences` relies on it.
     """
 
     @property

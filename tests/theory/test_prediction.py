@@ -100,9 +100,8 @@ def restored(state):
             return state._replace(y=state.y - np.mean(state.y, axis=0))
         case ("x", "y", "g"):  # gradient tracking
             return state._replace(y=state.y + np.mean(state.g - state.y, axis=0))
-        case ("x", "x_previous", *_):  # D2 and its kin
-            extra = np.mean(state.x - state.x_previous + state.update, axis=0)
-            return state._replace(x_previous=state.x_previous + extra)
+        case (*_, "correction"):  # D2 and its kin
+            return state._replace(correction=state.correction - np.mean(state.correction, axis=0))
     return state
 
 

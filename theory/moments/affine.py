@@ -90,8 +90,8 @@ class AffineStep:
     Attributes
     ----------
     shape : (k, n, d)
-        Of a state: k arrays, x and buffers, less those (or combinations of them) that x never feels. D2's X⁻ and γG⁻
-        act only by their difference, so that its k is 2.
+        Of a state: k arrays, x and buffers, less those (or combinations of them) that x never feels. Two buffers
+        that act only by their difference count as one.
     start : ndarray, shape (k, n, d)
         z_0.
     up, down : ndarrays, shape (number of fields, k) and (k, number of fields)

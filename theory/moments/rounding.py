@@ -23,10 +23,11 @@ def drift(step: AffineStep, steps: int, eps: float) -> Drift:
     """How far `steps` steps in floating-point numbers of machine precision `eps` may stray from exact ones.
 
     To first order the error of the states obeys e⁺ = Te + η, where η has eps times the size of what a step adds up:
-    every field at its largest, twice (a step such as D²'s adds 2X, X⁻ and γG), and the gradient's own terms. At a fixed
+    every field at its largest, twice (a step may add 2X, X⁻ and γG), and the gradient's own terms. At a fixed
     point a deterministic step rounds the same way for ever. So η is constant here, a pattern of signs, and the response
-    grows linearly along what T conserves (the drift of D2, NIDS, EXTRA, D2DmSGD) and stays bounded elsewhere, by
-    (I − T)⁻¹. The largest response of some patterns is returned.
+    grows linearly along what T conserves (the drift of D² written with `mix`) and stays bounded elsewhere, by
+    (I − T)⁻¹. The largest response of some patterns is returned. Steps by `simlab.operations.differences`, such as
+    D2's, round nothing off along what they conserve once they rest: for them it is an upper bound, far too large.
 
     Parameters
     ----------
