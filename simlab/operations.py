@@ -50,13 +50,15 @@ def operation(name: str, kind: Kind, printed: str = "", helper: str = "") -> Cal
     return decorate
 
 
-_tally: ContextVar[list[tuple[str, Any]] | None] = ContextVar("tally", default=None)
+_tally: ContextVar[list[tuple[str, int, Any]] | None] = ContextVar("tally", default=None)
 
 
 @contextmanager
-def tally() -> Iterator[list[tuple[str, Any]]]:
-    """The exchanges of arrays within the block, by name and network in the order of the calls."""
-    calls: list[tuple[str, Any]] = []
+def tally() -> Iterator[list[tuple[str, int, Any]]]:
+    """What is called on arrays within the block, in the order of the calls: the operation, the numbers a node that it
+    is given (of a phase, its period), and the network of an exchange.
+    """
+    calls: list[tuple[str, int, Any]] = []
     token = _tally.set(calls)
     try:
         yield calls
@@ -64,10 +66,10 @@ def tally() -> Iterator[list[tuple[str, Any]]]:
         _tally.reset(token)
 
 
-def _note(operation: str, network: Mixing | None = None) -> None:
+def _note(operation: str, width: int, network: Mixing | None = None) -> None:
     calls = _tally.get()
     if calls is not None:
-        calls.append((operation, network))
+        calls.append((operation, width, network))
 
 
 for _name in ("gradient", "compress"):
@@ -101,6 +103,7 @@ def phase(batch: Batch, period: int) -> int:
     period = checks.integer("period", period, minimum=1)
     if isinstance(batch.step, Counter):
         return batch.step.phase(period)
+    _note("phase", period)
     return int(_step_of(batch, "phase")) % period
 
 
@@ -208,6 +211,7 @@ def gradient(problem: Objective, x: Array, batch: Batch) -> Array:
         In a simulation or prediction: it is another problem, or a batch of one's own.
     """
     if not isinstance(x, Expression):
+        _note("gradient", x.shape[-1])
         result, nodes = problem.gradient(x, batch), _present.get()
         return result if nodes is None else where(nodes[1], result, zeros_like(result))
     if x.narrow:
@@ -252,7 +256,7 @@ def mix(network: Mixing, x: Array) -> Array:
         if not own and (isinstance(network, Unseen) or not all(hasattr(network, part) for part in parts)):
             raise ForeignNounError(f"mix was given {network!r}, which is no network; pass the one that step was given")
         return Expression("mix", (x,), None if own else network)
-    _note("mix", network)
+    _note("mix", x.shape[-1], network)
     return network.mix(x)
 
 
@@ -273,6 +277,7 @@ def mix_replicas(network: Mixing, x: Array) -> Array:
     array (..., n, d)
     """
     if not isinstance(x, Expression):
+        _note("mix_replicas", x.shape[-1], network)
         return network.mix(x)
     if not is_given(network, "network"):
         raise ForeignNounError(
@@ -308,8 +313,8 @@ def compress(compressor: Compressor, x: Array, batch: Batch) -> Array:
             )
         ledger.append(Expression("compress", (x,), (compressor, call)))
         return ledger[call]
-    _note("compress")
-    sent = compressor.compress(x, None if batch.dither is None else batch.dither[..., call, :, :])
+    _note("compress", x.shape[-1])
+    sent = compressor.compress(x, None if batch.dither is None else batch.dither[..., call, :, : x.shape[-1]])
     if not (isinstance(sent, tuple) and len(sent) == 2):
         raise TypeError(
             f"{type(compressor).__name__}.compress returned a {type(sent).__name__}; return two things: what the "
@@ -333,7 +338,7 @@ def average(x: Array) -> Array:
     -------
     array (..., n, d)
     """
-    _note("average")
+    _note("average", x.shape[-1])
     xp, nodes = _namespace(x), _present.get()
     if nodes is None:
         return xp.zeros_like(x) + xp.mean(x, axis=-2, keepdims=True)

@@ -335,13 +335,12 @@ def traced(problem: Problem, network: AnyNetwork, algorithm: Algorithm, state: A
     except TypeError:
         if settings.engine == "compiled":
             raise
-    else:
-        if isinstance(network, NetworkProcess):
-            check_changes(network, steps)
-        return steps
-    from simlab.run.dry_run import dry_run
+        from simlab.run.dry_run import dry_run
 
-    return dry_run(algorithm, state, problem, network)
+        steps = dry_run(algorithm, state, problem, network, settings.steps)
+    if isinstance(network, NetworkProcess):
+        check_changes(network, steps)
+    return steps
 
 
 def check_changes(network: NetworkProcess, steps: Steps) -> None:
