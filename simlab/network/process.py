@@ -231,7 +231,9 @@ def checked_walk(network: Any, random: np.random.Generator) -> Walk:
         links = walk(steps)
         wrong = _wrong(network, links, steps)
         if wrong:
-            raise (ValueError if isinstance(links, Exchanges) else TypeError)(f"{type(network).__name__}.walk drew {wrong}")
+            raise (ValueError if isinstance(links, Exchanges) else TypeError)(
+                f"{type(network).__name__}.walk drew {wrong}"
+            )
         return links
 
     return draw

@@ -56,7 +56,7 @@ class Runs:
         self.x0 = start
         algorithm, runs = algorithms[0][0], len(algorithms) * settings.replicates
         state = first_state(algorithm, np.broadcast_to(start, (runs, *start.shape)))
-        self.state = type(state)(*(np.array(field, dtype=settings.dtype) for field in state))
+        self.state = type(state)(*(np.array(field, dtype=settings.dtype, order="C") for field in state))
         self.graphs = traced(problem, network, algorithm, self.state, settings)
         self.traffic = Traffic(self.graphs, network, problem.dim, 8 * settings.dtype.itemsize)
         self.clock = self._new_clock()

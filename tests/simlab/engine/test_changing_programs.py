@@ -174,9 +174,7 @@ def test_random_steps_interpreted(algorithm: Any, seed: int, sampled: bool, nois
 
 @given(**EVERYTHING, single=st.booleans())
 @settings(max_examples=4)
-def test_random_steps_compiled(
-    algorithm: Any, seed: int, sampled: bool, noisy: bool, runs: int, single: bool
-) -> None:
+def test_random_steps_compiled(algorithm: Any, seed: int, sampled: bool, noisy: bool, runs: int, single: bool) -> None:
     check(algorithm, seed, sampled=sampled, noisy=noisy, runs=runs, single=single)
 
 
