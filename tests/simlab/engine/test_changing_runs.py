@@ -481,24 +481,30 @@ def test_replicas_need_a_network_that_does_not_change(name: str) -> None:
         run(simlab.SlowMo(REFUSED[name], 3), dynamics.link_failures(RING, 0.3))
 
 
-WALKS = {
+def fields(links: Exchanges) -> list[Any]:
+    """All arrays but the times."""
+    return list(vars(links).values())[:8]
+
+
+def steps_of(k: int, n: int = N) -> Exchanges:
+    """k steps in which nothing is mixed."""
+    return Exchanges.of(np.tile(np.eye(n), (k, 1, 1)))
+
+
+WALKS: dict[str, tuple[str, Any]] = {
     "nothing": ("drew a NoneType; return simlab.Exchanges", lambda e, k: None),
     "short": (r"drew \d+ steps where \d+ were asked for", lambda e, k: e.part(0, k - 1)),
-    "long": (r"drew \d+ steps where \d+ were asked for", lambda e, k: Exchanges.of(np.tile(np.eye(N), (k + 1, 1, 1)))),
-    "another size": ("drew rows from 0 to 8; 0 to 5 is in range", lambda e, k: Exchanges.of(np.tile(np.eye(9), (k, 1, 1)))),
+    "long": (r"drew \d+ steps where \d+ were asked for", lambda e, k: steps_of(k + 1)),
+    "another size": ("drew rows from 0 to 8; 0 to 5 is in range", lambda e, k: steps_of(k, 9)),
     "a list": ("drew which as list of kind 'O'", lambda e, k: Exchanges(list(e.which), *fields(e)[1:])),
     "which": ("drew which from 9 to 9; 0 to 0", lambda e, k: Exchanges(e.which + 9, *fields(e)[1:])),
     "negative": ("drew indices from -1 to 4; 0 to 5", lambda e, k: Exchanges(*fields(e)[:6], e.indices - 1, e.weights)),
     "twice": ("do not ascend; sort", lambda e, k: Exchanges(*fields(e)[:2], 0 * e.rows, *fields(e)[3:])),
     "missing": ("give each row one", lambda e, k: Exchanges(*fields(e)[:3], e.fires[1:], *fields(e)[4:])),
     "entries": ("drew indptr from 0 to", lambda e, k: Exchanges(*fields(e)[:7], e.weights[1:])),
-    "rest": ("awake and do not fire; pass asynchronous", lambda e, k: Exchanges(*fields(e)[:3], ~e.fires, *fields(e)[4:])),
+    "rest": ("not fire; pass asynchronous", lambda e, k: Exchanges(*fields(e)[:3], ~e.fires, *fields(e)[4:])),
     "sums": ("weights sum to 2, not 1", lambda e, k: Exchanges(*fields(e)[:7], 2 * e.weights)),
 }  # fmt: skip
-
-
-def fields(links: Exchanges) -> list[Any]:
-    return list(vars(links).values())[:8]
 
 
 @pytest.mark.parametrize("engine", HOST)
