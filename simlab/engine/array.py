@@ -17,7 +17,7 @@ from simlab.operations import Batch, present, zeros_like
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.step.chunk import Chunk, Plan
-from simlab.step.graph import check_shapes, numeric_fields, take_step, with_values
+from simlab.step.graph import numeric_fields, take_step, with_values
 from simlab.step.streams import Draws
 
 FEWEST = 8  # steps from which a recording pays
@@ -210,7 +210,6 @@ class ArrayEngine:
         algorithm = with_values(self.algorithm, dict(zip(self.names, setting, strict=True)))
         with present(network.awake, network.fires) if isinstance(network, Now) else nullcontext():
             new = take_step(algorithm, state, self.problem, network, batch)
-        check_shapes(algorithm, state, new)
         return type(new)(*(zeros_like(b) + a if isinstance(a, Real) else a for a, b in zip(new, state, strict=True)))
 
 

@@ -89,8 +89,8 @@ class Exchanges:
         if (on & ~up[:, None, :]).any():
             k, i, j = np.argwhere(on & ~up[:, None, :])[0]
             raise ValueError(
-                f"matrices[{k}, {i}, {j}] = {w[k, i, j]:.4g} weighs node {j}, which is asleep; put its weight elsewhere "
-                f"in the row, such as on node {i} itself"
+                f"matrices[{k}, {i}, {j}] = {w[k, i, j]:.4g} weighs node {j}, which is asleep; put its weight "
+                f"elsewhere in the row, such as on node {i} itself"
             )
         if receivers is None:
             receivers = on.sum(axis=1) - np.einsum("kii->ki", on)

@@ -326,7 +326,7 @@ def test_periods_that_are_asked_for_late(engine: str, monkeypatch: pytest.Monkey
             x = x - 0.1 / (1 + k) * PROBLEM.gradient(x)
         bits = np.zeros(2, int)
         if k % 4 == 3:
-            x, bits = RING.weights @ x, bits + [N * D * 64, 2 * N * D * 64]
+            x, bits = RING.weights @ x, bits + N * D * 64 * np.array([1, 2])
         if k % 6 == 5 and k % 9 != 2:
             x, bits = np.tile(x.mean(axis=0), (N, 1)) + (0.5 if k > 20 else k / 40), bits + 2 * (N - 1) * D * 64
         sums.append(tuple(sums[-1] + bits))
