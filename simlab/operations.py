@@ -130,8 +130,8 @@ def steps_taken(batch: Batch) -> Any:
 def _step_of(batch: Batch, name: str) -> int:
     if batch.step is None:
         raise ForeignNounError(
-            f"{name} was given a batch without the number of its step; pass the batch that step was given, in a "
-            "simulation (a prediction knows steps only that are the same at all times)"
+            f"{name} was given a batch without the number of its step; in a simulation pass the batch that step was "
+            "given; a prediction knows steps only that are the same at all times: simulate this one"
         )
     return batch.step
 
