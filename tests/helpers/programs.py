@@ -11,6 +11,7 @@ from simlab.kernel import Kernel
 from simlab.operations import (
     average,
     compress,
+    differences,
     gradient,
     maximum,
     minimum,
@@ -103,7 +104,7 @@ BINARY = {
     "clipped": lambda a, b: a * minimum(1.0, 1 / (0.1 + norm(b))),
     "jump": lambda a, b: where(b < a, b, a) - a,
 }
-CALLS = ("mix", "mix", "mix", "average", "gradient", "gradient", "mix_replicas", "compress")
+CALLS = ("mix", "mix", "differences", "average", "gradient", "gradient", "mix_replicas", "compress")
 
 
 class RandomMethod(NamedTuple):
@@ -132,7 +133,7 @@ class RandomMethod(NamedTuple):
             elif name == "average":
                 pool.append(average(a))
             else:
-                pool.append((mix if name == "mix" else mix_replicas)(network, a))
+                pool.append({"mix": mix, "differences": differences, "mix_replicas": mix_replicas}[name](network, a))
         return type(state)(*(pool[k % len(pool)] for k in self.outputs))
 
 
