@@ -27,8 +27,8 @@ class D2(NamedTuple):
     diffusion is the same with V = (I + W)/2 in place of W, and then needs no bound on λₙ. Some libraries do not
     mix the first step, or divide the correction by the present step size, which moves the fixed point when γ changes.
 
-    Rounding: the mean of C over nodes is conserved, and zero from the start on. Nothing pulls it back, and what rounding
-    adds to it moves x̄ by (γ∇²f)⁻¹ as much. So LΦ is computed from differences of neighbours
+    Rounding: the mean of C over nodes is conserved, and zero from the start on. Nothing pulls it back, and what
+    rounding adds to it moves x̄ by (γ∇²f)⁻¹ as much. So LΦ is computed from differences of neighbours
     (`simlab.operations.differences`), whose rounding vanishes where nodes agree, and C is not a difference of X's: the
     mse of a small problem stays 1e-14 in float32. Written with WΦ, some eps |X| is added at each step, and it is 3e-5
     after 50,000 steps.

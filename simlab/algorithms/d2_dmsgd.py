@@ -25,7 +25,8 @@ class D2DmSGD(NamedTuple):
     X⁺ = Φ + LΦ with Φ = X − (γM⁺ − C) and L = W − I, C⁺ = C + LΦ. It needs λₙ(W) > −1/3.
 
     Form: adapt-then-combine, one exchange a step, undamped momentum. With M⁺ = βM + (1 − β)G and γ/(1 − β) in place of
-    γ it is the same sequence, which is how exact diffusion with momentum (EDM) is written. Rounding does not drift, as in `D2`.
+    γ it is the same sequence, which is how exact diffusion with momentum (EDM) is written. Rounding does not drift, as
+    in `D2`.
 
     Parameters
     ----------

@@ -224,9 +224,7 @@ class Now:
         Of each node's messages.
     """
 
-    def __init__(
-        self, xp: Any, stochastic: str, matrices: list[Any], awake: Any, fires: Any, receivers: Any
-    ) -> None:
+    def __init__(self, xp: Any, stochastic: str, matrices: list[Any], awake: Any, fires: Any, receivers: Any) -> None:
         self.n_nodes, self.stochastic = awake.shape[1], stochastic
         self.awake, self.fires, self.receivers = awake, fires, receivers
         self._xp, self._matrices = xp, matrices

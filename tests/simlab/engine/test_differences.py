@@ -11,7 +11,9 @@ from simlab.operations import Batch, differences, gradient, mix
 from simlab.run.settings import ENGINES
 
 N, D = 6, 3
-PROBLEM = simlab.Quadratic(np.random.default_rng(1).uniform(0.5, 1, (N, D)), np.random.default_rng(2).normal(size=(N, D)))
+PROBLEM = simlab.Quadratic(
+    np.random.default_rng(1).uniform(0.5, 1, (N, D)), np.random.default_rng(2).normal(size=(N, D))
+)
 EXCHANGES = {"differences": differences, "mix": mix}
 X0 = np.random.default_rng(3).standard_normal((N, D))
 NETWORKS = {
