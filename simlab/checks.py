@@ -6,12 +6,14 @@ import difflib
 import functools
 import inspect
 import numbers
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-BOUND = ("self", "cls")
+BOUND = ("self", "cls", "_cls")
+EXACT = 2**53  # up to here all whole numbers are floats
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -20,8 +22,14 @@ def integer(name: str, value: Any, *, minimum: int | None = None, maximum: int |
     """Return `value` as an int; TypeError unless it is whole, ValueError outside the bounds."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} = {value!r} is not an integer; pass a whole number such as {minimum or 1}")
-    _bounds(name, value, minimum, maximum)
+    _bounds(name, value, minimum, EXACT if maximum is None else maximum)
     return int(value)
+
+
+def seed(value: Any) -> int:
+    """Return a seed as an int, of any size, as NumPy takes it; TypeError unless it is whole, ValueError if negative."""
+    size = abs(int(value)) if isinstance(value, numbers.Integral) else 0
+    return integer("seed", value, minimum=0, maximum=size)
 
 
 def real(
@@ -36,7 +44,10 @@ def real(
     """Return `value` as a float; `minimum`/`maximum` are inclusive bounds, `above`/`below` strict ones."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} = {value!r} is not a real number; pass an int or a float")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
     if not np.isfinite(number):
         raise ValueError(f"{name} = {value!r} is not finite; pass an ordinary number")
     if above is not None and not number > above:
@@ -45,6 +56,12 @@ def real(
         raise ValueError(f"{name} = {value!r} must be less than {below}; choose a smaller {name}")
     _bounds(name, value, minimum, maximum)
     return number
+
+
+def states(x: Any) -> None:
+    """TypeError unless `x` is an array, of any namespace, without a mask."""
+    if not hasattr(x, "ndim") or isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"x = {x!r} is not an array of node states; pass numbers as numpy.asarray gives them")
 
 
 def flag(name: str, value: Any) -> bool:
@@ -59,6 +76,22 @@ def _bounds(name: str, value: Any, minimum: float | None, maximum: float | None)
         raise ValueError(f"{name} = {value!r} must be at least {minimum}; choose a larger {name}")
     if maximum is not None and value > maximum:
         raise ValueError(f"{name} = {value!r} must be at most {maximum}; choose a smaller {name}")
+
+
+def instance(name: str, value: Any, kind: Any, remedy: str) -> Any:
+    """Return `value`; TypeError unless it is a `kind`."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} = {value!r} is not a {getattr(kind, '__name__', kind)}; pass {remedy}")
+    return value
+
+
+def each(name: str, values: Any, kind: Any, remedy: str) -> tuple[Any, ...]:
+    """Return `values` as a tuple; TypeError unless each is a `kind`."""
+    found = tuple(instance(name, values, Iterable, remedy))
+    for value in found:
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} holds {value!r}, which is not a {kind.__name__}; pass {remedy}")
+    return found
 
 
 def array(name: str, value: Any, *, shape: tuple[int | None, ...] | None = None) -> np.ndarray:
@@ -105,8 +138,8 @@ def _objects(values: np.ndarray) -> Iterable[Any]:
 def one_of(name: str, value: Any, options: Iterable[str]) -> str:
     """Return `value` if it is one of `options`; else ValueError that names the nearest one."""
     choices = list(options)
-    if value in choices:
-        return str(value)
+    if isinstance(value, str) and value in choices:
+        return value
     near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(f"{name} = {value!r} is unknown; {hint}choose one of {', '.join(map(repr, choices))}")
@@ -120,37 +153,68 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 
 def keywords(function: Callable[P, R]) -> Callable[P, R]:
-    """`function`, whose error for a keyword that it does not take names the nearest one that it does."""
-    known = list(inspect.signature(function).parameters)
+    """`function`, whose errors for arguments that it misses or does not take say which those are, and what it takes."""
+    signature = inspect.signature(function)
+    called = function.__qualname__.removesuffix(".__init__")
 
     @functools.wraps(function)
     def checked(*args: P.args, **options: P.kwargs) -> R:
-        for name in options:
-            if name not in known:
-                hint = nearest(name, known)
-                called, taken = function.__qualname__.removesuffix(".__init__"), [k for k in known if k not in BOUND]
-                raise TypeError(f"{called} takes no {name} = {options[name]!r}; {hint}it takes {_list(taken)}")
+        _check_call(called, signature, function, args, options)
         return function(*args, **options)
 
     return checked
 
 
 def fields(kind: Any) -> Any:
-    """A NamedTuple class, changed so that its constructor's error for an unknown field names the nearest one."""
-    create, known = kind.__new__, list(kind._fields)
+    """A NamedTuple class, changed so that its constructor's errors are those of `keywords`."""
+    create = kind.__new__
     if hasattr(create, "__wrapped__"):
         return kind
+    signature = inspect.signature(create)
 
     @functools.wraps(create)
     def checked(cls: Any, *args: Any, **values: Any) -> Any:
-        for name in values:
-            if name not in known:
-                hint = nearest(name, known)
-                raise TypeError(f"{cls.__name__} takes no {name} = {values[name]!r}; {hint}it takes {_list(known)}")
+        _check_call(cls.__name__, signature, cls, (cls, *args), values)
         return create(cls, *args, **values)
 
     kind.__new__ = checked
     return kind
+
+
+def _check_call(
+    called: str, signature: inspect.Signature, described: Any, args: tuple[Any, ...], options: dict[str, Any]
+) -> None:
+    """TypeError, in words, unless `signature` takes these arguments."""
+    try:
+        signature.bind(*args, **options)
+        return
+    except TypeError:
+        pass
+    named = {k: p for k, p in signature.parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    known = [name for name in named if name not in BOUND]
+    in_order = [name for name, p in named.items() if p.kind is not p.KEYWORD_ONLY]
+    takes = f"it takes {_list(known)}"
+    for name, value in options.items():
+        if name not in known and len(named) == len(signature.parameters):
+            raise TypeError(f"{called} takes no {name} = {value!r}; {nearest(name, known)}{takes}")
+        if name in in_order[: len(args)]:
+            raise TypeError(f"{called} gets {name} by its place and as {name} = {value!r}; pass it once")
+    if len(args) > len(in_order):
+        raise TypeError(f"{called} does not take {args[len(in_order)]!r} without a name; {takes}")
+    given = {*in_order[: len(args)], *options}
+    missing = [name for name in known if name not in given and named[name].default is inspect.Parameter.empty]
+    raise TypeError(f"{called} misses {'; '.join(_described(name, described) for name in missing)}; {takes}")
+
+
+def _described(name: str, owner: Any) -> str:
+    """`name`, and in parentheses what the docstring of `owner`, or of the class whose method it is, says of it."""
+    within = vars(inspect.getmodule(owner)).get(owner.__qualname__.split(".")[0])
+    for text in filter(None, map(inspect.getdoc, (owner, within))):
+        found = re.search(rf"^(?:\w+, )*{name}(?:, \w+)* : (.+)\n((?: +.*\n?)*)", text, re.MULTILINE)
+        if found:
+            sentence = re.split(r"(?<=[.:;]) ", " ".join(found[2].split()))[0].rstrip(".:;")
+            return f"{name} ({found[1]}{': ' * bool(sentence)}{sentence})"
+    return name
 
 
 def _list(names: Iterable[str]) -> str:

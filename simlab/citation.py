@@ -6,13 +6,16 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from simlab import checks
 
+
+@checks.keywords
 def cite(method_or_trace: Any) -> str:
     """BibTeX entries of an algorithm, or of all that a trace used.
 
     Parameters
     ----------
-    method_or_trace : algorithm (class or instance), Trace, or a list of them
+    method_or_trace : algorithm (class or instance), network that changes, Trace, or a list of them
 
     Returns
     -------

@@ -80,7 +80,8 @@ class Cluster:
                 raise ValueError(f"compute = {compute} is no time in seconds for all nodes, or one a node; pass such")
         self.compute = compute
         self.latency = checks.real("latency", latency, minimum=0.0)
-        self.bandwidth = math.inf if bandwidth == math.inf else checks.real("bandwidth", bandwidth, above=0.0)
+        unlimited = isinstance(bandwidth, float) and bandwidth == math.inf
+        self.bandwidth = math.inf if unlimited else checks.real("bandwidth", bandwidth, above=0.0)
         self.collective = checks.one_of("collective", collective, ("ring", "server"))
 
     def __repr__(self) -> str:

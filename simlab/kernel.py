@@ -9,9 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from simlab import checks
+
 LANES = 16  # runs side by side: entry j of run r is x[LANES * j + r]
 
 
+@checks.fields
 class Kernel(NamedTuple):
     """A function of one node's row, written as loops that Numba compiles.
 

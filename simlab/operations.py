@@ -20,7 +20,7 @@ from simlab import checks
 from simlab.arrays import namespace_of
 from simlab.protocols import Compressor, Mixing, Objective
 from simlab.step.batch import Batch as Batch
-from simlab.step.graph import Counter, Expression, ForeignNounError, Unseen, is_given
+from simlab.step.graph import MIXES, Counter, Expression, ForeignNounError, Unseen, is_given
 from simlab.step.operation import Kind, Operation, add
 
 Array = Any  #: an array of shape (..., n, d): one row a node; leading axes are independent runs
@@ -74,7 +74,7 @@ def _note(operation: str, width: int, network: Mixing | None = None) -> None:
 
 for _name in ("gradient", "compress"):
     add(Operation(_name, "row call"))
-for _name in ("mix", "mix_replicas"):
+for _name in MIXES:
     add(Operation(_name, "exchange"))
 
 
@@ -251,13 +251,48 @@ def mix(network: Mixing, x: Array) -> Array:
         In a simulation: it is no network.
     """
     if isinstance(x, Expression):
-        own = is_given(network, "network")
-        parts = ("n_nodes", "csr", "degrees", "mix")
-        if not own and (isinstance(network, Unseen) or not all(hasattr(network, part) for part in parts)):
-            raise ForeignNounError(f"mix was given {network!r}, which is no network; pass the one that step was given")
-        return Expression("mix", (x,), None if own else network)
+        return _exchange("mix", network, x)
     _note("mix", x.shape[-1], network)
     return network.mix(x)
+
+
+def differences(network: Mixing, x: Array) -> Array:
+    """Rows Σⱼ wᵢⱼ(xⱼ − xᵢ), (W − I)x where rows of W sum to 1: one exchange, which costs what `mix` does.
+
+    It is computed from differences, so that rounding is some eps of how far the nodes are apart, and nothing where they
+    agree. That of `mix` is some eps of x for ever: what an algorithm sums up step by step drifts by it.
+
+    Parameters
+    ----------
+    network : Network
+        As in `mix`.
+    x : array (..., n, d)
+        One row a node.
+
+    Returns
+    -------
+    array (..., n, d)
+
+    Raises
+    ------
+    TypeError
+        In a simulation: it is no network.
+    """
+    if isinstance(x, Expression):
+        return _exchange("differences", network, x)
+    _note("differences", x.shape[-1], network)
+    apart = x - x[..., :1, :]  # the differences of nodes are those of their differences from one of them
+    if getattr(network, "stochastic", "row") == "column":  # rows sum to something else
+        return network.mix(apart) - network.mix(_namespace(x).ones_like(x[..., :1])) * apart
+    return network.mix(apart) - apart
+
+
+def _exchange(name: str, network: Mixing, x: Expression) -> Expression:
+    own = is_given(network, "network")
+    parts = ("n_nodes", "csr", "degrees", "mix")
+    if not own and (isinstance(network, Unseen) or not all(hasattr(network, part) for part in parts)):
+        raise ForeignNounError(f"{name} was given {network!r}, which is no network; pass the one that step was given")
+    return Expression(name, (x,), None if own else network)
 
 
 def mix_replicas(network: Mixing, x: Array) -> Array:

@@ -85,6 +85,9 @@ def check_fields(algorithm: Any, numeric: tuple[str, ...]) -> None:
     kind = type(algorithm)
     for name, options in choices(kind).items():
         checks.one_of(f"{kind.__name__}.{name}", getattr(algorithm, name), options)
+    for name, hint in _hints(kind).items():
+        if hint is bool:
+            checks.flag(f"{kind.__name__}.{name}", getattr(algorithm, name))
     whole = whole_fields(kind)
     for name in whole:
         least = ranges(kind).get(name, Range()).minimum
@@ -185,6 +188,9 @@ class WarmUp(NamedTuple):
 
 def values(hyperparameter: Any, k: np.ndarray) -> np.ndarray:
     """Values of a number or schedule at steps `k`."""
-    if callable(hyperparameter):
-        return np.broadcast_to(np.asarray(hyperparameter(k), dtype=float), np.shape(k))
-    return np.full(np.shape(k), float(hyperparameter))
+    try:
+        if callable(hyperparameter):
+            return np.broadcast_to(np.asarray(hyperparameter(k), dtype=float), np.shape(k))
+        return np.full(np.shape(k), float(hyperparameter))
+    except OverflowError:
+        raise ValueError(f"{hyperparameter!r} is beyond the numbers of float64; pass ordinary numbers") from None

@@ -153,7 +153,7 @@ def simulate(
         batch_size=check_batch_size(problem, batch_size),
         noise_std=checks.real("noise_std", noise_std, minimum=0.0),
         replicates=checks.integer("replicates", replicates, minimum=1),
-        seed=checks.integer("seed", seed, minimum=0),
+        seed=checks.seed(seed),
         record_every=checks.integer("record_every", record_every, minimum=1),
         engine=checks.one_of("engine", engine, ENGINES),
         dtype=np.dtype(checks.one_of("dtype", dtype_name(dtype), LARGEST)),
@@ -223,6 +223,7 @@ def generated_source(
 
     check_nouns(problem, network, [algorithm])
     state = algorithm.init(np.zeros((network.n_nodes, problem.dim)))
+    sampled, noisy = checks.flag("sampled", sampled), checks.flag("noisy", noisy)
     text = program(problem, algorithm, state, dtype=np.dtype(np.float64), sampled=sampled, noisy=noisy).text
     return "\n\n".join([text.source, *(part.source for part in text.parts)])
 

@@ -248,7 +248,7 @@ def erdos_renyi(
     """
     n = checks.integer("n", n, minimum=1)
     p = min(1.0, 2.0 * np.log(n) / n) if p is None else checks.real("p", p, minimum=0.0, maximum=1.0)
-    rng = np.random.default_rng(checks.integer("seed", seed, minimum=0))
+    rng = np.random.default_rng(checks.seed(seed))
     n_pairs = n * (n - 1) // 2
     for _ in range(_ATTEMPTS):
         pairs = rng.choice(n_pairs, size=rng.binomial(n_pairs, p), replace=False) if n_pairs else np.zeros(0, int)
@@ -294,7 +294,7 @@ def random_geometric(
     n = checks.integer("n", n, minimum=1)
     default = float(np.sqrt(2.0 * np.log(n) / (np.pi * n)))
     radius = default if radius is None else checks.real("radius", radius, minimum=0.0)
-    rng = np.random.default_rng(checks.integer("seed", seed, minimum=0))
+    rng = np.random.default_rng(checks.seed(seed))
     for _ in range(_ATTEMPTS):
         edges = KDTree(rng.random((n, 2))).query_pairs(radius, output_type="ndarray")
         adjacency = _from_edges(n, edges[:, 0], edges[:, 1])

@@ -67,6 +67,7 @@ class Trace:
             f"{replicates} replicate(s), n = {n}, d = {d}, last {measure} {last[measure]:.3g})"
         )
 
+    @checks.keywords
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the trace to one Parquet file.
 
@@ -91,7 +92,7 @@ class Trace:
         table = table.append_column("x", pa.array(states, lists)).append_column("x0", pa.array(start, lists))
         metadata = {"simlab": json.dumps({"shape": self.x.shape, "provenance": self.provenance})}
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
-        target = Path(path)
+        target = Path(checks.instance("path", path, str | os.PathLike, "the name of a file"))
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
         try:
@@ -101,6 +102,7 @@ class Trace:
             temporary.unlink(missing_ok=True)
 
     @classmethod
+    @checks.keywords
     def load(cls, path: str | os.PathLike[str]) -> Trace:
         """Read a trace that `save` wrote.
 
@@ -178,12 +180,12 @@ def frame(traces: Iterable[Trace] | Mapping[str, Trace], *, hyperparameters: boo
 
     if isinstance(traces, Trace):
         raise TypeError(f"traces = {traces!r} is a single trace; pass a list of them, or take its own `frame`")
-    named = traces if isinstance(traces, Mapping) else dict(enumerate(traces))
+    remedy = "a list or a mapping of what simlab.simulate returned"
+    listed = checks.each("traces", traces.values() if isinstance(traces, Mapping) else traces, Trace, remedy)
+    named = dict(zip(traces if isinstance(traces, Mapping) else range(len(listed)), listed, strict=True))
     frames = []
     seen: set[Any] = set()
     for name, trace in named.items():
-        if not isinstance(trace, Trace):
-            raise TypeError(f"traces holds {trace!r}, which is not a Trace; pass what simlab.simulate returned")
         table, label = trace.frame, trace.provenance.get("label")
         if isinstance(traces, Mapping):
             table = table.assign(run=name)[["run", *table.columns]]

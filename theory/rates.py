@@ -127,10 +127,12 @@ def fit_rate(
     if np.any(v < 0):
         raise ValueError(f"values has a negative entry {v.min():.4g}; errors must be at least 0")
     checks.integer("resamples", resamples, minimum=2)
+    seed = checks.seed(seed)
     if kind == "power":
         k, v = k[k > 0], v[:, k > 0]
     if window is not None:
-        inside = (k >= window[0]) & (k <= window[1])
+        first, last = checks.array("window", window, shape=(2,))
+        inside = (k >= first) & (k <= last)
         k, v = k[inside], v[:, inside]
     lost = np.flatnonzero(v.mean(axis=0) == 0)
     if len(lost):  # errors of zero have no logarithm: fit what comes before
@@ -208,8 +210,11 @@ def _modelled(kind: str, k: np.ndarray, v: np.ndarray) -> Fit:
             "values has no straight stretch on a logarithmic scale, above its floor and up to its end; record more "
             "steps or replicates, or pass window=(start, stop)"
         )
-    slope, low, high = found[0].slope, min(one.low for one in found), max(one.high for one in found)
-    floor = found[0].floor
+    # The first, unless it describes far less well what it should than a later one, as of series without noise
+    finest = min(one.scatter for one in found)
+    best = next(one for one in found if one.scatter <= 2 * finest + 1e-9)
+    slope, low, high = best.slope, min(one.low for one in found), max(one.high for one in found)
+    floor = best.floor
     if len(v) == 1 and kind == "linear":
         near = np.flatnonzero(mean < 10 * floor)
         stop = int(near[0]) if len(near) else len(at)
@@ -222,10 +227,10 @@ def _modelled(kind: str, k: np.ndarray, v: np.ndarray) -> Fit:
             "floor and its noise; record more steps or replicates, or pass window=(start, stop)"
         )
     how = "one series, by its residuals" if len(v) == 1 else f"Student's over {len(v)} replicates"
-    first = float(at[found[0].start]) if kind == "linear" else float(np.exp(at[found[0].start]))
+    first = float(at[best.start]) if kind == "linear" else float(np.exp(at[best.start]))
     level = "a floor, which is subtracted" if floor else "no floor"
-    how = f"straight from {first:.4g} on, and from two later starts; {level}; {how}"
-    return _fit(kind, slope, low, high, at[found[0].start], at[-1], floor, found[0].bend, how)
+    how = f"straight from {first:.4g} on, and from two other starts; {level}; {how}"
+    return _fit(kind, slope, low, high, at[best.start], at[-1], floor, best.bend, how)
 
 
 def _until_past_floor(kind: str, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -241,7 +246,7 @@ def _until_past_floor(kind: str, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarr
 
 
 class _Candidate(NamedTuple):
-    """The slope, its interval, floor and bend from one start on."""
+    """The slope, its interval, floor and bend from one start on; what is left beside the model, relative to it."""
 
     start: int
     slope: float
@@ -249,6 +254,7 @@ class _Candidate(NamedTuple):
     high: float
     floor: float
     bend: float
+    scatter: float
 
 
 class _Model:
@@ -266,18 +272,30 @@ class _Model:
         self.at = np.sum(self.weights * self.nodes, axis=1)
         self.kind = kind
 
-    def columns(self, slopes: Any, start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Columns (G, n, p) at each of G slopes; their derivative (G, n); smooth departures (G, n, DIRECTIONS)."""
+    def _law(self, slopes: Any, start: int) -> tuple[np.ndarray, np.ndarray, float]:
+        """The law at the nodes of each bin, times their weights (G, n, NODES); the nodes from the start on; length."""
         x = self.nodes[start:] - self.at[start]
-        length = self.at[-1] - self.at[start]
+        length = float(self.at[-1] - self.at[start])
         slope = np.atleast_1d(slopes)[:, None, None]
-        weighted = np.exp(slope * (x - np.where(slope < 0, 0.0, length))) * self.weights[start:]  # at most 1
+        return np.exp(slope * (x - np.where(slope < 0, 0.0, length))) * self.weights[start:], x, length  # at most 1
+
+    def columns(self, slopes: Any, start: int) -> np.ndarray:
+        """Columns (G, n, p) at each of G slopes."""
+        weighted, x, _ = self._law(slopes, start)
         columns = [weighted.sum(axis=2), np.ones(weighted.shape[:2])]
         if self.kind == "power":
-            columns.append((weighted * np.exp(-x)).sum(axis=2))
-        waves = legvander(2 * x / length - 1, DIRECTIONS + 1)[..., 2:]
-        departures = np.einsum("gnm,nmj->gnj", weighted, waves)
-        return np.stack(columns, axis=2), (weighted * x).sum(axis=2) / length, departures
+            columns.append(np.einsum("gnm,nm->gn", weighted, np.exp(-x)))
+        return np.stack(columns, axis=2)
+
+    def derivative(self, slope: float, start: int) -> np.ndarray:
+        """Of the law by the slope, over the length (1, n)."""
+        weighted, x, length = self._law(slope, start)
+        return (weighted * x).sum(axis=2) / length
+
+    def departures(self, slope: float, start: int) -> np.ndarray:
+        """The law times smooth waves (1, n, DIRECTIONS)."""
+        weighted, x, length = self._law(slope, start)
+        return np.einsum("gnm,nmj->gnj", weighted, legvander(2 * x / length - 1, DIRECTIONS + 1)[..., 2:])
 
 
 class _Noise:
@@ -313,9 +331,9 @@ def _from(model: _Model, start: int, means: np.ndarray) -> _Candidate | None:
     means = means[:, start:]
     slope, coefficients, expected, scatter = _quasi_likelihood(model, start, means.mean(axis=0))
     length = model.at[-1] - model.at[start]
-    columns, derivative, departures = (
-        part / (expected[:, None] if part.ndim == 3 else expected) for part in model.columns(slope, start)
-    )
+    columns = model.columns(slope, start) / expected[:, None]
+    derivative = model.derivative(slope, start) / expected
+    departures = model.departures(slope, start) / expected[:, None]
     noise = _Noise(means / expected, scatter, columns.shape[2] + 1)
     contrasts = _beside(np.concatenate([columns, derivative[..., None]], axis=2), departures)
     size = np.maximum(np.linalg.norm(contrasts, axis=1, keepdims=True), 1e-300)
@@ -339,7 +357,8 @@ def _from(model: _Model, start: int, means: np.ndarray) -> _Candidate | None:
     beside = _beside(np.concatenate([np.delete(columns, 1, axis=2), derivative[..., None]], axis=2), columns[:, :, 1:2])
     found, error = noise.of(beside)
     least = max(float(means.mean(axis=0).min()) * 1e-3, limit * float(error[0, 0]) / float(np.sum(beside**2)))
-    return _Candidate(start, slope, low, high, float(coefficients[1]) if coefficients[1] > least else 0.0, bend)
+    floor = float(coefficients[1]) if coefficients[1] > least else 0.0
+    return _Candidate(start, slope, low, high, floor, bend, float(np.sqrt(np.mean(scatter**2))))
 
 
 def _quasi_likelihood(model: _Model, start: int, mean: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
@@ -351,7 +370,7 @@ def _quasi_likelihood(model: _Model, start: int, mean: np.ndarray) -> tuple[floa
     grid = np.sinh(np.linspace(-4, 4, 48)) / np.sinh(4) * widest
     for _ in range(3):
         for _ in range(3):
-            columns = model.columns(grid, start)[0] / expected[:, None]
+            columns = model.columns(grid, start) / expected[:, None]
             left = _beside(columns, np.broadcast_to((mean / expected)[:, None], (*columns.shape[:2], 1)))
             squares = np.sum(left**2, axis=(1, 2))
             if model.kind == "power":
@@ -363,12 +382,11 @@ def _quasi_likelihood(model: _Model, start: int, mean: np.ndarray) -> tuple[floa
             grid = np.linspace(*around, 17)
         step = max(around[1] - slope, slope - around[0])
         for _ in range(3):  # Gauss and Newton
-            columns, derivative, _ = model.columns(slope, start)
-            both = np.concatenate([columns, derivative[..., None]], axis=2)[0]
+            both = np.concatenate([model.columns(slope, start), model.derivative(slope, start)[..., None]], axis=2)[0]
             solved = _solved(both / expected[:, None], mean / expected)
             change = solved[-1] / solved[0] / length if solved[0] else 0.0
             slope += float(np.clip(change, -step, step))
-        columns = model.columns(slope, start)[0][0]
+        columns = model.columns(slope, start)[0]
         coefficients = _solved(columns / expected[:, None], mean / expected)
         expected = np.maximum(columns @ coefficients, 0.2 * expected)
         grid = slope + widest * 0.02 * np.linspace(-1, 1, 17)
@@ -380,8 +398,8 @@ def _end(
 ) -> float:
     """How far from the estimate slopes are not refuted; infinite if there is no end."""
     slopes = slope + unit * np.concatenate([[0.02], np.geomspace(0.3, 40, 40)])
-    columns = model.columns(slopes, start)[0] / expected[:, None]
-    fitted = (model.columns(slope, start)[0] @ coefficients / expected)[..., None]
+    columns = model.columns(slopes, start) / expected[:, None]
+    fitted = (model.columns(slope, start) @ coefficients / expected)[..., None]
     contrasts = _beside(columns, np.broadcast_to(fitted, (len(slopes), *fitted.shape[1:])))
     found, error = noise.of(contrasts / np.maximum(np.linalg.norm(contrasts, axis=1, keepdims=True), 1e-300))
     refuted = np.abs(found / (error + 1e-12))[:, 0] / student(noise.degrees, 1 - (1 - SIGN) * (1 - CONFIDENCE))

@@ -84,6 +84,7 @@ def assert_converges_at_rate(
     resolution = checks.real("resolution", resolution, above=0.0)
     rate = checks.real("rate", rate, above=0.0, below=1.0) if kind == "linear" else checks.real("rate", rate, below=0.0)
     _assert_finite(trace)
+    tolerance = checks.real("tolerance", tolerance, minimum=0.0)
     table = trace.frame.pivot(index="replicate", columns="step", values=metric)
     values = table.to_numpy()
     # `fit_rate` fits what comes before the first zero.
@@ -173,11 +174,12 @@ def assert_bias_scales(
     """
     checks.one_of("metric", metric, METRICS)
     exponent = checks.real("exponent", exponent)
+    traces = checks.each("traces", traces, Trace, "three or more that simlab.simulate returned")
     if len(traces) < 3:
         raise ValueError(f"traces has {len(traces)} entries; a power law needs three or more, for two lie on every one")
     tolerance = checks.real("tolerance", tolerance, minimum=0.0)
     resolution = checks.real("resolution", resolution, above=0.0)
-    values = np.array(_parameters(traces, parameter), dtype=float)
+    values = checks.array("parameter", _parameters(traces, parameter), shape=(None,))
     if len(values) != len(traces) or np.any(values <= 0) or len(np.unique(values)) < len(values):
         raise ValueError(f"parameter = {values.tolist()} must be positive and distinct, one for each of the traces")
     for trace in traces:
@@ -241,7 +243,7 @@ def assert_bound_holds(trace: Trace, theorem: str | Theorem, *, resolution: floa
     if isinstance(theorem, str):
         known = {candidate.name: candidate for candidate in THEOREMS}
         theorem = known[checks.one_of("theorem", theorem, known)]
-    row = judge(theorem, trace)
+    row = judge(checks.instance("theorem", theorem, Theorem, "its name, or one of theory.theorems"), trace)
     assert row.verdict == "holds", _describe(trace, row)
     _assert_stepped(trace, row)
     far, near = (row.bound, row.measured) if theorem.relation == "<=" else (row.measured, row.bound)
@@ -348,14 +350,15 @@ def _change_of_slope(parameter: np.ndarray, errors: np.ndarray) -> tuple[float, 
     return mean, (high - low) / 2
 
 
-def _parameters(traces: Sequence[Any], parameter: Any) -> list[float]:
+def _parameters(traces: Sequence[Any], parameter: Any) -> Any:
     if isinstance(parameter, str):
         checks.one_of("parameter", parameter, traces[0].algorithm._fields)
         return [getattr(trace.algorithm, parameter) for trace in traces]
-    return [parameter(trace) for trace in traces] if callable(parameter) else list(parameter)
+    return [parameter(trace) for trace in traces] if callable(parameter) else parameter
 
 
 def _assert_finite(trace: Trace) -> None:
+    checks.instance("trace", trace, Trace, "a single one that simlab.simulate returned")
     diverged = trace.provenance.get("diverged")
     assert not diverged, f"{_label(trace)}: diverged, at step by replicate {diverged}"
 

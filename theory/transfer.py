@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import simlab
-from simlab.network import AnyNetwork, Network
+from simlab.network import AnyNetwork, Network, NetworkProcess
 from simlab.operations import Batch
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from theory.caching import remembered
 
+EPSILON = float(np.finfo(float).eps)
 LARGEST = 3000  # nodes of a network whose modes are computed
 
 
@@ -86,9 +87,9 @@ def _check_no_threshold(algorithm: Algorithm) -> None:
 
 def require_fixed_symmetric(network: AnyNetwork) -> Network:
     """`network`; ValueError unless W is one symmetric matrix at every step, as all that is known here assumes."""
-    if isinstance(network, Network) and network.is_symmetric:
+    if not isinstance(network, NetworkProcess) and network.is_symmetric:
         return network
-    why = "is not symmetric" if isinstance(network, Network) else "changes from step to step"
+    why = "changes from step to step" if isinstance(network, NetworkProcess) else "is not symmetric"
     raise ValueError(
         f"network = {network!r} {why}, and theory needs one fixed symmetric W; pass an undirected simlab.Network, "
         "such as simlab.topologies.ring(n)"
@@ -184,6 +185,10 @@ def read_bias_transfer(network: Network, algorithm: Algorithm) -> np.ndarray:
         coefficients, np.diag(transfer), rtol=0, atol=1e-6 * (1 + float(np.max(np.abs(transfer), initial=0.0)))
     ):
         raise ValueError(f"algorithm = {name} has a fixed point that is no function of W: no bias transfer function")
+    # Off the diagonal there is nothing but rounding: what is no larger on it is rounding too.
+    least = n * EPSILON * float(np.max(np.abs(fixed), initial=scale)) / lr
+    rounding = float(np.max(np.abs(coefficients - np.diag(transfer)), initial=least))
+    transfer[np.abs(transfer) <= 10 * rounding] = 0.0
     return transfer
 
 

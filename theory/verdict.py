@@ -67,13 +67,8 @@ def verify(trace: Trace, theorems: Iterable[Theorem] | None = None) -> Report:
     'holds'
     """
     setting = Setting.of(trace)
-    chosen = THEOREMS if theorems is None else tuple(theorems)
-    for theorem in chosen:
-        if not isinstance(theorem, Theorem):
-            raise TypeError(
-                f"theorems holds {theorem!r}, which is not a theory.theorems.Theorem; pass such as those of "
-                "theory.theorems.THEOREMS"
-            )
+    remedy = "some such as those of theory.theorems.THEOREMS"
+    chosen = THEOREMS if theorems is None else checks.each("theorems", theorems, Theorem, remedy)
     rows = [judge(theorem, trace, setting) for theorem in chosen]
     rows += [row for row, _ in prediction_rows(trace, setting)]
     return Report(

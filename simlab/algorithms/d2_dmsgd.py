@@ -5,28 +5,28 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from simlab.algorithms.d2 import require_smallest_eigenvalue
-from simlab.operations import Array, Batch, gradient, mix, zeros_like
+from simlab.operations import Array, Batch, differences, gradient, zeros_like
 from simlab.protocols import Mixing, Objective
 from simlab.schedules import Momentum, StepSize
 
 
 class State(NamedTuple):
-    """Parameters now and before, momentum buffer and the last update γM, (..., n, d) each."""
+    """Parameters, momentum buffer and the sum of past exchanges, (..., n, d) each."""
 
     x: Array
-    x_previous: Array
     m: Array
-    update: Array
+    correction: Array
 
 
 class D2DmSGD(NamedTuple):
     """D² whose correction takes momentum buffers in place of gradients.
 
-    M⁺ = βM + G,  X⁺ = W(2X − X⁻ − γ(M⁺ − M)), first step X¹ = W(X⁰ − γM¹). The state keeps γM, as in `D2`.
-    It needs λₙ(W) > −1/3.
+    M⁺ = βM + G,  X⁺ = W(2X − X⁻ − γ(M⁺ − M)), first step X¹ = W(X⁰ − γM¹). It is written as `D2` is, by
+    X⁺ = Φ + LΦ with Φ = X − (γM⁺ − C) and L = W − I, C⁺ = C + LΦ. It needs λₙ(W) > −1/3.
 
     Form: adapt-then-combine, one exchange a step, undamped momentum. With M⁺ = βM + (1 − β)G and γ/(1 − β) in place of
-    γ it is the same sequence, which is how exact diffusion with momentum (EDM) is written. Rounding drifts as in `D2`.
+    γ it is the same sequence, which is how exact diffusion with momentum (EDM) is written. Rounding does not drift, as
+    in `D2`.
 
     Parameters
     ----------
@@ -52,14 +52,14 @@ class D2DmSGD(NamedTuple):
 
     def init(self, x: Array) -> State:
         """Start from `x` with empty buffers."""
-        return State(x, x, zeros_like(x), zeros_like(x))
+        return State(x, zeros_like(x), zeros_like(x))
 
     def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         m = self.momentum * state.m + gradient(problem, state.x, batch)
-        update = self.lr * m
-        x = mix(network, 2 * state.x - state.x_previous - update + state.update)
-        return State(x, state.x, m, update)
+        x = state.x - (self.lr * m - state.correction)
+        exchanged = differences(network, x)
+        return State(x + exchanged, m, state.correction + exchanged)
 
     def bias_transfer(self, eigenvalues: Array) -> Array:
         """φ(λ) = 0."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from simlab.operations import Array, Batch, gradient, mix, zeros_like
+from simlab.operations import Array, Batch, differences, gradient, zeros_like
 from simlab.protocols import Mixing, Objective
 from simlab.schedules import StepSize
 
@@ -26,7 +26,7 @@ class EXTRA(NamedTuple):
     step; the adapt-then-combine analogue is `NIDS` without its l1 term. The first step is mixed and takes W, not V, as
     in the paper. Libraries that keep X⁻ and G⁻ in place of the sum Y take the same steps while γ is constant.
 
-    Rounding: the mean of Y's rows is conserved, and drifts as in `D2`: γ(G + Y) = 0 in the mean moves with it.
+    Rounding: the mean of Y's rows is conserved; it does not drift, for X − WX is computed from differences, as in `D2`.
 
     Parameters
     ----------
@@ -49,9 +49,9 @@ class EXTRA(NamedTuple):
 
     def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
-        combined = mix(network, state.x)
-        x = combined - self.lr * (gradient(problem, state.x, batch) + state.y)
-        return State(x, state.y + (state.x - combined) / (2 * self.lr))
+        exchanged = differences(network, state.x)
+        x = state.x + exchanged - self.lr * (gradient(problem, state.x, batch) + state.y)
+        return State(x, state.y - exchanged / (2 * self.lr))
 
     def bias_transfer(self, eigenvalues: Array) -> Array:
         """φ(λ) = 0."""

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from simlab.operations import Array, Batch, gradient, mix, soft_threshold, zeros_like
+from simlab.operations import Array, Batch, differences, gradient, soft_threshold, zeros_like
 from simlab.protocols import Mixing, Objective
 from simlab.schedules import StepSize, Weight
 
 
 class State(NamedTuple):
-    """Parameters now and before, the point before its proximal step, the last update γG; (..., n, d) each."""
+    """Parameters, the point before its proximal step, the sum of past exchanges; (..., n, d) each."""
 
     x: Array
-    x_previous: Array
     z: Array
-    update: Array
+    correction: Array
 
 
 class NIDS(NamedTuple):
@@ -23,7 +22,8 @@ class NIDS(NamedTuple):
 
     Z⁺ = Z − X + V(2X − X⁻ − (γG − γ⁻G⁻)), X⁺ = prox(Z⁺), with V = (I + W)/2 and prox the soft threshold at γν; first
     step Z¹ = V(X⁰ − γG⁰). Without an l1 term it is D² with V in place of W, also known as exact diffusion. While a step
-    size changes, (γ − γ⁻)G keeps the nodes apart.
+    size changes, (γ − γ⁻)G keeps the nodes apart. The step is written by its correction C = Z − (X⁻ − γ⁻G⁻), zero
+    at first: C⁺ = C + LΦ/2 with Φ = X − (γG − C) + X − Z and L = W − I, Z⁺ = X − (γG − C⁺).
 
     Form: adapt-then-combine, one exchange a step. The paper, and libraries that follow it, leave the first step
     unmixed, Z¹ = X⁰ − γG⁰; here it is mixed like every other one, as exact diffusion has it. The correction lies in
@@ -31,7 +31,7 @@ class NIDS(NamedTuple):
     differ in where they put γ: a correction that is divided by the present step size moves its fixed point when
     γ changes, this one does not.
 
-    Rounding: as in `D2`, the sum of the corrections over nodes is conserved and drifts with the steps.
+    Rounding: the mean of C is conserved, and does not drift, as in `D2`.
 
     It seeks the minimizer of f + ν||x||_1. What is recorded is measured against the problem's objective, whatever the
     algorithm: run it on `problem.with_l1(l1)` to see loss, mse and stationarity of that sum.
@@ -55,15 +55,16 @@ class NIDS(NamedTuple):
     references = ("li2019decentralized",)
 
     def init(self, x: Array) -> State:
-        """Start from `x`; X⁻ = Z⁰ = X⁰ and G⁻ = 0 make the general step the first one."""
-        return State(x, x, x, zeros_like(x))
+        """Start from `x`; Z⁰ = X⁰ and C = 0 make the general step the first one."""
+        return State(x, x, zeros_like(x))
 
     def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         update = self.lr * gradient(problem, state.x, batch)
-        half = 2 * state.x - state.x_previous - update + state.update
-        z = state.z - state.x + (half + mix(network, half)) / 2
-        return State(soft_threshold(z, self.lr * self.l1), state.x, z, update)
+        half = state.x - (update - state.correction) + (state.x - state.z)
+        correction = state.correction + differences(network, half) / 2
+        z = state.x - (update - correction)
+        return State(soft_threshold(z, self.lr * self.l1), z, correction)
 
     def bias_transfer(self, eigenvalues: Array) -> Array:
         """φ(λ) = 0, without an l1 term."""

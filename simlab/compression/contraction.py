@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from simlab import checks
 
+
+@checks.keywords
 def check_contraction(compressor: Any, dim: int) -> float:
     """Omega of a compressor at dimension `dim`.
 
@@ -23,7 +26,7 @@ def check_contraction(compressor: Any, dim: int) -> float:
             f"compressor = {problem}; pass an instance such as simlab.compression.QSGD(levels=16, scaled=True), "
             "or write one (docs/own_compressor.md)"
         )
-    omega = compressor.contraction(dim)
+    omega = compressor.contraction(checks.integer("dim", dim, minimum=1))
     if not 0 < omega <= 1:
         raise ValueError(
             f"compressor = {compressor!r} is not a contraction for messages of {dim} numbers: its error may be "

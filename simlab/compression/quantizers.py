@@ -158,6 +158,7 @@ def _check(quantizer: Quantizer) -> None:
     name = type(quantizer).__name__
     checks.integer(f"{name}.levels", quantizer.levels, minimum=1, maximum=MAX_LEVELS)
     checks.one_of(f"{name}.code", quantizer.code, CODES)
+    checks.flag(f"{name}.scaled", quantizer.scaled)
 
 
 def _contraction(quantizer: Quantizer, dim: int) -> float:

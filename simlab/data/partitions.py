@@ -117,7 +117,7 @@ def partition(
     targets, classes = _encoded(targets)
     checks.array("targets", targets, shape=(len(features),))
     n_nodes = checks.integer("n_nodes", n_nodes, minimum=1)
-    rng = np.random.default_rng(checks.integer("seed", seed, minimum=0))
+    rng = np.random.default_rng(checks.seed(seed))
     if shards_per_node is not None and scheme != "shards":
         raise ValueError(f"shards_per_node = {shards_per_node!r} belongs to 'shards', not to {scheme!r}; leave it out")
     shards = checks.integer("shards_per_node", 2 if shards_per_node is None else shards_per_node, minimum=1)

@@ -56,6 +56,8 @@ def groups(n_nodes: int, size: int) -> NetworkProcess:
 class Pairwise(NetworkProcess):
     """See `pairwise`."""
 
+    references = ("boyd2006randomized",)
+
     network: Network
 
     def __init__(self, network: Network) -> None:
@@ -78,6 +80,8 @@ class Pairwise(NetworkProcess):
 
 class Groups(NetworkProcess):
     """See `groups`."""
+
+    references = ("luo2020prague",)
 
     size: int
 

@@ -106,8 +106,8 @@ class Pattern(NamedTuple):
         Parameters
         ----------
         on : bool array (K, nnz)
-            Which entries are there; the weight of others goes to the diagonal of their row. The diagonal is on at all
-            nodes that are awake.
+            Which entries are there; the weight of others goes to the diagonal of their row. The diagonal is on at
+            all nodes that are awake.
         awake : bool array (K, n)
         receivers : int array (K, n)
         """
@@ -198,6 +198,8 @@ class LinkFailures(_Failures):
 
 class NodeFailures(_Failures):
     """See `node_failures`."""
+
+    probability: float
 
     def __init__(self, network: Network, probability: float) -> None:
         symmetric = network.is_symmetric

@@ -42,7 +42,7 @@ def mixing(name: str, network: Any) -> Network:
 
 def several(name: str, networks: Any) -> list[Network]:
     """The members of a network that changes, if they fit each other."""
-    if isinstance(networks, Network | NetworkProcess | str) or not hasattr(networks, "__iter__"):
+    if isinstance(networks, Network | NetworkProcess | str | type) or not hasattr(networks, "__iter__"):
         raise TypeError(f"{name} = {networks!r} is not a list; pass a list of simlab.Network")
     members = [one(f"{name}[{k}]", network) for k, network in enumerate(networks)]
     if not members:

@@ -59,6 +59,8 @@ def matchings(network: Network, budget: float) -> NetworkProcess:
 class Matchings(NetworkProcess):
     """See `matchings`."""
 
+    references = ("wang2019matcha",)
+
     edges: np.ndarray
     matching: np.ndarray
     probabilities: np.ndarray

@@ -50,7 +50,7 @@ def every(network: Network, period: int) -> NetworkProcess:
     period = checks.integer("period", period, minimum=1)
     order = np.zeros(period, np.int64)
     order[-1] = 1
-    return Cycle(f"every({network.name}, {period})", [disconnected(network.n_nodes), network], order)
+    return Every(f"every({network.name}, {period})", [disconnected(network.n_nodes), network], order)
 
 
 @checks.keywords
@@ -75,7 +75,7 @@ def one_peer_exponential(n_nodes: int) -> NetworkProcess:
         links = sparse.csr_array((np.ones(n), (nodes, (nodes + 2**k) % n)), (n, n))
         peers.append(Network.from_links(links, "pull", mixes=False, name=f"hop {2**k}"))
     members = peers or [disconnected(n)]
-    return Cycle(f"one_peer_exponential({n})", members, np.arange(len(members)))
+    return OnePeer(f"one_peer_exponential({n})", members, np.arange(len(members)))
 
 
 @checks.keywords
@@ -158,6 +158,18 @@ class Cycle(_Table):
             return exchanges(which)
 
         return draw
+
+
+class OnePeer(Cycle):
+    """See `one_peer_exponential`."""
+
+    references = ("ying2021exponential",)
+
+
+class Every(Cycle):
+    """See `every`."""
+
+    references = ("gao2020periodic",)
 
 
 class Choice(_Table):

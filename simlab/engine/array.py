@@ -160,7 +160,7 @@ class ArrayEngine:
         for k, setting in enumerate(settings):
             network: Any = self.network
             if changing:
-                network, batch = now(xp, draws, k, current[0].shape)
+                network, batch = now(xp, self.network, draws, k, current[0].shape)
                 receivers = network.receivers
             else:
                 batch = deal([None if a is None else a[:, k, ...] for a in random])
@@ -219,14 +219,15 @@ class Now:
     Attributes
     ----------
     n_nodes : int
+    stochastic : {"double", "row", "column"}
     awake, fires : arrays (R, n, 1) of truth values
         Which nodes take the step, which of them compute gradients.
     receivers : array (R, n)
         Of each node's messages.
     """
 
-    def __init__(self, xp: Any, matrices: list[Any], awake: Any, fires: Any, receivers: Any) -> None:
-        self.n_nodes = awake.shape[1]
+    def __init__(self, xp: Any, stochastic: str, matrices: list[Any], awake: Any, fires: Any, receivers: Any) -> None:
+        self.n_nodes, self.stochastic = awake.shape[1], stochastic
         self.awake, self.fires, self.receivers = awake, fires, receivers
         self._xp, self._matrices = xp, matrices
 
@@ -239,7 +240,7 @@ class Now:
         return namespace_of(x).matmul(weights, x)
 
 
-def now(xp: Any, draws: list[Draws], k: int, shape: tuple[int, ...]) -> tuple[Now, Batch]:
+def now(xp: Any, network: Any, draws: list[Draws], k: int, shape: tuple[int, ...]) -> tuple[Now, Batch]:
     """Step k of a chunk on a network that changes: the network, and the random numbers of the awake at their nodes."""
     runs, n_nodes, _ = shape
     awake, fires = np.zeros((2, runs, n_nodes, 1), bool)
@@ -261,5 +262,5 @@ def now(xp: Any, draws: list[Draws], k: int, shape: tuple[int, ...]) -> tuple[No
             if a is not None:
                 there[r][..., rows, :] = np.moveaxis(a[drawn], 0, -2)
     arrays = (None if a is None else xp.asarray(a) for a in spread)
-    network = Now(xp, matrices, *(xp.asarray(a) for a in (awake, fires, receivers)))
-    return network, Batch(*arrays)
+    current = Now(xp, network.stochastic, matrices, *(xp.asarray(a) for a in (awake, fires, receivers)))
+    return current, Batch(*arrays)

@@ -62,6 +62,7 @@ class Network:
     _laplacian: tuple[Spectrum, float] | None
     _converted: dict[Any, Any]
 
+    @checks.keywords
     def __init__(
         self,
         w: Any,
@@ -306,9 +307,12 @@ class Network:
 
         Where rows sum to 1 the left one, π'W = π': what W^k tends to is 1π', and DSGD weighs the f_i by it. Where
         columns sum to 1 the right one, Wπ = π: W^k tends to π1', and the weights of push-sum to nπ. 1/n where both do.
+        ValueError where W does not mix.
         """
         if self.stochastic == "double":
             return np.full(self.n_nodes, 1.0 / self.n_nodes)
+        if not self.mixes:
+            raise ValueError(f"network = {self!r} does not mix, and has no Perron vector; pass a connected one")
         return weight_rules.stationary(self._compressed if self.stochastic == "row" else self._compressed.T.tocsr())
 
     @property
@@ -374,7 +378,7 @@ class Network:
         if self.n_nodes == 1:
             return 1.0
         if not self.is_symmetric:
-            return 1.0 - second_modulus(self._compressed)
+            return 1.0 - second_modulus(self._compressed, lambda: self.perron, self.stochastic == "row")
         spectrum, scale = self._complement
         second = scale * spectrum.second
         decided = 2.0 - scale * spectrum.largest_bound >= second
@@ -410,6 +414,7 @@ class Network:
         array, shape (..., n_nodes, d)
             In the namespace, on the device and in the dtype of `x`.
         """
+        checks.states(x)
         if x.ndim < 2 or x.shape[-2] != self.n_nodes:
             raise ValueError(
                 f"x has shape {tuple(x.shape)}, but a network of {self.n_nodes} nodes mixes (..., {self.n_nodes}, d); "

@@ -321,6 +321,7 @@ class NetworkProcess:
     symmetric: bool
     asynchronous: bool
     given: dict[str, Any]
+    references: tuple[str, ...] = ()
     _column: bool
     _smallest_eigenvalue: float | None
 

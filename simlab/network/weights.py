@@ -9,9 +9,10 @@ import numpy as np
 from scipy import sparse
 
 from simlab import checks
-from simlab.network.spectrum import Spectrum
+from simlab.network.spectrum import FULL_SPECTRUM_NODES, Spectrum, factors_stay_sparse
 
 _TOLERANCE = 1e-10  # of symmetry and of the row sums
+_PRODUCTS = 10_000  # of a power iteration, before a factorization is tried
 _NEGLIGIBLE = 1e-12  # weights that connect nothing, distances from +-1 that are rounding
 
 # Weight rules: (graph, spectrum of its Laplacian) -> one edge weight, or one an entry of graph.
@@ -129,7 +130,9 @@ def check_stochastic(w: sparse.csr_array, stochastic: str) -> str:
             f"stochastic={kind!r}, else a symmetric one, for example (w + w.T) / 2"
         )
     what, why = ("doubly", next(iter(wrong.values()))) if stochastic == "double" else (stochastic, wrong[stochastic])
-    raise ValueError(f"w is not {what} stochastic: {why}; rescale it, or let Network.from_adjacency choose the weights")
+    raise ValueError(
+        f"w is not {what} stochastic: {why}; rescale it, or let Network.from_adjacency choose symmetric weights"
+    )
 
 
 def strong_components(matrix: sparse.csr_array) -> tuple[int, np.ndarray]:
@@ -176,6 +179,13 @@ def stationary(transition: sparse.csr_array) -> np.ndarray:
     n = transition.shape[0]
     if n == 1:
         return np.ones(1)
+    if n > FULL_SPECTRUM_NODES and not factors_stay_sparse(abs(transition) + abs(transition.T)):
+        # Graphs whose factors fill up mix fast.
+        pi, back = np.full(n, 1.0 / n), transition.T.tocsr()
+        for _ in range(_PRODUCTS):
+            before, pi = pi, back @ pi
+            if np.all(abs(pi - before) <= 1e-15 * pi):
+                return pi / pi.sum()
     balance = (sparse.eye_array(n) - transition.T).tocsc()  # one equation too many: π_0 = 1 takes the first one's place
     rest = spsolve(balance[1:, 1:], -balance[1:, [0]].toarray().ravel())
     pi = np.concatenate([[1.0], np.atleast_1d(rest)])

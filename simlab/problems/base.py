@@ -79,6 +79,7 @@ class Problem:
     _given: frozenset[str] = frozenset()  # names of what was set at construction
     _original: Problem | None = None
 
+    @checks.keywords
     def __init__(self, *, n_nodes: int, dim: int, n_samples: int | None = None, **data: Any) -> None:
         self._set(
             n_nodes=checks.integer("n_nodes", n_nodes, minimum=1),
@@ -159,6 +160,8 @@ class Problem:
             With `indices` (..., n, B) the mean over these samples in place of all; `noise` (..., n, d) is added.
         """
         xp, rows, lead = self._by_node(x)
+        if batch is not None and not hasattr(batch, "indices"):
+            raise TypeError(f"batch = {batch!r} is not a Batch; pass what the step was given, or None")
         if batch is None or batch.indices is None:
             by_node = xp.permute_dims(self.local_gradients(xp, rows), (1, 0, 2))
             result = xp.reshape(by_node, (*lead, self.n_nodes, self.dim))
@@ -218,6 +221,7 @@ class Problem:
 
     def _by_node(self, x: Array) -> tuple[Any, Array, tuple[int, ...]]:
         """The namespace of `x`, `x` as (n, R, d), and its R leading axes."""
+        checks.states(x)
         xp = namespace_of(x)
         *lead, n, d = (0, 0, *x.shape) if x.ndim < 2 else x.shape
         if (n, d) != (self.n_nodes, self.dim):
@@ -227,6 +231,7 @@ class Problem:
 
     def _points(self, x: Array) -> tuple[Any, Array, tuple[int, ...]]:
         """The namespace of `x`, `x` as (R, d), and its R leading axes."""
+        checks.states(x)
         xp = namespace_of(x)
         if x.ndim < 1 or x.shape[-1] != self.dim:
             raise ValueError(f"x has shape {tuple(x.shape)}, not (..., {self.dim}); pass one point a row")

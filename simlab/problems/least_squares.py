@@ -83,7 +83,7 @@ class LeastSquares(LinearModel):
         seed : int, default 0
         """
         noise = checks.real("noise", noise, minimum=0.0)
-        random = np.random.default_rng(checks.integer("seed", seed, minimum=0))
+        random = np.random.default_rng(checks.seed(seed))
         features, predictions = local_models(random, n_nodes, n_samples, dim, heterogeneity)
         return cls(features, predictions + noise * random.standard_normal(predictions.shape))
 

@@ -131,7 +131,7 @@ def random_labels(
     n_nodes: int, n_samples: int, dim: int, heterogeneity: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features (n, m, d) and labels (n, m) of `LogisticRegression.synthetic`."""
-    random = np.random.default_rng(checks.integer("seed", seed, minimum=0))
+    random = np.random.default_rng(checks.seed(seed))
     features, predictions = local_models(random, n_nodes, n_samples, dim, heterogeneity)
     return features, np.where(random.logistic(size=predictions.shape) < predictions, 1.0, -1.0)
 

@@ -89,6 +89,8 @@ class NeuralNetwork(Problem):
         classes = _classes("labels", labels, a.shape[:2])
         n_classes = int(classes.max()) + 1
         if test is not None:
+            if not isinstance(test, tuple | list) or len(test) != 2:
+                raise TypeError(f"test = {test!r} is not a pair; pass (features, labels)")
             held_out = own(checks.array("test features", test[0], shape=(None, a.shape[2])))
             test = read_only(held_out), read_only(_classes("test labels", test[1], held_out.shape[:1]))
             n_classes = max(n_classes, int(test[1].max()) + 1)
@@ -109,7 +111,7 @@ class NeuralNetwork(Problem):
 
         Weights are normal with variance 1/inputs, 2/inputs after relu (Glorot, Bengio 2010; He et al. 2015); biases 0.
         """
-        random = np.random.default_rng(checks.integer("seed", seed, minimum=0))
+        random = np.random.default_rng(checks.seed(seed))
         parts = []
         for layer, (p, q) in enumerate(itertools.pairwise(self.sizes)):
             gain = 2.0 if self.activation == "relu" and layer else 1.0

@@ -8,7 +8,7 @@ import numpy as np
 
 from simlab.cluster import Cluster
 from simlab.network import AnyNetwork, Network
-from simlab.step.graph import Graph, Steps
+from simlab.step.graph import SENDS, Graph, Steps
 from simlab.step.operation import kind
 from simlab.step.streams import Draws
 
@@ -96,7 +96,7 @@ def _rounds(graph: Graph, bits: int, number_bits: int) -> list[tuple[Any, float]
     depth: list[int] = []  # exchanges that come before
     for node in graph.nodes:
         before = max((depth[a] for a in node.args if kind(node.op) != "leaf"), default=0)
-        if node.op in ("mix", "average"):
+        if node.op in (*SENDS, "average"):
             over = "average" if node.op == "average" else node.by
             found[before, over] = found.get((before, over), 0.0) + (number_bits if node.narrow else bits)
         depth.append(before + (kind(node.op) == "exchange"))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from simlab import checks
 from simlab.network import AnyNetwork, Exchanges, Network
 from simlab.operations import soft_threshold
 from simlab.problems.base import Problem
@@ -89,6 +90,7 @@ def recorded(record: Mapping[str, Callable[[np.ndarray], Any]], x: np.ndarray) -
     return found
 
 
+@checks.keywords
 def worst_node_error(problem: Problem) -> Callable[[np.ndarray], np.ndarray]:
     """max_i ||x_i − x*||² as a function of node states, for `record` of `simlab.simulate`.
 
@@ -116,7 +118,7 @@ def worst_node_error(problem: Problem) -> Callable[[np.ndarray], np.ndarray]:
     >>> bool((trace.frame.worst >= trace.frame.mse).all())
     True
     """
-    minimizer = problem.known_minimizer
+    minimizer = checks.instance("problem", problem, Problem, "one of simlab's, or your own").known_minimizer
 
     def worst(x: np.ndarray) -> np.ndarray:
         return np.square(x - minimizer).sum(axis=-1).max(axis=-1)

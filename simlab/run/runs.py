@@ -263,7 +263,7 @@ class Runs:
             provenance = {
                 "label": label,
                 "algorithm": describe(algorithm),
-                "references": references(algorithm),
+                "references": [*references(algorithm), *references(self.network)],
                 "diverged": {str(run - first): step for run, step in self.diverged.items() if run in mine},
                 **about,
             }

@@ -103,8 +103,8 @@ FITTING = {"row": "DSGD", "column": "SGP, SubgradientPush or PushDIGing"}  # by 
 def check_fit(algorithm: Any, network: Any) -> None:
     """ValueError, with what would fit, unless the algorithm works on such a network.
 
-    An algorithm says what it needs by class attributes: `needs` ("symmetric" unless said, "double", "row" or "column"),
-    ``static = True`` if the network may not change, ``asynchronous = True`` if it asks who fires.
+    An algorithm says what it needs by class attributes: `needs` ("symmetric" unless said, "double", "row" or
+    "column"), ``static = True`` if the network may not change, ``asynchronous = True`` if it asks who fires.
     """
     from simlab.network import NetworkProcess
 

@@ -21,7 +21,8 @@ from simlab.step.operation import kind
 SCALARS = ("hyper", "const", "steps")  # leaves that are numbers
 LONGEST_PERIOD = 10_000  # phases that are traced
 ARRAYS = ("input", "fires")  # leaves that are arrays
-MIXES = ("mix", "mix_replicas")
+SENDS = ("mix", "differences")  # along the edges of a network
+MIXES = (*SENDS, "mix_replicas")
 
 
 class ForeignNounError(TypeError):
@@ -199,17 +200,17 @@ class Graph(NamedTuple):
     narrow: frozenset[str] = frozenset()
 
     def count(self, op: str) -> int:
-        """How many different nodes are an `op`; of "mix", the exchanges of a step."""
+        """How many different nodes are an `op`."""
         return sum(node.op == op for node in self.nodes)
 
     def exchanges(self) -> list[tuple[Any, bool]]:
-        """Of each mix of a step its network, None for the one that is simulated, and whether it is of one number."""
-        return [(node.by, node.narrow) for node in self.nodes if node.op == "mix"]
+        """Of each `mix` and `differences` its network, None for the simulated one, and whether it is of one number."""
+        return [(node.by, node.narrow) for node in self.nodes if node.op in SENDS]
 
     @property
     def networks(self) -> list[Any]:
         """The other networks that a step mixes over, each once."""
-        return list(dict.fromkeys(node.by for node in self.nodes if node.op == "mix" and node.by is not None))
+        return list(dict.fromkeys(node.by for node in self.nodes if node.op in SENDS and node.by is not None))
 
     @property
     def gradients(self) -> list[bool]:
@@ -287,7 +288,7 @@ def numeric_fields(algorithm: Algorithm) -> tuple[str, ...]:
 
 def is_algorithm(value: Any) -> bool:
     """Whether `value` is a NamedTuple with `init` and `step`."""
-    return hasattr(value, "_fields") and hasattr(value, "init") and hasattr(value, "step")
+    return not isinstance(value, type) and all(hasattr(value, name) for name in ("_fields", "init", "step"))
 
 
 def with_values(algorithm: Algorithm, values: Mapping[str, Any]) -> Algorithm:

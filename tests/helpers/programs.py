@@ -11,6 +11,7 @@ from simlab.kernel import Kernel
 from simlab.operations import (
     average,
     compress,
+    differences,
     fires,
     gradient,
     maximum,
@@ -128,7 +129,7 @@ BINARY = {
     "jump": lambda a, b: where(b < a, b, a) - a,
 }
 TIMES = ("phase", "steps", "fires")
-CALLS = ("mix", "mix", "mix", "average", "gradient", "gradient", "mix_replicas", "compress")
+CALLS = ("mix", "mix", "differences", "average", "gradient", "gradient", "mix_replicas", "compress")
 
 
 class RandomMethod(NamedTuple):
@@ -162,6 +163,8 @@ class RandomMethod(NamedTuple):
                     return average(a)
                 case "mix":
                     return mix(network, a)
+                case "differences":
+                    return differences(network, a)
                 case "mix_replicas":
                     return mix_replicas(network, a)
                 case "phase":

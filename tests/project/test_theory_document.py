@@ -269,9 +269,9 @@ def test_variances_of_modes_are_those_of_predictions(eigenvalue, momentum, lr):
 
 
 CONSERVED = {
-    "D2": lambda state: state.x - state.x_previous + state.update,
-    "D2DmSGD": lambda state: state.x - state.x_previous + state.update,
-    "NIDS": lambda state: state.z - state.x_previous + state.update,
+    "D2": lambda state: state.correction,
+    "D2DmSGD": lambda state: state.correction,
+    "NIDS": lambda state: state.correction,
     "EXTRA": lambda state: state.y,
     "GradientTracking": lambda state: state.y - state.g,
     "PmSGD": lambda state: state.x - state.x.mean(axis=0),

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
+import linecache
+import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import pytest
 
 import simlab
 import simlab.algorithms
 import theory
+import theory.testing
+from simlab import compression, schedules
 
 MATRIX = np.eye(3) / 2 + 1 / 6
 FEATURES = np.ones((3, 4, 2)) + np.arange(4.0)[:, None]
@@ -155,5 +162,265 @@ def test_algorithms_are_still_tuples() -> None:
     assert algorithm == simlab.DmSGD(lr=0.1, momentum=0.5)
     assert algorithm._replace(lr=0.2).lr == 0.2
     assert pickle.loads(pickle.dumps(algorithm)) == copy.copy(algorithm) == algorithm
-    with pytest.raises(TypeError, match="missing 1 required"):
+
+
+# Every public callable, with arguments that it takes; some find no file, or nothing to assert.
+ALGORITHM = simlab.DSGD(0.1)
+TRACE = simlab.simulate(PROBLEM, RING, ALGORITHM, steps=40, record_every=10, engine="numpy")
+LEVELS = np.array([0, 1, -2, 0])
+LAW: dict[str, Any] = {"probabilities": [0.5, 0.5], "length": 4}
+SIZES = {"n_nodes": 3, "n_samples": 4, "dim": 2, "seed": 0}
+TRIPLE: dict[str, Any] = {"problem": PROBLEM, "network": RING, "algorithm": ALGORITHM}
+CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "simulate": (
+        simlab.simulate,
+        {
+            **TRIPLE,
+            "steps": 2,
+            "seed": 0,
+            "replicates": 1,
+            "record_every": 1,
+            "x0": None,
+            "noise_std": 0.0,
+            "batch_size": None,
+            "engine": "numpy",
+            "dtype": "float64",
+            "record": None,
+        },
+    ),
+    "generated_source": (simlab.generated_source, {**TRIPLE}),
+    "frame": (simlab.frame, {"traces": [TRACE], "hyperparameters": False}),
+    "cite": (simlab.cite, {"method_or_trace": TRACE}),
+    "worst_node_error": (simlab.worst_node_error, {"problem": PROBLEM}),
+    "Trace.load": (simlab.Trace.load, {"path": "no such file"}),
+    "Trace.save": (TRACE.save, {"path": "/no/such/folder/file"}),
+    "Network.from_matrix": (simlab.Network.from_matrix, {"w": MATRIX}),
+    "Network.from_adjacency": (simlab.Network.from_adjacency, {"adjacency": np.ones((3, 3)), "weights": "metropolis"}),
+    "Network.from_graph": (simlab.Network.from_graph, {"graph": nx.path_graph(3), "weights": "metropolis"}),
+    "LeastSquares": (simlab.LeastSquares, {"features": FEATURES, "targets": np.ones((3, 4)), "l2": 0.1}),
+    "LeastSquares.synthetic": (simlab.LeastSquares.synthetic, SIZES),
+    "LogisticRegression": (simlab.LogisticRegression, {"features": FEATURES, "labels": np.ones((3, 4)), "l2": 0.1}),
+    "LogisticRegression.synthetic": (simlab.LogisticRegression.synthetic, SIZES),
+    "NonconvexLogistic": (simlab.NonconvexLogistic, {"features": FEATURES, "labels": np.ones((3, 4)), "penalty": 0.1}),
+    "NonconvexLogistic.synthetic": (simlab.NonconvexLogistic.synthetic, SIZES),
+    "Quadratic": (simlab.Quadratic, {"hessians": np.stack([np.eye(2)] * 3), "linear": np.ones((3, 2))}),
+    "NeuralNetwork": (simlab.NeuralNetwork, {"layers": [3], "features": FEATURES, "labels": np.ones((3, 4), int)}),
+    "with_l1": (PROBLEM.with_l1, {"l1": 0.1}),
+    "load": (simlab.data.load, {"name": "no such name"}),
+    "partition": (simlab.data.partition, {"features": np.eye(6), "targets": np.arange(6.0), "n_nodes": 2}),
+    "predict": (theory.predict, {**TRIPLE, "noise_std": 0.1, "batch_size": None}),
+    "tune": (theory.tune, {**TRIPLE, "target": 1e-3}),
+    "stability_limit": (theory.stability_limit, TRIPLE),
+    "stable_intervals": (theory.stable_intervals, TRIPLE),
+    "critical_batch_size": (theory.critical_batch_size, TRIPLE),
+    "verify": (theory.verify, {"trace": TRACE}),
+    "fit_rate": (
+        theory.fit_rate,
+        {
+            "steps": np.arange(1, 50),
+            "values": 0.5 ** np.arange(1, 50),
+            "kind": "linear",
+            "window": None,
+            "resamples": 10,
+            "seed": 0,
+        },
+    ),
+    "assert_bias_scales": (
+        theory.testing.assert_bias_scales,
+        {"traces": [TRACE] * 3, "parameter": "lr", "exponent": 2},
+    ),
+    "assert_bound_holds": (theory.testing.assert_bound_holds, {"trace": TRACE, "theorem": "B1, bias"}),
+    "assert_converges_at_rate": (theory.testing.assert_converges_at_rate, {"trace": TRACE, "rate": 0.5}),
+    "assert_matches_prediction": (theory.testing.assert_matches_prediction, {"trace": TRACE}),
+    "count_bits": (compression.count_bits, {"levels": LEVELS, "n_levels": 2}),
+    "encode": (compression.encode, {"levels": LEVELS, "norm": 1.0, "n_levels": 2}),
+    "decode": (compression.decode, {"data": b"", "length": None, "n_levels": None, "max_length": 5}),
+    "count_adaptive_bits": (compression.count_adaptive_bits, {"levels": LEVELS, "n_levels": 2}),
+    "encode_adaptive": (compression.encode_adaptive, {"levels": LEVELS, "norm": 1.0, "n_levels": 2}),
+    "count_elias_bits": (compression.count_elias_bits, {"levels": LEVELS}),
+    "encode_elias": (compression.encode_elias, {"levels": LEVELS, "norm": 1.0}),
+    "expected_bits": (compression.expected_bits, {**LAW, "levels": [0, 1], "n_levels": 1}),
+    "expected_adaptive_bits": (compression.expected_adaptive_bits, {**LAW, "levels": [0, 1], "n_levels": 1}),
+    "expected_elias_bits": (compression.expected_elias_bits, LAW),
+    "decode_adaptive": (compression.decode_adaptive, {"data": b"", "length": None, "n_levels": None}),
+    "decode_elias": (compression.decode_elias, {"data": b"", "length": None}),
+    "fixed_length_bits": (compression.fixed_length_bits, {"length": 4, "n_levels": 2}),
+    "float32_bits": (compression.float32_bits, {"length": 4}),
+    "golomb_expected_length": (compression.golomb_expected_length, {"probability": 0.5}),
+    "source_code": (compression.source_code, {"name": "level", "n_levels": 2}),
+    "empirical_entropy": (compression.empirical_entropy, {"levels": LEVELS}),
+    "check_contraction": (compression.check_contraction, {"compressor": compression.TopK(1), "dim": 3}),
+}
+CALLS |= {
+    f"topologies.{name}": (getattr(simlab.topologies, name), {"n": 4, "weights": "metropolis", "lazy": False})
+    for name in ("complete", "exponential", "grid", "hypercube", "path", "ring", "star", "torus")
+}
+
+
+def run(algorithm: Any) -> Any:
+    return simlab.simulate(PROBLEM, RING, algorithm, steps=1, engine="numpy")
+
+
+def choco(lr: Any, consensus_lr: Any, compressor: Any) -> Any:
+    return run(simlab.ChocoSGD(lr, consensus_lr, compressor))
+
+
+def quantized(levels: Any, scaled: Any) -> Any:
+    return run(simlab.ChocoSGD(0.1, 0.1, compression.QSGD(levels, scaled=scaled)))
+
+
+CALLS |= {
+    "ChocoSGD": (choco, {"lr": 0.1, "consensus_lr": 0.1, "compressor": compression.TopK(1)}),
+    "DmSGD": (lambda lr, momentum: run(simlab.DmSGD(lr, momentum)), {"lr": 0.1, "momentum": 0.5}),
+    "DSGD": (lambda order: run(simlab.DSGD(0.1, order=order)), {"order": "cta"}),
+    "Cosine": (lambda initial, steps: run(simlab.DSGD(schedules.Cosine(initial, steps))), {"initial": 0.1, "steps": 4}),
+    "WarmUp": (
+        lambda schedule, steps: run(simlab.DSGD(schedules.WarmUp(schedule, steps))),
+        {"schedule": 0.1, "steps": 4},
+    ),
+    "StepDecay": (
+        lambda initial, every, factor: run(simlab.DSGD(schedules.StepDecay(initial, every, factor))),
+        {"initial": 0.1, "every": 4, "factor": 0.5},
+    ),
+    "QSGD": (quantized, {"levels": 3, "scaled": True}),
+    "TopK": (lambda k: choco(0.1, 0.1, compression.TopK(k)), {"k": 1}),
+    "DitheredUniform": (lambda levels: choco(0.1, 0.1, compression.DitheredUniform(levels)), {"levels": 9}),
+    "mix": (RING.mix, {"x": np.ones((3, 2))}),
+    "loss": (PROBLEM.loss, {"x": np.ones((3, 2))}),
+    "gradient": (PROBLEM.gradient, {"x": np.ones((3, 2))}),
+    "hessian": (PROBLEM.hessian, {"x": np.ones(2)}),
+    "objective": (PROBLEM.objective, {"x": np.ones(2)}),
+    "transient": (theory.predict(**TRIPLE).transient, {"steps": 3}),
+}
+CALLS["topologies.erdos_renyi"] = (simlab.topologies.erdos_renyi, {"n": 8, "p": 0.9, "seed": 0})
+CALLS["topologies.random_geometric"] = (simlab.topologies.random_geometric, {"n": 8, "radius": 0.9, "seed": 0})
+
+CALLS["topologies.directed_ring"] = (simlab.topologies.directed_ring, {"n": 4})
+CALLS["topologies.directed_exponential"] = (simlab.topologies.directed_exponential, {"n": 4})
+CALLS["topologies.disconnected"] = (simlab.topologies.disconnected, {"n": 4})
+CALLS["topologies.random_digraph"] = (
+    simlab.topologies.random_digraph,
+    {"n": 8, "probability": 0.5, "seed": 0, "weights": "push"},
+)
+CALLS |= {
+    "dynamics.cycle": (simlab.dynamics.cycle, {"networks": [RING]}),
+    "dynamics.every": (simlab.dynamics.every, {"network": RING, "period": 2}),
+    "dynamics.choice": (simlab.dynamics.choice, {"networks": [RING], "probabilities": [1.0]}),
+    "dynamics.markov": (simlab.dynamics.markov, {"networks": [RING], "transitions": [[1.0]]}),
+    "dynamics.link_failures": (
+        simlab.dynamics.link_failures,
+        {"network": RING, "probability": 0.5, "burst": 2.0, "one_sided": False},
+    ),
+    "dynamics.node_failures": (simlab.dynamics.node_failures, {"network": RING, "probability": 0.5}),
+    "dynamics.matchings": (simlab.dynamics.matchings, {"network": RING, "budget": 0.5}),
+    "dynamics.pairwise": (simlab.dynamics.pairwise, {"network": RING}),
+    "dynamics.groups": (simlab.dynamics.groups, {"n_nodes": 4, "size": 2}),
+    "dynamics.one_peer_exponential": (simlab.dynamics.one_peer_exponential, {"n_nodes": 4}),
+    "dynamics.asynchronous": (simlab.dynamics.asynchronous, {"network": RING, "compute": 1.0}),
+    "sample": (RING.sample, {"steps": 3, "seed": 0, "replicate": 0}),
+    "Cluster": (simlab.Cluster, {"compute": 1.0, "latency": 0.0, "bandwidth": 1.0, "collective": "ring"}),
+    "cluster": (lambda cluster: simlab.simulate(PROBLEM, RING, simlab.DSGD(0.1), steps=1, cluster=cluster), {}),
+    "LocalSGD": (
+        lambda lr, local_steps, momentum: run(simlab.LocalSGD(lr, local_steps, momentum)),
+        {"lr": 0.1, "local_steps": 2, "momentum": 0.5},
+    ),
+    "SlowMo": (
+        lambda base, period, slow_momentum, slow_lr: run(simlab.SlowMo(base, period, slow_momentum, slow_lr)),
+        {"base": simlab.DSGD(0.1), "period": 2, "slow_momentum": 0.5, "slow_lr": 1.0},
+    ),
+    "SGP": (
+        lambda lr, momentum, overlap: run(simlab.SGP(lr, momentum, overlap)),
+        {"lr": 0.1, "momentum": 0.5, "overlap": False},
+    ),
+}
+
+ANY = {
+    "None": None,
+    "text": "many",
+    "a truth value": True,
+    "NaN": float("nan"),
+    "negative": -3,
+    "zero": 0,
+    "fraction": 0.3,
+    "huge": 10**400,
+    "complex": 1j,
+    "ragged": [[1.0], [1.0, 2.0]],
+    "masked": np.ma.masked_array([1.0, 2.0], [True, False]),
+    "empty": [],
+    "texts": ["a", "b"],
+    "object": object(),
+    "vector": np.ones(7),
+    "cube": np.ones((2, 2, 2)),
+    "NaNs": np.full((3, 3), np.nan),
+    "mapping": {"a": 1},
+    "function": len,
+    "class": simlab.DSGD,
+}
+
+
+def refusals(call: Callable[..., Any], values: dict[str, Any], name: str) -> dict[str, str]:
+    """What is raised for each wrong value of argument `name`, but by a `raise` of the project's own."""
+    raw = {}
+    for kind, wrong in ANY.items():
+        if name == "parameter" and callable(wrong):
+            continue  # a function of the user's, whose errors are the user's
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                call(**{**values, name: wrong})
+        except AssertionError:
+            pass
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            own = any(f"/{room}/" in last.filename for room in ("simlab", "theory"))
+            if not own or not linecache.getline(last.filename, last.lineno or 0).strip().startswith("raise"):
+                raw[kind] = f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})"
+            elif not isinstance(error, TypeError | ValueError | OSError):
+                raw[kind] = repr(error)
+    return raw
+
+
+@pytest.mark.parametrize("entry", CALLS)
+def test_no_error_of_another_library_reaches_the_user(
+    entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # any text is the name of a file
+    call, values = CALLS[entry]
+    taken = inspect.signature(call).parameters
+    assert not values.keys() - taken.keys()
+    for name in taken:
+        assert not refusals(call, values, name), name
+
+
+@pytest.mark.parametrize("entry", [name for name, (call, _) in CALLS.items() if hasattr(call, "__wrapped__")])
+def test_missing_arguments_are_named(entry: str) -> None:
+    call, values = CALLS[entry]
+    for name, parameter in inspect.signature(call).parameters.items():
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
+            with pytest.raises(TypeError, match=rf"misses {name}.*; it takes .*{name}"):
+                call(**{k: v for k, v in values.items() if k != name})
+
+
+def test_what_is_missing_is_explained() -> None:
+    with pytest.raises(
+        TypeError, match=r"^DmSGD misses lr \(float or schedule: Step size γ > 0\); it takes lr, momentum$"
+    ):
         simlab.DmSGD()  # type: ignore[call-arg]
+    with pytest.raises(
+        TypeError, match=r"^LeastSquares misses targets \(array, shape \(n, m\): b_i\); it takes features, "
+    ):
+        simlab.LeastSquares(FEATURES)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"DmSGD does not take 3 without a name; it takes lr, momentum"):
+        simlab.DmSGD(1, 2, 3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"DmSGD gets lr by its place and as lr = 2; pass it once"):
+        simlab.DmSGD(1, lr=2)  # type: ignore[misc]
+
+
+def test_every_public_function_is_among_the_calls() -> None:
+    tried = {inspect.unwrap(call) for call, _ in CALLS.values()}
+    for module in (simlab, theory, theory.testing, compression, simlab.data, simlab.topologies, simlab.dynamics):
+        names = getattr(module, "__all__", vars(module))
+        public = [getattr(module, name) for name in names if not name.startswith("_")]
+        written = [f for f in public if inspect.isfunction(f) and f.__module__.startswith(module.__name__)]
+        assert written
+        assert not [f.__name__ for f in written if inspect.unwrap(f) not in tried]

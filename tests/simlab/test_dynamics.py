@@ -75,7 +75,7 @@ def processes(draw, kinds=tuple(PROCESSES)):
 
 
 @given(processes(), st.integers(0, 5))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_every_matrix_is_what_the_process_says(process, seed):
     n, path = process.n_nodes, process.sample(20, seed)
     assert len(path) == 20
@@ -98,7 +98,7 @@ def test_every_matrix_is_what_the_process_says(process, seed):
 
 
 @given(processes(), st.integers(0, 5))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_exchanges_keep_their_form(process, seed):
     exchanges = process.sample(20, seed).exchanges
     for block in range(len(exchanges.start) - 1):
@@ -118,7 +118,7 @@ def test_exchanges_keep_their_form(process, seed):
 
 
 @given(processes(), st.integers(0, 5), st.lists(st.integers(0, 9), min_size=1, max_size=6))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_how_the_steps_are_cut_changes_nothing(process, seed, cuts):
     whole = process.sample(sum(cuts), seed, replicate=3)
     draw, k = process.walk(generator(seed, 3, NETWORK)), 0
@@ -147,7 +147,7 @@ def arrivals(w: np.ndarray) -> np.ndarray:
 
 
 @given(processes(), st.integers(0, 5))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_a_message_is_counted_for_each_that_it_is_sent_to(process, seed):
     path = process.sample(10, seed)
     for k in range(10):

@@ -34,6 +34,32 @@ def sweep(number: int) -> list[Any]:
     ]
 
 
+TOP, RANDOM = simlab.compression.TopK(2), simlab.compression.RandomK(2)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "numpy"])
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (simlab.DmSGD(0.05, 0.5), simlab.DecentLaM(0.05, 0.5)),
+        (simlab.ChocoSGD(0.05, 0.3, TOP), simlab.ChocoSGD(0.05, 0.3, RANDOM)),
+        (simlab.DSGD(simlab.schedules.Inverse(0.05, 3.0)), simlab.DSGD(simlab.schedules.InverseSqrt(0.05, 3.0))),
+    ],
+    ids=["algorithms", "compressors", "schedules"],
+)
+def test_classes_of_equal_numbers_are_told_apart(pair: Any, engine: str) -> None:
+    """As tuples they are equal, of equal hash."""
+    assert pair[0] == pair[1]
+    problem = simlab.LeastSquares.synthetic(n_nodes=6, n_samples=20, dim=5, seed=1)
+    options: Any = {"steps": 20, "seed": 1, "engine": engine, "progress": False}
+    network = simlab.topologies.ring(6)
+    together = simlab.simulate(problem, network, list(pair), **options)
+    for trace, algorithm in zip(together, pair, strict=True):
+        np.testing.assert_array_equal(trace.x, simlab.simulate(problem, network, algorithm, **options).x)
+    assert not np.array_equal(together[0].x, together[1].x)
+    assert simlab.frame(together).groupby("algorithm").ngroups == 2
+
+
 @pytest.mark.parametrize("kind", ["quadratic", "least_squares", "logistic"])
 @pytest.mark.parametrize("noise_std", [0.0, 0.3])
 @pytest.mark.parametrize("engine", ["compiled", "numpy"])

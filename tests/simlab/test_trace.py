@@ -313,6 +313,24 @@ def test_decentlam_is_cited_by_its_paper() -> None:
     assert "large-batch" in simlab.cite(simlab.DecentLaM).lower()
 
 
+@pytest.mark.parametrize(
+    ("process", "word"),
+    [
+        (simlab.dynamics.matchings(simlab.topologies.ring(4), 0.5), "MATCHA"),
+        (simlab.dynamics.groups(4, 2), "Prague"),
+        (simlab.dynamics.every(simlab.topologies.ring(4), 2), "Periodic"),
+        (simlab.dynamics.pairwise(simlab.topologies.ring(4)), "Gossip"),
+        (simlab.dynamics.one_peer_exponential(4), "Exponential"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_networks_that_change_are_cited_with_the_method(process: Any, word: str) -> None:
+    problem = simlab.LeastSquares.synthetic(n_nodes=4, n_samples=5, dim=2, seed=0)
+    trace = simlab.simulate(problem, process, simlab.DmSGD(0.01), steps=2, engine="numpy", progress=False)
+    assert word in simlab.cite(process)
+    assert simlab.cite(trace) == simlab.cite([simlab.DmSGD, process])
+
+
 def test_traces_are_cited(tmp_path: Path) -> None:
     traces = run([simlab.DSGD(0.1), simlab.DecentLaM(0.1), simlab.PmSGD(0.1)])
     for trace in traces:

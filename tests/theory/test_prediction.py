@@ -96,13 +96,8 @@ def dominant(xs, modes):
 def restored(state):
     """`state` with the zeros that its algorithm conserves, and rounding does not."""
     match state._fields:
-        case ("x", "y"):  # EXTRA
-            return state._replace(y=state.y - np.mean(state.y, axis=0))
         case ("x", "y", "g"):  # gradient tracking
             return state._replace(y=state.y + np.mean(state.g - state.y, axis=0))
-        case ("x", "x_previous", *_):  # D2 and its kin
-            extra = np.mean(state.x - state.x_previous + state.update, axis=0)
-            return state._replace(x_previous=state.x_previous + extra)
     return state
 
 

@@ -41,8 +41,10 @@ def test_without_noise(name):
     fit = fit_rate(K, series, kind=kind)
     assert fit.low - 1e-5 * abs(true) <= true <= fit.high + 1e-5 * abs(true)
     scale = np.log if kind == "linear" else float
-    assert scale(fit.estimate) == pytest.approx(scale(true), rel=0.05 if name in DISTURBED else 1e-4)
+    assert scale(fit.estimate) == pytest.approx(scale(true), rel=0.002 if name in DISTURBED else 1e-4)
+    assert fit.low <= fit.estimate <= fit.high
     assert (fit.floor > 0) == ("floor" in name)
+    assert (fit.start > 20) == ("transient" in name), "windows start after transients, and only after them"
 
 
 def coverage(name: str, replicates: int, runs: int) -> tuple[float, float]:
@@ -61,12 +63,29 @@ def coverage(name: str, replicates: int, runs: int) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("replicates", [5, 20])
-@pytest.mark.parametrize("name", ["linear", "slow linear", "linear, floor", "linear, transient"])
+@pytest.mark.parametrize("name", [name for name in (*CLEAN, *DISTURBED) if name != "power, transient"])
 def test_intervals_cover(name, replicates):
     """At least 93 %: of 25 series a sound fit misses five or more less than once in 35."""
     share, fitted = coverage(name, replicates, 25)
     assert share >= 0.8
-    assert fitted >= 0.8
+    assert fitted >= (0.6 if "power" in name and replicates == 5 else 0.8), "five replicates may hide a floor"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replicates", [5, 20])
+@pytest.mark.parametrize("name", [name for name in (*CLEAN, *DISTURBED) if name != "power, transient"])
+def test_intervals_of_a_hundred_series_cover(name, replicates):
+    """At least 93 %: with 100 series a sound fit is below 87 less than once in 60."""
+    share, fitted = coverage(name, replicates, 100)
+    assert share >= (0.9 if name in CLEAN else 0.87)
+    assert fitted >= (0.6 if "power" in name and replicates == 5 else 0.9)
+
+
+def test_nine_tenths_of_a_decade_over_an_unknown_floor_tell_no_power():
+    """What noise leaves of a power law after its transient: lines fitted to it were narrow and wrong."""
+    kind, _, series = DISTURBED["power, transient"]
+    with pytest.raises(ValueError, match=r"no straight stretch|as wide as itself"):
+        fit_rate(K, noisy(series, 5, np.random.default_rng(0)), kind=kind)
 
 
 @pytest.mark.slow
@@ -76,7 +95,7 @@ def test_intervals_cover_over_the_family(kind):
     shares = [family.judged(kind, seed) for seed in range(family.CASES)]
     returned = [covered for covered in shares if covered is not None]
     assert np.mean(returned) >= 0.93 - 2 * np.sqrt(0.93 * 0.07 / len(returned))
-    assert len(returned) >= (0.7 if kind == "linear" else 0.15) * len(shares)
+    assert len(returned) >= (0.8 if kind == "linear" else 0.55) * len(shares)
 
 
 @pytest.mark.parametrize("steps", [500, 800, 1000])
@@ -118,8 +137,9 @@ def test_a_clean_series_has_a_narrow_interval(rate):
     assert np.log(fit.high) - np.log(fit.low) < 1e-6 * -np.log(rate)
 
 
-def test_intervals_shrink_with_replicates():
-    kind, _, series = CLEAN["linear"]
+@pytest.mark.parametrize("name", ["linear", "power"])
+def test_intervals_shrink_with_replicates(name):
+    kind, _, series = CLEAN[name]
     widths = []
     for replicates in (5, 80):
         fit = fit_rate(K, noisy(series, replicates, np.random.default_rng(0)), kind=kind)
@@ -130,6 +150,8 @@ def test_intervals_shrink_with_replicates():
 def test_an_interval_excludes_a_wrong_rate():
     fit = fit_rate(K, noisy(CLEAN["linear"][2], 20, np.random.default_rng(0)))
     assert 0.989 < fit.low < fit.high < 0.991
+    fit = fit_rate(K, noisy(CLEAN["power"][2], 20, np.random.default_rng(0)), kind="power")
+    assert -0.6 < fit.low < fit.high < -0.4
 
 
 def test_a_given_window_is_used_as_it_is():

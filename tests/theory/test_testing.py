@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 from typing import Any
 
 import numpy as np
@@ -290,7 +289,7 @@ def recorded(steps: Any, values: np.ndarray) -> Any:
     """What of a trace the assertions look at: (replicates, K) values of mse at K steps."""
     rows = [(r, k, mse) for r, row in enumerate(np.atleast_2d(values)) for k, mse in zip(steps, row, strict=True)]
     frame = pd.DataFrame(rows, columns=["replicate", "step", "mse"])
-    return types.SimpleNamespace(frame=frame, provenance={"label": "series", "dtype": "float64"})
+    return simlab.Trace(np.empty((len(values), 1, 1)), frame, {"label": "series", "dtype": "float64"})
 
 
 # Bounds

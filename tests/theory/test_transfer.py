@@ -261,6 +261,35 @@ def test_methods_of_equal_numbers_are_told_apart():
     assert np.any(transfer.transfer_on(network, simlab.DmSGD(0.1, 0.5)))
 
 
+class Corrected(NamedTuple):
+    """Gradient tracking, without the closed form of its bias transfer function."""
+
+    lr: float
+
+    def init(self, x: Any) -> Any:
+        return simlab.GradientTracking(self.lr).init(x)
+
+    def step(self, state: Any, problem: Any, network: Any, batch: Any) -> Any:
+        return simlab.GradientTracking(self.lr).step(state, problem, network, batch)
+
+
+@pytest.mark.parametrize("lr", [1e-4, 0.1, 100.0])
+@pytest.mark.parametrize("n_nodes", [2, 5, 60])
+def test_rounding_of_an_unbiased_method_is_no_bias(lr, n_nodes):
+    """Without the cut values of 1e-15 to 1e-9, some of them negative."""
+    network = simlab.topologies.ring(n_nodes, lazy=True)
+    assert not np.any(transfer.read_bias_transfer(network, Corrected(lr)))
+
+
+def test_a_method_without_bias_has_none_to_bound():
+    problem = simlab.LeastSquares.synthetic(5, 30, 3, seed=0)
+    network = simlab.topologies.ring(5, lazy=True)
+    trace = simlab.simulate(problem, network, Corrected(0.05), steps=50, engine="numpy", progress=False)
+    row = theory.verify(trace)["B1, bias"]
+    assert row.verdict == "not applicable"
+    assert "φ = 0: no bias" in row.reason
+
+
 def test_one_node_alone_has_no_disagreement_to_transfer():
     alone = simlab.topologies.ring(1)
     assert transfer.read_bias_transfer(alone, TwiceMixed(0.1)).shape == (0,)

@@ -341,7 +341,7 @@ def _gapless() -> Any:
     """No simlab.Network can be without a gap: it checks that itself."""
 
     class Gapless:
-        spectral_gap, smallest_eigenvalue = 0.0, -1.0
+        spectral_gap, smallest_eigenvalue, is_symmetric = 0.0, -1.0, True
 
     return Gapless()
 

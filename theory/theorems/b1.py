@@ -58,7 +58,8 @@ def positive_transfer(setting: Setting) -> Check:
     """φ > 0 on the spectrum without 1; ATC algorithms need W positive definite, CTA algorithms have it always."""
     transfer = transfer_on(setting.network, setting.algorithm)
     least = float(np.min(transfer, initial=np.inf))
-    return Check("positive bias transfer", least > 0, f"min φ = {least:.4g}; a lazy network makes W positive definite")
+    reason = f"min φ = {least:.4g}; a lazy network makes W positive definite" if transfer.any() else "φ = 0: no bias"
+    return Check("positive bias transfer", least > 0, reason)
 
 
 def constants(setting: Setting) -> dict[str, Any]:

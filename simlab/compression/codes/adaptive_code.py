@@ -101,6 +101,7 @@ def _compiled() -> ModuleType:
     )
 
 
+@checks.keywords
 def count_adaptive_bits(levels: ArrayLike, n_levels: int | None = None) -> int | np.ndarray:
     """Exact length of the stream that `encode_adaptive` would send.
 
@@ -124,6 +125,7 @@ def count_adaptive_bits(levels: ArrayLike, n_levels: int | None = None) -> int |
     return count_each(levels, n_levels, _compiled().count_adaptive_rows)
 
 
+@checks.keywords
 def encode_adaptive(levels: ArrayLike, norm: float, n_levels: int | None = None) -> bytes:
     """Code a vector of integers and its norm by the adaptive code.
 
@@ -156,6 +158,7 @@ def encode_adaptive(levels: ArrayLike, norm: float, n_levels: int | None = None)
     return to_bytes(words, n_bits)
 
 
+@checks.keywords
 def decode_adaptive(
     data: bytes | bytearray | memoryview,
     *,
@@ -190,6 +193,7 @@ def decode_adaptive(
     return decode_message(data, length, n_levels, max_length, _compiled().read_front, _compiled().read_all_adaptive)
 
 
+@checks.keywords
 def expected_adaptive_bits(
     probabilities: ArrayLike, length: int, levels: ArrayLike | None = None, n_levels: int | None = None
 ) -> float:

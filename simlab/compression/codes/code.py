@@ -30,17 +30,20 @@ from simlab.compression.codes.level_count import COUNT_ROW
 from simlab.compression.codes.message import check_levels
 
 
+@checks.keywords
 def float32_bits(length: int) -> int:
     """Bits of `length` numbers as float32: 32 length, the uncompressed message."""
     return 32 * checks.integer("length", length, minimum=0)
 
 
+@checks.keywords
 def fixed_length_bits(length: int, n_levels: int) -> int:
     """Bits of a float32 norm and `length` levels in -s..s, s = `n_levels`: 32 + length (1 + ceil(log2(s + 1)))."""
     length = checks.integer("length", length, minimum=0)
     return 32 + length * (1 + checks.integer("n_levels", n_levels, minimum=1).bit_length())
 
 
+@checks.keywords
 def empirical_entropy(levels: ArrayLike) -> float:
     """Entropy of the empirical distribution of a vector's levels.
 
@@ -94,6 +97,7 @@ STREAMS: dict[str, tuple[Any, Any, Any, Any, tuple[Callable[..., object], ...]]]
 CODES = (*STREAMS, "fixed", "float32")
 
 
+@checks.keywords
 def source_code(name: str, n_levels: int | None = None) -> Code:
     """A code by its name.
 

@@ -99,6 +99,7 @@ def _compiled() -> ModuleType:
     )
 
 
+@checks.keywords
 def count_elias_bits(levels: ArrayLike, n_levels: int | None = None) -> int | np.ndarray:
     """Exact length of the stream that `encode_elias` would send.
 
@@ -122,6 +123,7 @@ def count_elias_bits(levels: ArrayLike, n_levels: int | None = None) -> int | np
     return count_each(levels, n_levels, _compiled().count_elias_rows)
 
 
+@checks.keywords
 def encode_elias(levels: ArrayLike, norm: float, n_levels: int | None = None) -> bytes:
     """Code a vector of integers and its norm as QSGD does.
 
@@ -152,6 +154,7 @@ def encode_elias(levels: ArrayLike, norm: float, n_levels: int | None = None) ->
     return to_bytes(words, n_bits)
 
 
+@checks.keywords
 def decode_elias(
     data: bytes | bytearray | memoryview,
     *,
@@ -186,6 +189,7 @@ def decode_elias(
     return decode_message(data, length, n_levels, max_length, _compiled().read_front, _compiled().read_nonzeros)
 
 
+@checks.keywords
 def expected_elias_bits(
     probabilities: ArrayLike, length: int, levels: ArrayLike | None = None, n_levels: int | None = None
 ) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from simlab import checks
 from simlab.compression.codes.bitstream import read_bits, write_bits
 
 
@@ -86,6 +87,7 @@ GOLOMB = (log_ratio, golomb_parameter, write_golomb, read_golomb)
 """The functions of this file, for `program`; they use those of `elias.ELIAS`."""
 
 
+@checks.keywords
 def golomb_expected_length(probability: ArrayLike) -> np.ndarray | float:
     r"""Expected bits of one run length with the best parameter.
 
@@ -109,7 +111,7 @@ def golomb_expected_length(probability: ArrayLike) -> np.ndarray | float:
     ValueError
         If a probability is not in (0, 1].
     """
-    p = np.asarray(probability, dtype=np.float64)
+    p = checks.array("probability", probability).astype(np.float64)
     if not np.all((p > 0) & (p <= 1)):
         raise ValueError(f"probability = {probability!r} must be in (0, 1]; leave out levels that never occur")
     with np.errstate(divide="ignore"):

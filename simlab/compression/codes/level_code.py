@@ -120,6 +120,7 @@ def _range(values: np.ndarray) -> tuple[int, int]:
     return int(values[0]), int(values[-1])
 
 
+@checks.keywords
 def count_bits(levels: ArrayLike, n_levels: int | None = None) -> int | np.ndarray:
     """Exact length of the stream that `encode` would send, without building it.
 
@@ -153,6 +154,7 @@ def count_bits(levels: ArrayLike, n_levels: int | None = None) -> int | np.ndarr
     return int(bits[0]) if array.ndim == 1 else bits.reshape(array.shape[:-1])
 
 
+@checks.keywords
 def encode(levels: ArrayLike, norm: float, n_levels: int | None = None) -> bytes:
     """Code a vector of integers and its norm, level by level.
 
@@ -195,6 +197,7 @@ def encode(levels: ArrayLike, norm: float, n_levels: int | None = None) -> bytes
     return to_bytes(words, int(bits))
 
 
+@checks.keywords
 def decode(
     data: bytes | bytearray | memoryview,
     *,
@@ -230,6 +233,7 @@ def decode(
     return decode_message(data, length, n_levels, max_length, _compiled().read_front, _compiled().read_vector)
 
 
+@checks.keywords
 def expected_bits(
     probabilities: ArrayLike, length: int, levels: ArrayLike | None = None, n_levels: int | None = None
 ) -> float:

@@ -18,7 +18,12 @@ INT32 = np.iinfo(np.int32)
 
 def check_levels(levels: ArrayLike) -> np.ndarray:
     """Return `levels` as a C-contiguous int32 array; TypeError unless integers, ValueError outside int32."""
-    array = np.asarray(levels)
+    try:
+        array = np.asarray(levels)
+    except ValueError:
+        raise TypeError(f"levels = {levels!r} has rows of unequal length; pass equal-length rows of integers") from None
+    if np.ma.is_masked(levels):
+        raise ValueError("levels has masked values; pass the quantizer's integers")
     if array.size == 0 and array.dtype == np.float64:
         array = array.astype(np.int32)
     if array.dtype.kind not in "iu":

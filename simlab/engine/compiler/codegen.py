@@ -53,6 +53,27 @@ def mix_row(i, indptr, neighbours, weights, source, out):
             out[j] += w * row[j] + v * other[j]
         e += 2
 """
+# Row e of the network is that of node i. The difference comes first, and sums are not reassociated.
+DIFFERENCES_ROW = """
+def differences_row(e, i, indptr, neighbours, weights, source, out):
+    e, last = indptr[e], indptr[e + 1]
+    own = source[i]
+    if (last - e) % 2:
+        w = weights[e]
+        row = source[neighbours[e]]
+        for j in range(np.uintp(out.shape[0])):
+            out[j] = w * (row[j] - own[j])
+        e += 1
+    else:
+        for j in range(np.uintp(out.shape[0])):
+            out[j] = 0
+    while e < last:
+        w, v = weights[e], weights[e + 1]
+        row, other = source[neighbours[e]], source[neighbours[e + 1]]
+        for j in range(np.uintp(out.shape[0])):
+            out[j] += w * (row[j] - own[j]) + v * (other[j] - own[j])
+        e += 2
+"""
 AVERAGE_ROWS = """
 def average_rows(source, out):
     for j in range(out.shape[0]):
@@ -142,8 +163,8 @@ def generate(
     rows += [_kernel_part(each, header, EXACT) for each in kernels[len(rows) :]]
     names = _apart([row.name for row in rows])
     parts = dict(zip(names, rows, strict=True))
-    for text in (MIX_ROW, AVERAGE_ROWS, AVERAGE_AWAKE, *itertools.chain(*map(_helpers, steps.graphs))):
-        part = _part(text, header)
+    for text in (MIX_ROW, DIFFERENCES_ROW, AVERAGE_ROWS, AVERAGE_AWAKE, *itertools.chain(*map(_helpers, steps.graphs))):
+        part = _part(text, header, EXACT if text is DIFFERENCES_ROW else INNER)
         parts.setdefault(part.name, part)
     calls = [_Call(name, [*w, *a]) for name, w, a in zip(names, work, data, strict=True)]
     of_gradients, rest = dict(zip(gradients, calls, strict=False)), iter(calls[len(gradients) :])
@@ -246,10 +267,10 @@ def _helpers(graph: Graph) -> list[str]:
     return list(dict.fromkeys(row.helper for row in rows if row.helper))
 
 
-def _part(text: str, header: str) -> Part:
+def _part(text: str, header: str, decorator: str) -> Part:
     found = re.search(r"def (\w+)", text)
     assert found is not None
-    return Part(found[1], f"{header}\n\n{INNER}{text.strip()}\n")
+    return Part(found[1], f"{header}\n\n{decorator}{text.strip()}\n")
 
 
 def _kernel_part(kernel: Kernel, header: str, decorator: str) -> Part:
@@ -408,7 +429,8 @@ class _Writer:
                 which = 0 if node.by is None else 1 + self.networks.index(node.by)
                 arrays = ", ".join(network_names(which))
                 row = "t" if self.changing and not which else "i"
-                lines.append(f"mix_row({row}, {arrays}, {self._array(node.args[0])}, {out})")
+                call = f"differences_row({row}, i" if node.op == "differences" else f"mix_row({row}"
+                lines.append(f"{call}, {arrays}, {self._array(node.args[0])}, {out})")
             elif node.op == "gradient":
                 sampled, noisy = node.by
                 name, trailing = self.gradients[sampled]

@@ -1,8 +1,8 @@
 """When and where each node of a step's graph is computed: one pass over the nodes of the network for each exchange.
 
-A *stage* is one loop over the rows. What an exchange reads must be complete, so `mix` and `average` open the next
-stage. Within a row, a gradient needs its whole argument first, so it opens the next *level*. Everything elementwise
-is recomputed from its leaves where it is used, never stored, unless it must outlive its stage.
+A *stage* is one loop over the rows. What an exchange reads must be complete, so `mix`, `differences` and `average`
+open the next stage. Within a row, a gradient needs its whole argument first, so it opens the next *level*. Everything
+elementwise is recomputed from its leaves where it is used, never stored, unless it must outlive its stage.
 """
 
 from __future__ import annotations

@@ -62,7 +62,9 @@ class Given(NetworkProcess):
     """Stands for any process; the engines take the exchanges from the draws."""
 
     def __init__(self) -> None:
-        super().__init__(N, "given", double=False, symmetric=False, asynchronous=True)
+        super().__init__(
+            N, "given", double=False, column=True, symmetric=False, asynchronous=True
+        )  # rows sum to anything
 
 
 class Outcome(NamedTuple):
@@ -84,6 +86,8 @@ def replay(algorithm: Any, state: Any, hyper: np.ndarray, drawn: tuple[Any, ...]
             match name:
                 case "mix":
                     return block.w @ a
+                case "differences":
+                    return block.w @ a - block.w.sum(axis=1, keepdims=True) * a
                 case "average":
                     return np.broadcast_to(a[block.awake].sum(axis=0) / max(1, len(row)), a.shape)
                 case "phase":

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import simlab
+from simlab.run.settings import check_nouns
 
 FEATURES = np.random.default_rng(0).standard_normal((4, 6, 3))
 TARGETS = np.random.default_rng(1).standard_normal((4, 6))
@@ -18,6 +19,8 @@ PROBLEM = simlab.LeastSquares(FEATURES, TARGETS)
 QUADRATIC = simlab.Quadratic(np.ones((4, 3)), np.ones((4, 3)))
 RING = simlab.topologies.ring(4)
 DSGD = simlab.DSGD(0.1)
+PULL = simlab.topologies.random_digraph(4, 0.6, seed=0, weights="pull")
+PUSH = simlab.topologies.random_digraph(4, 0.6, seed=0)
 
 
 def with_entry(array: np.ndarray, index: tuple[int, ...], value: float) -> np.ndarray:
@@ -52,7 +55,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str, str, str]] = {
     "not a graph": (lambda: simlab.Network.from_graph(7), TypeError, "graph", "int", "networkx"),
     "asymmetric W": (
         lambda: simlab.Network.from_matrix(with_entry(W, (0, 1), 0.4)),
-        ValueError, "w", r"0\.\d+", "symmetri",
+        ValueError, "w", r"1\.\d+", "rescale",
     ),
     "W not doubly stochastic": (
         lambda: simlab.Network.from_matrix(0.9 * W), ValueError, "w", r"0\.9|0\.1", "sum|stochastic",
@@ -79,6 +82,37 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str, str, str]] = {
     "D2DmSGD below -1/3": (
         simulate(network=simlab.topologies.ring(4), algorithm=[DSGD, simlab.D2DmSGD(0.1)]),
         ValueError, "network", r"-0\.3333", "lazy=True",
+    ),
+    "network that does not mix": (
+        simulate(network=simlab.topologies.disconnected(4)), ValueError, "network", "does not mix", r"dynamics\.cycle",
+    ),
+    "columns that sum to 1": (simulate(network=PUSH), ValueError, "network", "columns alone", "'pull'.*run SGP"),
+    "rows that sum to 1": (
+        simulate(network=PULL, algorithm=simlab.GradientTracking(0.1)),
+        ValueError, "network", "rows alone", "GradientTracking .*directed_ring.*run DSGD",
+    ),
+    "directed for EXTRA": (
+        simulate(network=simlab.topologies.directed_ring(4), algorithm=simlab.EXTRA(0.1)),
+        ValueError, "network", "not symmetric", "EXTRA needs .*ring.*run DSGD",
+    ),
+    "directed steps for D2": (
+        simulate(network=simlab.dynamics.one_peer_exponential(4), algorithm=simlab.D2(0.1)),
+        ValueError, "network", "not symmetric", "D2 needs .*run DSGD",
+    ),
+    "a step below -1/3": (
+        simulate(network=simlab.dynamics.every(simlab.topologies.ring(4), 2), algorithm=simlab.D2(0.1)),
+        ValueError, "network", r"-0\.3333", "lazy=True",
+    ),
+    "replicas on links that fail": (
+        simulate(
+            network=simlab.dynamics.link_failures(simlab.topologies.ring(4), 0.1),
+            algorithm=simlab.ChocoSGD(0.1, 0.1, simlab.compression.Identity()),
+        ),
+        ValueError, "network", "changes", "replicas.*DSGD",
+    ),
+    "asynchronous": (
+        simulate(network=simlab.dynamics.asynchronous(simlab.topologies.ring(4))),
+        ValueError, "network", "asynchronous", r"ADPSGD.*pairwise",
     ),
     "batch larger than the data": (simulate(batch_size=7), ValueError, "batch_size", "7", "at most 6|None"),
     "empty batch": (simulate(batch_size=0), ValueError, "batch_size", "0", "at least 1"),
@@ -289,3 +323,14 @@ def test_an_init_that_returns_no_state():
     for start in (lambda x: x, lambda x: Parameters(0.0)):
         with pytest.raises(TypeError, match=r"Forgetful.init returned .*it must return a NamedTuple"):
             simlab.simulate(problem, network, Forgetful((start,), (lambda state: state,)), steps=1)
+
+
+def test_networks_that_fit_are_taken():
+    lazy = simlab.topologies.ring(4, lazy=True)
+    dynamics = simlab.dynamics
+    failing = dynamics.link_failures(lazy, 0.5), dynamics.node_failures(lazy, 0.5)
+    for network in (*failing, dynamics.pairwise(lazy), dynamics.groups(4, 2), dynamics.cycle([lazy])):
+        check_nouns(PROBLEM, network, [DSGD, simlab.GradientTracking(0.1), simlab.EXTRA(0.1), simlab.D2(0.1)])
+    check_nouns(PROBLEM, simlab.topologies.directed_ring(4), [DSGD, simlab.GradientTracking(0.1)])
+    for network in (PULL, simlab.dynamics.link_failures(lazy, 0.5, one_sided=True)):
+        check_nouns(PROBLEM, network, [DSGD, simlab.DecentLaM(0.1), simlab.PmSGD(0.1)])
