@@ -185,7 +185,7 @@ class RandomMethod(NamedTuple):
             a, b = pool[i], pool[j]
             two = name in BINARY or name == "fires"
             if name == "phase":  # of one shape in all phases
-                two, a, b = True, (a if wide[i] else a + zeros * wide[j]), (b if wide[j] else b + zeros * wide[i])
+                two, a, b = True, (a + zeros if wide[j] > wide[i] else a), (b + zeros if wide[i] > wide[j] else b)
             if name == "gradient" and not wide[i]:
                 a = a + zeros
             if name in UNARY:
