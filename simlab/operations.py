@@ -50,13 +50,15 @@ def operation(name: str, kind: Kind, printed: str = "", helper: str = "") -> Cal
     return decorate
 
 
-_tally: ContextVar[list[tuple[str, Any]] | None] = ContextVar("tally", default=None)
+_tally: ContextVar[list[tuple[str, int, Any]] | None] = ContextVar("tally", default=None)
 
 
 @contextmanager
-def tally() -> Iterator[list[tuple[str, Any]]]:
-    """The exchanges of arrays within the block, by name and network in the order of the calls."""
-    calls: list[tuple[str, Any]] = []
+def tally() -> Iterator[list[tuple[str, int, Any]]]:
+    """What is called on arrays within the block, in the order of the calls: the operation, the numbers a node that it
+    is given (of a phase, its period), and the network of an exchange.
+    """
+    calls: list[tuple[str, int, Any]] = []
     token = _tally.set(calls)
     try:
         yield calls
@@ -64,10 +66,10 @@ def tally() -> Iterator[list[tuple[str, Any]]]:
         _tally.reset(token)
 
 
-def _note(operation: str, network: Mixing | None = None) -> None:
+def _note(operation: str, width: int, network: Mixing | None = None) -> None:
     calls = _tally.get()
     if calls is not None:
-        calls.append((operation, network))
+        calls.append((operation, width, network))
 
 
 for _name in ("gradient", "compress"):
@@ -101,6 +103,7 @@ def phase(batch: Batch, period: int) -> int:
     period = checks.integer("period", period, minimum=1)
     if isinstance(batch.step, Counter):
         return batch.step.phase(period)
+    _note("phase", period)
     return int(_step_of(batch, "phase")) % period
 
 
@@ -127,8 +130,8 @@ def steps_taken(batch: Batch) -> Any:
 def _step_of(batch: Batch, name: str) -> int:
     if batch.step is None:
         raise ForeignNounError(
-            f"{name} was given a batch without the number of its step; pass the batch that step was given, in a "
-            "simulation (a prediction knows steps only that are the same at all times)"
+            f"{name} was given a batch without the number of its step; in a simulation pass the batch that step was "
+            "given; a prediction knows steps only that are the same at all times: simulate this one"
         )
     return batch.step
 
@@ -208,6 +211,7 @@ def gradient(problem: Objective, x: Array, batch: Batch) -> Array:
         In a simulation or prediction: it is another problem, or a batch of one's own.
     """
     if not isinstance(x, Expression):
+        _note("gradient", x.shape[-1])
         result, nodes = problem.gradient(x, batch), _present.get()
         return result if nodes is None else where(nodes[1], result, zeros_like(result))
     if x.narrow:
@@ -248,7 +252,7 @@ def mix(network: Mixing, x: Array) -> Array:
     """
     if isinstance(x, Expression):
         return _exchange("mix", network, x)
-    _note("mix", network)
+    _note("mix", x.shape[-1], network)
     return network.mix(x)
 
 
@@ -276,7 +280,7 @@ def differences(network: Mixing, x: Array) -> Array:
     """
     if isinstance(x, Expression):
         return _exchange("differences", network, x)
-    _note("differences", network)
+    _note("differences", x.shape[-1], network)
     apart = x - x[..., :1, :]  # the differences of nodes are those of their differences from one of them
     if getattr(network, "stochastic", "row") == "column":  # rows sum to something else
         return network.mix(apart) - network.mix(_namespace(x).ones_like(x[..., :1])) * apart
@@ -308,6 +312,7 @@ def mix_replicas(network: Mixing, x: Array) -> Array:
     array (..., n, d)
     """
     if not isinstance(x, Expression):
+        _note("mix_replicas", x.shape[-1], network)
         return network.mix(x)
     if not is_given(network, "network"):
         raise ForeignNounError(
@@ -343,8 +348,8 @@ def compress(compressor: Compressor, x: Array, batch: Batch) -> Array:
             )
         ledger.append(Expression("compress", (x,), (compressor, call)))
         return ledger[call]
-    _note("compress")
-    sent = compressor.compress(x, None if batch.dither is None else batch.dither[..., call, :, :])
+    _note("compress", x.shape[-1])
+    sent = compressor.compress(x, None if batch.dither is None else batch.dither[..., call, :, : x.shape[-1]])
     if not (isinstance(sent, tuple) and len(sent) == 2):
         raise TypeError(
             f"{type(compressor).__name__}.compress returned a {type(sent).__name__}; return two things: what the "
@@ -368,7 +373,7 @@ def average(x: Array) -> Array:
     -------
     array (..., n, d)
     """
-    _note("average")
+    _note("average", x.shape[-1])
     xp, nodes = _namespace(x), _present.get()
     if nodes is None:
         return xp.zeros_like(x) + xp.mean(x, axis=-2, keepdims=True)

@@ -20,7 +20,7 @@ from simlab import checks
 from simlab.cluster import Cluster
 from simlab.engine.backends import backend
 from simlab.network import AnyNetwork, Exchanges, NetworkProcess
-from simlab.network.process import Walk
+from simlab.network.process import Walk, checked_walk
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.run.provenance import describe, environment, fingerprint
@@ -238,7 +238,8 @@ def _lockstep(runs: list[Runs], problem: Problem, settings: Settings) -> Iterato
     """Advance all runs chunk by chunk on the same draws; yield the number of steps done."""
     streams = [Stream(settings.seed, r) for r in range(settings.replicates)]
     network = runs[0].network
-    walks = [network.walk(stream.network()) if isinstance(network, NetworkProcess) else None for stream in streams]
+    changes = isinstance(network, NetworkProcess)
+    walks = [checked_walk(network, stream.network()) if changes else None for stream in streams]
     awake = network.awake if isinstance(network, NetworkProcess) else problem.n_nodes
     shape = (awake, problem.dim)
     compressions = max(run.graphs.compressions for run in runs)

@@ -69,7 +69,9 @@ def has_closed_form(algorithm: Algorithm) -> bool:
 
 
 def _number(algorithm: Algorithm, name: str) -> float:
-    value = getattr(algorithm, name)
+    value = getattr(algorithm, name, None)
+    if value is None:
+        raise ValueError(f"algorithm = {algorithm!r} has no field {name}; a limit needs it: pass a method that has")
     if callable(value):
         raise TypeError(f"{name} = {value!r} is a schedule; a limit needs a constant {name}: pass a number")
     return float(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from simlab.arrays import namespace_of, to_host
 from simlab.network import AnyNetwork
 from simlab.network.network import DENSE_NODES
-from simlab.operations import Batch, present
+from simlab.operations import Batch, present, zeros_like
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.step.chunk import Chunk, Plan
@@ -208,7 +209,8 @@ class ArrayEngine:
     def _step(self, state: Any, setting: list[Any], batch: Batch, network: Any) -> Any:
         algorithm = with_values(self.algorithm, dict(zip(self.names, setting, strict=True)))
         with present(network.awake, network.fires) if isinstance(network, Now) else nullcontext():
-            return take_step(algorithm, state, self.problem, network, batch)
+            new = take_step(algorithm, state, self.problem, network, batch)
+        return type(new)(*(zeros_like(b) + a if isinstance(a, Real) else a for a, b in zip(new, state, strict=True)))
 
 
 class Now:

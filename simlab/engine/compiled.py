@@ -227,6 +227,7 @@ class CompiledEngine:
         width = arguments[states[0]].shape[1]
         memory = [self._memory(width) for _ in range(self.threads)]
         first_step, every = clock
+        arguments["first_step"] = first_step
         taken = 0
         with ThreadPoolExecutor(self.threads) as pool:
 

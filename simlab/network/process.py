@@ -13,6 +13,11 @@ from scipy import sparse
 from simlab import checks
 from simlab.generators import NETWORK, generator
 
+#: Of the arrays of exchanges, as NumPy calls them.
+KINDS = {"which": "iu", "start": "iu", "rows": "iu", "fires": "b", "receivers": "iu", "indptr": "iu", "indices": "iu"}
+KINDS["weights"] = "f"
+SUMS = 1e-8  # by which sums of weights may differ from 1
+
 
 @dataclass(frozen=True, eq=False)
 class Exchanges:
@@ -71,7 +76,7 @@ class Exchanges:
         Raises
         ------
         ValueError
-            Shapes that do not fit.
+            Shapes that do not fit; a weight of a node that is asleep.
         """
         w = checks.array("matrices", matrices, shape=(None, None, None))
         steps, n, _ = w.shape
@@ -81,6 +86,12 @@ class Exchanges:
         given = {"awake": every if awake is None else awake, "fires": every if fires is None else fires}
         up, fired = (_shaped(name, array, (steps, n), bool) for name, array in given.items())
         on = (w != 0) & up[:, :, None]
+        if (on & ~up[:, None, :]).any():
+            k, i, j = np.argwhere(on & ~up[:, None, :])[0]
+            raise ValueError(
+                f"matrices[{k}, {i}, {j}] = {w[k, i, j]:.4g} weighs node {j}, which is asleep; put its weight "
+                f"elsewhere in the row, such as on node {i} itself"
+            )
         if receivers is None:
             receivers = on.sum(axis=1) - np.einsum("kii->ki", on)
         return cls(
@@ -206,11 +217,73 @@ class SamplePath:
         return blocks[self.exchanges.which]
 
 
+def checked_walk(network: Any, random: np.random.Generator) -> Walk:
+    """`network.walk(random)`, whose exchanges are looked at before an engine runs them without looking again.
+
+    Raises
+    ------
+    TypeError, ValueError
+        From the walk: what it drew is not of so many steps, of other nodes, or not of the kind that `network` says.
+    """
+    walk = network.walk(random)
+
+    def draw(steps: int) -> Exchanges:
+        links = walk(steps)
+        wrong = _wrong(network, links, steps)
+        if wrong:
+            raise (ValueError if isinstance(links, Exchanges) else TypeError)(
+                f"{type(network).__name__}.walk drew {wrong}"
+            )
+        return links
+
+    return draw
+
+
+def _wrong(network: Any, links: Any, steps: int) -> str:
+    """What is wrong with exchanges of so many steps, and the remedy; empty if nothing is."""
+    if not isinstance(links, Exchanges):
+        return f"a {type(links).__name__}; return simlab.Exchanges, such as Exchanges.of(matrices)"
+    for name, kinds in KINDS.items():
+        kind = getattr(getattr(links, name), "dtype", np.dtype(object)).kind
+        if kind not in kinds:
+            return f"{name} as {type(getattr(links, name)).__name__} of kind {kind!r}; pass an array of kind {kinds!r}"
+    if len(links.which) != steps:
+        return f"{len(links.which)} steps where {steps} were asked for; draw as many"
+    if getattr(network, "keeps_time", False) and (links.times is None or len(links.times) != steps):
+        return "no time for each step, and keeps_time is set; return times"
+    blocks, n_rows, n_entries = len(links.start) - 1, len(links.rows), min(len(links.indices), len(links.weights))
+    if not (len(links.fires) == len(links.receivers) == len(links.indptr) - 1 == n_rows):
+        return f"{n_rows} rows with other numbers of fires, receivers or indptr; give each row one"
+    for name, values, least, most in (
+        ("which", links.which, 0, blocks - 1),
+        ("start", links.start, 0, n_rows),
+        ("rows", links.rows, 0, network.n_nodes - 1),
+        ("indptr", links.indptr, 0, n_entries),
+        ("indices", links.indices, 0, network.n_nodes - 1),
+    ):
+        if len(values) and not least <= values.min() <= values.max() <= most:
+            return f"{name} from {values.min()} to {values.max()}; {least} to {most} is in range"
+    lengths, ascend = np.diff(links.indptr), np.diff(links.rows) > 0
+    ends = links.start[(links.start > 0) & (links.start < n_rows)]
+    ascend[ends - 1] = True  # from block to block
+    if (np.diff(links.start) < 0).any() or (lengths < 0).any() or not ascend.all():
+        return "start, indptr, or rows within a block, that do not ascend; sort them, each node once"
+    if not (getattr(network, "asynchronous", False) or links.fires.all()):
+        return "nodes that are awake and do not fire; pass asynchronous=True to NetworkProcess.__init__"
+    if network.stochastic != "column" and n_rows:
+        used = links.weights[: links.indptr[-1]]
+        sums = np.add.reduceat(used, links.indptr[:-1]) if lengths.min() > 0 else np.zeros(1)
+        worst = np.abs(sums - 1).argmax()
+        if not abs(sums[worst] - 1) < SUMS:
+            return f"a row whose weights sum to {sums[worst]:.6g}, not 1; scale it, or say column=True if columns do"
+    return ""
+
+
 def sample(network: Any, steps: int, seed: int = 0, replicate: int = 0) -> SamplePath:
     """The path of a network or process that a run with this seed sees."""
     steps = checks.integer("steps", steps, minimum=0)
     seed, replicate = checks.integer("seed", seed, minimum=0), checks.integer("replicate", replicate, minimum=0)
-    return SamplePath(network.n_nodes, network.walk(generator(seed, replicate, NETWORK))(steps))
+    return SamplePath(network.n_nodes, checked_walk(network, generator(seed, replicate, NETWORK))(steps))
 
 
 class NetworkProcess:

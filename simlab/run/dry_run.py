@@ -1,4 +1,4 @@
-"""What a step sends that cannot be traced: counted while it runs once."""
+"""What a step sends that cannot be traced: counted while it runs, once in each phase."""
 
 from __future__ import annotations
 
@@ -7,35 +7,57 @@ from typing import Any
 
 import numpy as np
 
-from simlab.network import AnyNetwork
+from simlab.network import AnyNetwork, NetworkProcess
 from simlab.operations import tally
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.schedules import values
 from simlab.step.batch import Batch
-from simlab.step.graph import Graph, Node, Steps, check_new, numeric_fields, with_values
+from simlab.step.graph import Graph, Node, Steps, check_period, check_shapes, numeric_fields, with_values
 
 
-def dry_run(algorithm: Algorithm, state: Any, problem: Problem, network: AnyNetwork) -> Steps:
-    """A step whose graph holds nothing but the exchanges of one step from `state`.
+def dry_run(algorithm: Algorithm, state: Any, problem: Problem, network: AnyNetwork, steps: int) -> Steps:
+    """The first steps from `state`, at most so many, as graphs that hold nothing but their exchanges and gradients.
 
     Raises
     ------
     TypeError
-        If the step does not return a state, or compresses messages, whose random numbers can be drawn only for a step
+        If a step does not return a state, or compresses messages, whose random numbers can be drawn only for a step
         that can be traced.
+    ValueError
+        If it has more phases than are tried.
     """
-    hyper = numeric_fields(algorithm)
-    first = {name: float(values(attrgetter(name)(algorithm), np.zeros(1, int))[0]) for name in hyper}
-    with tally() as operations:
-        new = with_values(algorithm, first).step(state, problem, network, Batch(ledger=[], step=0))
-    check_new(algorithm, state, new)
-    name = type(algorithm).__name__
-    if any(operation == "compress" for operation, _ in operations):
-        raise TypeError(
-            f"{name}.step compresses messages but cannot be traced; "
-            "write it with array operators and simlab.operations alone"
-        )
-    mixes = [None if over is network else over for _, over in operations]
-    nodes = (Node(op, (k,), True, by) for k, ((op, _), by) in enumerate(zip(operations, mixes, strict=True)))
-    return Steps((Graph(name, hyper, tuple(nodes), {}),), (0,))
+    name, hyper = type(algorithm).__name__, numeric_fields(algorithm)
+    first = {field: float(values(attrgetter(field)(algorithm), np.zeros(1, int))[0]) for field in hyper}
+    step, width = with_values(algorithm, first).step, np.shape(state[0])[-1]
+    over = Alone(network.n_nodes) if isinstance(network, NetworkProcess) else network
+    periods: set[int] = set()
+    graphs: list[Graph] = []
+    while len(graphs) < min(check_period(name, periods), max(1, steps)):
+        with tally() as calls:
+            new = step(state, problem, over, Batch(ledger=[], step=len(graphs)))
+        check_shapes(algorithm, state, new)
+        if any(operation == "compress" for operation, _, _ in calls):
+            raise TypeError(
+                f"{name}.step compresses messages but cannot be traced; "
+                "write it with array operators and simlab.operations alone"
+            )
+        periods.update(period for operation, period, _ in calls if operation == "phase")
+        nodes: list[Node] = []  # one after the other, as far as is known
+        for operation, numbers, by in calls:
+            if operation != "phase":
+                before = (len(nodes) - 1,) if nodes else ()
+                nodes.append(Node(operation, before, True, None if by is over else by, numbers == 1 < width))
+        graphs.append(Graph(name, hyper, tuple(nodes), {}))
+    return Steps(tuple(graphs), tuple(range(len(graphs))))
+
+
+class Alone:
+    """Stands for a network that changes: in one step of it, what nodes send does not depend on what arrives."""
+
+    def __init__(self, n_nodes: int) -> None:
+        self.n_nodes = n_nodes
+
+    def mix(self, x: Any) -> Any:
+        """Nothing arrives."""
+        return x

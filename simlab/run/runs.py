@@ -56,7 +56,7 @@ class Runs:
         self.x0 = start
         algorithm, runs = algorithms[0][0], len(algorithms) * settings.replicates
         state = first_state(algorithm, np.broadcast_to(start, (runs, *start.shape)))
-        self.state = type(state)(*(np.array(field, dtype=settings.dtype) for field in state))
+        self.state = type(state)(*(np.array(field, dtype=settings.dtype, order="C") for field in state))
         self.graphs = traced(problem, network, algorithm, self.state, settings)
         self.traffic = Traffic(self.graphs, network, problem.dim, 8 * settings.dtype.itemsize)
         self.clock = self._new_clock()
@@ -335,13 +335,12 @@ def traced(problem: Problem, network: AnyNetwork, algorithm: Algorithm, state: A
     except TypeError:
         if settings.engine == "compiled":
             raise
-    else:
-        if isinstance(network, NetworkProcess):
-            check_changes(network, steps)
-        return steps
-    from simlab.run.dry_run import dry_run
+        from simlab.run.dry_run import dry_run
 
-    return dry_run(algorithm, state, problem, network)
+        steps = dry_run(algorithm, state, problem, network, settings.steps)
+    if isinstance(network, NetworkProcess):
+        check_changes(network, steps)
+    return steps
 
 
 def check_changes(network: NetworkProcess, steps: Steps) -> None:

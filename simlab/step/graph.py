@@ -218,10 +218,10 @@ class Graph(NamedTuple):
         return list(dict.fromkeys(node.by[0] for node in self.nodes if node.op == "gradient"))
 
     @property
-    def compressors(self) -> list[Any]:
-        """The compressor of each compression of a step, in the order of the calls."""
-        calls = [node.by for node in self.nodes if node.op == "compress"]
-        return [compressor for compressor, _ in sorted(calls, key=lambda call: call[1])]
+    def compressors(self) -> list[tuple[Any, bool]]:
+        """Of each compression of a step, in the order of the calls, the compressor and whether it is of one number."""
+        calls = [(*node.by, node.narrow) for node in self.nodes if node.op == "compress"]
+        return [(compressor, narrow) for compressor, _, narrow in sorted(calls, key=lambda call: call[1])]
 
 
 class Steps(NamedTuple):
@@ -341,6 +341,23 @@ def check_new(algorithm: Algorithm, state: Any, new: Any) -> None:
         )
 
 
+def check_shapes(algorithm: Algorithm, state: Any, new: Any) -> None:
+    """TypeError unless the fields of a `new` state are numbers or arrays of the shapes that they have in `state`."""
+    check_new(algorithm, state, new)
+    for field, old, value in zip(state._fields, state, new, strict=True):
+        if not isinstance(value, numbers.Real) and np.shape(value) != old.shape:
+            raise TypeError(
+                f"{type(algorithm).__name__}.step returned an array {_kind(value)} as {field}, which is {_kind(old)} "
+                "in a state; keep its shape"
+            )
+
+
+def _kind(array: Any) -> str:
+    """The shape of an array of a state, in words; of others the shape as it is."""
+    shape = np.shape(array)
+    return f"of shape {shape}" if len(shape) < 2 else "(n, 1)" if shape[-1] == 1 else f"(n, {shape[-1]})"
+
+
 def step_graph(algorithm: Algorithm, state: Any, *, sampled: bool = False, noisy: bool = False) -> Graph:
     """Call the step of `algorithm`, the same at all times, on symbols; see `step_graphs`.
 
@@ -390,16 +407,22 @@ def step_graphs(algorithm: Algorithm, state: Any, *, sampled: bool = False, nois
                 f"{name}.step mixes over {network!r}, but there are {n_nodes} nodes; pass a network of as many"
             )
     phases = [graph]
-    while len(phases) < (period := math.lcm(*counter.periods)):
-        if period > LONGEST_PERIOD:
-            raise ValueError(
-                f"{name}.step has {period} phases, of the periods {sorted(counter.periods)}; at most {LONGEST_PERIOD} "
-                "are traced: choose periods with common factors, or smaller ones"
-            )
+    while len(phases) < check_period(name, counter.periods):
         counter.value = len(phases)
         phases.append(_recorded(algorithm, state, sampled, noisy, counter))
     graphs = list(dict.fromkeys(map(_Whole, phases)))
     return Steps(tuple(whole.graph for whole in graphs), tuple(graphs.index(_Whole(each)) for each in phases))
+
+
+def check_period(name: str, periods: set[int]) -> int:
+    """The number of phases of a step that asks for its phase in these periods; ValueError if there are too many."""
+    period = math.lcm(*periods)
+    if period > LONGEST_PERIOD:
+        raise ValueError(
+            f"{name}.step has {period} phases, of the periods {sorted(periods)}; at most {LONGEST_PERIOD} are traced: "
+            "choose periods with common factors, or smaller ones"
+        )
+    return period
 
 
 class _Whole:
@@ -447,7 +470,7 @@ def _recorded(algorithm: Algorithm, state: Any, sampled: bool, noisy: bool, coun
         expression = lift(value)
         if not expression.is_array:
             raise TypeError(f"{name}.step returned a number as {field}; a state holds arrays of shape (n, d)")
-        if expression.narrow != (field in narrow):
+        if width > 1 and expression.narrow != (field in narrow):
             one, two = ("(n, 1)", "(n, d)") if expression.narrow else ("(n, d)", "(n, 1)")
             raise TypeError(
                 f"{name}.step returned an array {one} as {field}, which is {two} in a state; keep its shape"

@@ -12,15 +12,19 @@ from simlab.operations import (
     average,
     compress,
     differences,
+    fires,
     gradient,
     maximum,
     minimum,
     mix,
     mix_replicas,
     norm,
+    phase,
     soft_threshold,
     sqrt,
+    steps_taken,
     where,
+    zeros_like,
 )
 
 
@@ -46,7 +50,27 @@ class State4(NamedTuple):
     b0: Any
 
 
+class NarrowState1(NamedTuple):
+    x: Any
+    w: Any
+
+
+class NarrowState2(NamedTuple):
+    x: Any
+    w: Any
+    m: Any
+
+
+class NarrowState3(NamedTuple):
+    x: Any
+    w: Any
+    m: Any
+    w_next: Any
+
+
 STATES = (State1, State2, State3, State4)
+NARROW_STATES = (NarrowState1, NarrowState2, NarrowState3)
+NARROW = ("w", "w_next")  #: fields of one number a node
 
 
 def damped_row(i, x, dither, out, bits):  # type: ignore[no-untyped-def]
@@ -104,45 +128,92 @@ BINARY = {
     "clipped": lambda a, b: a * minimum(1.0, 1 / (0.1 + norm(b))),
     "jump": lambda a, b: where(b < a, b, a) - a,
 }
+TIMES = ("phase", "steps", "fires")
 CALLS = ("mix", "mix", "differences", "average", "gradient", "gradient", "mix_replicas", "compress")
 
 
 class RandomMethod(NamedTuple):
-    """Apply `operations` one after the other, then return some of the results as the new state."""
+    """Apply `operations` one after the other, then return some of the results as the new state.
+
+    With `narrow`, some fields are of one number a node, (n, 1), and so are the results that come from them alone.
+    """
 
     lr: float
     momentum: float
     operations: tuple[tuple[str, int, int], ...]
     outputs: tuple[int, ...]
+    narrow: bool = False
+
+    needs = "row"
+    asynchronous = True
 
     def init(self, x: Any) -> Any:
-        return STATES[len(self.outputs) - 1](*(x * (k + 1) - k for k in range(len(self.outputs))))
+        kind = (NARROW_STATES if self.narrow else STATES)[len(self.outputs) - 1 - self.narrow]
+        columns = [x[..., :1] if field in NARROW else x for field in kind._fields]
+        return kind(*(column * (k + 1) - k for k, column in enumerate(columns)))
 
     def step(self, state: Any, problem: Any, network: Any, batch: Any) -> Any:
+        def call(name: str, a: Any, b: Any, i: int, j: int) -> Any:
+            match name:
+                case "gradient":
+                    return gradient(problem, a, batch)
+                case "compress":
+                    return compress(Damped(10 + i), a, batch)
+                case "average":
+                    return average(a)
+                case "mix":
+                    return mix(network, a)
+                case "differences":
+                    return differences(network, a)
+                case "mix_replicas":
+                    return mix_replicas(network, a)
+                case "phase":
+                    return a if phase(batch, 2 + j % 3) == i % 2 else b
+                case "steps":
+                    return a / (1 + steps_taken(batch))
+                case "fires":
+                    return where(fires(network), a, b)
+
+        return self.evaluate(state, call, zeros_like(state.x))
+
+    def evaluate(self, state: Any, call: Any, zeros: Any) -> Any:
+        """The new state, given what the operations do that are not elementwise; `zeros` are of x's shape."""
+        wide = [field not in NARROW for field in state._fields]
         pool = list(state)
         for name, i, j in self.operations:
-            a, b = pool[i % len(pool)], pool[j % len(pool)]
+            i, j = i % len(pool), j % len(pool)
+            a, b = pool[i], pool[j]
+            two = name in BINARY or name == "fires"
+            if name == "phase":  # of one shape in all phases
+                two, a, b = True, (a + zeros if wide[j] > wide[i] else a), (b + zeros if wide[i] > wide[j] else b)
+            if name == "gradient" and not wide[i]:
+                a = a + zeros
             if name in UNARY:
                 pool.append(UNARY[name](self, a))
             elif name in BINARY:
                 pool.append(BINARY[name](a, b))
-            elif name == "gradient":
-                pool.append(gradient(problem, a, batch))
-            elif name == "compress":
-                pool.append(compress(Damped(10 + i), a, batch))
-            elif name == "average":
-                pool.append(average(a))
             else:
-                pool.append({"mix": mix, "differences": differences, "mix_replicas": mix_replicas}[name](network, a))
-        return type(state)(*(pool[k % len(pool)] for k in self.outputs))
+                pool.append(call(name, a, b, i, j))
+            wide.append(wide[i] or name == "gradient" or (two and wide[j]))
+        some = [k for k, each in enumerate(wide) if not each]
+        chosen = []
+        for field, k in zip(state._fields, self.outputs, strict=True):
+            k = some[k % len(some)] if field in NARROW else k % len(pool)
+            chosen.append(pool[k] if wide[k] or field in NARROW else pool[k] + zeros)
+        return type(state)(*chosen)
 
 
 @st.composite
-def random_methods(draw: st.DrawFn, compressions: bool = True) -> RandomMethod:
-    """A random step: half of its operations exchange, compress or take gradients; arguments are mostly recent."""
-    n_fields = draw(st.integers(1, 4))
+def random_methods(draw: st.DrawFn, plain: bool | None = None, replicas: bool = True) -> RandomMethod:
+    """A random step: half of its operations exchange, compress or take gradients; arguments are mostly recent.
+
+    Three in four are `plain`, without arrays (n, 1), phases and who fires, unless it is said whether they are.
+    """
+    plain = draw(st.integers(0, 3)) > 0 if plain is None else plain
+    narrow = not plain and draw(st.booleans())
+    n_fields = draw(st.integers(1 + narrow, 4))
     elementwise = st.sampled_from([*UNARY, *BINARY, *BINARY])
-    calls = st.sampled_from([c for c in CALLS if compressions or c != "compress"])
+    calls = st.sampled_from([c for c in (*CALLS, *(() if plain else TIMES)) if replicas or c != "mix_replicas"])
     operations = []
     for k in range(draw(st.integers(0, 12))):
         size = n_fields + k
@@ -152,5 +223,5 @@ def random_methods(draw: st.DrawFn, compressions: bool = True) -> RandomMethod:
     anywhere = st.one_of(st.integers(0, size - 1), st.integers(max(0, size - 4), size - 1))
     outputs = draw(st.lists(anywhere, min_size=n_fields, max_size=n_fields))
     return RandomMethod(
-        draw(st.floats(0.01, 0.5)), draw(st.sampled_from([0.0, 0.4, 0.9])), tuple(operations), tuple(outputs)
+        draw(st.floats(0.01, 0.5)), draw(st.sampled_from([0.0, 0.4, 0.9])), tuple(operations), tuple(outputs), narrow
     )

@@ -694,6 +694,11 @@ def test_exchanges_of_matrices():
     random = np.random.default_rng(0)
     w = random.random((5, 4, 4)) * (random.random((5, 4, 4)) < 0.5)
     awake, fires = random.random((2, 5, 4)) < 0.7
+    with pytest.raises(
+        ValueError, match=r"matrices\[\d, \d, \d\] = 0\.\d+ weighs node \d, which is asleep; put its weight"
+    ):
+        Exchanges.of(w, awake, fires)
+    w = w * awake[:, None]
     exchanges = Exchanges.of(w, awake, fires)
     path = SamplePath(4, exchanges)
     np.testing.assert_array_equal(path.awake, awake)

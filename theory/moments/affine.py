@@ -207,7 +207,8 @@ class AffineStep:
     def of(self, problem: Objective, z: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
         """The step of a problem that may be another: (..., k, n, d) -> (..., k, n, d)."""
         old = self._state(*np.moveaxis(_combine(self.up, z), -3, 0))
-        state = take_step(self.algorithm, old, problem, self.network, Batch(None, noise))
+        with np.errstate(divide="ignore", invalid="ignore"):  # such a step is not affine, which is found later
+            state = take_step(self.algorithm, old, problem, self.network, Batch(None, noise))
         check_new(self.algorithm, old, state)
         shape = (*z.shape[:-3], *z.shape[-2:])
         new = np.stack([np.broadcast_to(np.asarray(value, dtype=float), shape) for value in state], axis=-3)

@@ -366,7 +366,9 @@ class _Writer:
         text = "\n".join([*bodies, *befores.values()])
         swapped = {f"{which}_{f}" for f in self.layout.swapped for which in ("state", "next")}
         first = next(iter(self.graph.outputs))
-        parameters = [name for name in known if _names(text, name) or name in swapped or name == f"state_{first}"]
+        parameters = [
+            name for name in ["first_step", *known] if _names(text, name) or name in swapped or name == f"state_{first}"
+        ]
         arguments = ", ".join(parameters)
         functions = [
             *(

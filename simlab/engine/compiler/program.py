@@ -74,7 +74,10 @@ def program(
     gradients = {kind: _gradient_kernel(problem, kind) for kind in taken}
     if form == "side by side":
         gradients = {kind: kernel.lanes for kind, kernel in gradients.items() if kernel.lanes is not None}
-    compressors = [[_compressor_kernel(each, problem.dim) for each in graph.compressors] for graph in steps.graphs]
+    compressors = [
+        [_compressor_kernel(each, 1 if narrow else problem.dim) for each, narrow in graph.compressors]
+        for graph in steps.graphs
+    ]
     words = [
         "mini-batch" if sampled else "full",
         "gradients",

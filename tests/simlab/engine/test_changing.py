@@ -160,6 +160,58 @@ def adpsgd(s, k):
     return {"x": x, "start": np.where(k.fires, x, s["start"])}
 
 
+def awc_dmsgd(s, k):
+    m = BETA * s["m"] + k.gradient(s["x"])
+    return {"x": k.w @ s["x"] - LR * m, "m": m}
+
+
+def da_dmsgd(s, k):
+    u = BETA * s["m"] + k.gradient(s["x"])
+    return {"x": k.w @ (s["x"] - LR * u), "m": k.w @ u}
+
+
+def qg_dmsgd(s, k):
+    x = k.w @ (s["x"] - LR * (BETA * s["m"] + k.gradient(s["x"])))
+    return {"x": x, "m": BETA * s["m"] + (1 - BETA) * (s["x"] - x) / LR}
+
+
+def extra(s, k):
+    x = k.w @ s["x"] - LR * (k.gradient(s["x"]) + s["m"])
+    return {"x": x, "m": s["m"] + (s["x"] - k.w @ s["x"]) / (2 * LR)}
+
+
+def d2_dmsgd(s, k, momentum=BETA):
+    m = momentum * s["m"] + k.gradient(s["x"])
+    return {"x": k.w @ (2 * s["x"] - s["start"] - LR * (m - s["m"])), "start": s["x"], "m": m}
+
+
+def d2(s, k):
+    return d2_dmsgd(s, k, momentum=0.0)
+
+
+def shrunk(x, threshold):
+    return np.sign(x) * np.maximum(np.abs(x) - threshold, 0)
+
+
+def nids(s, k):
+    g, v = k.gradient(s["x"]), (np.eye(N) + k.w) / 2
+    z = s["z"] - s["x"] + v @ (2 * s["x"] - s["start"] - LR * (g - s["v"]))
+    return {"x": shrunk(z, LR * 0.1), "start": s["x"], "z": z, "v": g}
+
+
+def proximal_dsgd(s, k):
+    return {"x": shrunk(k.w @ (s["x"] - LR * k.gradient(s["x"])), LR * 0.1)}
+
+
+def slow_mo(s, k):
+    base = dmsgd(s, k)
+    if k.k % 3 < 2:
+        return base
+    u = 0.3 * s["v"] + (s["start"] - k.average(base["x"])) / LR
+    x = s["start"] - 0.7 * LR * u
+    return {"x": x, "start": x, "v": u, "m": base["m"]}
+
+
 METHODS: dict[str, tuple[Any, Any, tuple[str, ...]]] = {
     "DSGD": (simlab.DSGD(LR), dsgd, ("double", "row")),
     "DSGD, cta": (simlab.DSGD(LR, "cta"), dsgd_cta, ("double", "row")),
@@ -173,13 +225,26 @@ METHODS: dict[str, tuple[Any, Any, tuple[str, ...]]] = {
     "OSGP": (simlab.SGP(LR, BETA, overlap=True), osgp, ("double", "column")),
     "SubgradientPush": (simlab.SubgradientPush(LR), subgradient_push, ("double", "column")),
     "PushDIGing": (simlab.PushDIGing(LR), push_diging, ("double", "column")),
+    "AWCDmSGD": (simlab.AWCDmSGD(LR, BETA), awc_dmsgd, ("row",)),
+    "DADmSGD": (simlab.DADmSGD(LR, BETA), da_dmsgd, ("row",)),
+    "QGDmSGD": (simlab.QGDmSGD(LR, BETA), qg_dmsgd, ("double", "row")),
+    "EXTRA": (simlab.EXTRA(LR), extra, ("symmetric",)),
+    "D2": (simlab.D2(LR), d2, ("lazy",)),
+    "D2DmSGD": (simlab.D2DmSGD(LR, BETA), d2_dmsgd, ("lazy",)),
+    "NIDS": (simlab.NIDS(LR, 0.1), nids, ("symmetric",)),
+    "ProximalDSGD": (simlab.ProximalDSGD(LR, 0.1), proximal_dsgd, ("row",)),
+    "SlowMo": (simlab.SlowMo(simlab.DmSGD(LR, BETA), 3, 0.3, 0.7), slow_mo, ("row",)),
     "ADPSGD": (simlab.ADPSGD(LR), adpsgd, ("double", "row", "asynchronous")),
 }
 CASES = [(name, kind) for name, (_, _, kinds) in METHODS.items() for kind in kinds]
 
 
 def process(kind: str) -> NetworkProcess:
-    return Weather("row", fires=0.7) if kind == "asynchronous" else Weather(kind)
+    return (
+        Weather("row", fires=0.7)
+        if kind == "asynchronous"
+        else Weather("double" if kind in ("symmetric", "lazy") else kind)
+    )
 
 
 def replay(rule: Any, network: Any, steps: int, seed: int, replicate: int, batch: int | None, std: float) -> np.ndarray:
@@ -189,7 +254,7 @@ def replay(rule: Any, network: Any, steps: int, seed: int, replicate: int, batch
     indices = None if batch is None else stream.indices(1, used, batch, M)[0]
     noise = stream.noise(1, used, D, std, np.dtype(float))[0] if std else None
     state = {name: np.zeros((N, D)) for name in ("m", "v")}
-    state |= {"x": X0, "start": X0, "one": np.ones((N, 1))}
+    state |= {"x": X0, "start": X0, "z": X0, "one": np.ones((N, 1))}
     row = 0
     for k in range(steps):
         awake = np.flatnonzero(path.awake[k])
@@ -262,14 +327,14 @@ PROCESSES = {
     "directed": lambda: dynamics.cycle([topologies.directed_ring(N)]),
 }
 built = functools.cache(lambda name: PROCESSES[name]())
-FIT = {"one_sided": ("row",), "asynchronous": ("asynchronous",)}
+FIT = {"one_sided": ("row",), "asynchronous": ("asynchronous",), "one_peer": ("double",), "directed": ("double",)}
 
 
 @pytest.mark.parametrize("process_name", PROCESSES)
 @given(data=st.data(), seed=st.integers(0, 2**16))
 @settings(max_examples=10)
 def test_every_process_is_replayed(process_name: str, data: Any, seed: int) -> None:
-    kinds = FIT.get(process_name, ("double",))
+    kinds = FIT.get(process_name, ("double", "symmetric"))
     name = data.draw(st.sampled_from([name for name, (_, _, fit) in METHODS.items() if set(fit) & set(kinds)]))
     algorithm, rule, _ = METHODS[name]
     network = built(process_name)
@@ -290,17 +355,30 @@ def test_costs_are_counted(name: str, kind: str) -> None:
     network, steps, bits = process(kind), 17, 64
     trace = simlab.simulate(PROBLEM, network, algorithm, steps=steps, seed=2, engine="numpy", progress=False)
     path = network.sample(steps, seed=2)
-    numbers = {"tracking": 2 * D, "SGP": D + 1, "OSGP": D + 1, "SubgradientPush": D + 1, "PushDIGing": 2 * D + 1}
-    averages = {"PmSGD": lambda k: True, "LocalSGD": lambda k: k % 3 == 2, "GossipPGA": lambda k: k % 4 == 3}
+    numbers = {
+        "tracking": 2 * D,
+        "DADmSGD": 2 * D,
+        "SGP": D + 1,
+        "OSGP": D + 1,
+        "SubgradientPush": D + 1,
+        "PushDIGing": 2 * D + 1,
+    }
+    averages: dict[str, Any] = {
+        "PmSGD": lambda k: True,
+        "LocalSGD": lambda k: k % 3 == 2,
+        "GossipPGA": lambda k: k % 4 == 3,
+    }
+    extra = {"SlowMo": lambda k: k % 3 == 2}  # an average beside the exchange
     payload = received = gradients = 0
     for k in range(steps):
         links = path.exchanges
         block = slice(*links.start[links.which[k] : links.which[k] + 2])
         heard = links.receivers[block]
-        if name in averages and averages[name](k):
-            payload += 2 * (len(heard) - 1) * D * bits
-            received += 2 * (len(heard) - 1) * D * bits
-        elif name not in ("PmSGD", "LocalSGD"):
+        averaged = name in averages and averages[name](k)
+        if averaged or (name in extra and extra[name](k)):
+            payload += 2 * max(len(heard) - 1, 0) * D * bits
+            received += 2 * max(len(heard) - 1, 0) * D * bits
+        if not averaged and name not in ("PmSGD", "LocalSGD"):
             payload += int((heard > 0).sum()) * numbers.get(name, D) * bits
             received += int(heard.sum()) * numbers.get(name, D) * bits
         gradients += int(path.fires[k].sum())
