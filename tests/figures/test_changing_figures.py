@@ -1,0 +1,81 @@
+"""The studies of communication that changes: their claims hold, and are caught when made false."""
+
+import numpy as np
+import pytest
+
+from figures.claims import violated
+from tests.helpers import studies
+
+# Fewer data sets and settings than the published figures have; the claims are the same.
+QUICK = {
+    "local_steps": {"local_steps": (1, 2, 4, 8), "data_sets": 6},
+}
+
+study = studies.runs(QUICK)
+
+
+class TestWritten(studies.Written):
+    pass
+
+
+def test_claims_hold(study):
+    _, _, claims = study
+    assert [c for c in claims if c.verdict != "holds"] == []
+
+
+# What a wrong program would have measured, and the claims that must then be violated.
+
+
+def scaled(column, factor, power=None, **only):
+    """One column multiplied, in the rows that have the values `only`, by factor or by factor of the column `power`."""
+
+    def change(table):
+        rows = np.all([table[name] == value for name, value in only.items()], axis=0) if only else slice(None)
+        by = factor if power is None else factor(table.loc[rows, power])
+        table[column] = table[column].astype(float)
+        table.loc[rows, column] *= by
+        return table
+
+    return change
+
+
+FALSE = [
+    ("local_steps", scaled("bits", 1.01, algorithm="GossipPGA"), {"bits as counted"}),
+    ("local_steps", scaled("limit", 1.001), {"limits are exact"}),
+    ("local_steps", scaled("mse", 1e12, local_steps=1), {"no bias without local steps"}),
+    ("local_steps", scaled("leading", 1.2), {"leading terms"}),
+    ("local_steps", scaled("mse", lambda tau: tau**-0.5, "local_steps", algorithm="LocalSGD"), {"bias of local steps"}),
+    ("local_steps", scaled("mse", 1.001, algorithm="SlowMo"), {"slow momentum moves no limit"}),
+    ("local_steps", scaled("mse", 100.0, algorithm="GossipPGA"),
+     {"Gossip-PGA is under gossip", "Gossip-PGA is under Local SGD"}),
+    ("local_steps", scaled("mse", lambda tau: tau**-3.0, "local_steps", algorithm="GossipPGA"), {"Gossip-PGA rises"}),
+    ("local_steps", scaled("mse", 1e-3, algorithm="PD-SGDM"), {"PD-SGDM is over Local SGD"}),
+    ("local_steps", scaled("gradients", 1.1, algorithm="LocalSGD"), {"same gradients"}),
+    ("local_steps", scaled("bits", 1.1, algorithm="LocalSGD"), {"fewer bits"}),
+    ("local_steps", scaled("gradients", 3.0, algorithm="SlowMo"), {"slow momentum is fast"}),
+]  # fmt: skip
+
+
+def test_false_claims_are_caught(study):
+    name, folder, claims = study
+    caught = set()
+    for _, falsify, broken in (case for case in FALSE if case[0] == name):
+        found = {c.name for c in violated(studies.claims_of(name, falsify(studies.read(name, folder))))}
+        assert broken <= found, broken - found
+        caught |= broken
+    assert caught == {c.name for c in claims}
+
+
+@pytest.mark.parametrize("tau", [1, 2, 8])
+def test_local_sgd_stops_where_its_closed_form_does(tau):
+    """Σ (I − (I − γH_i)^τ)(x − c_i) = 0, c_i the minimizer of f_i."""
+    import simlab
+    from figures.local_steps import limit
+
+    problem = simlab.LeastSquares.synthetic(n_nodes=4, n_samples=20, dim=3, seed=2)
+    own = [np.linalg.solve(h, -g) for h, g in zip(problem.hessians, problem.gradient(np.zeros((4, 3))), strict=True)]
+    pulls = [np.eye(3) - np.linalg.matrix_power(np.eye(3) - 0.1 * h, tau) for h in problem.hessians]
+    x = np.linalg.solve(sum(pulls), sum(pull @ c for pull, c in zip(pulls, own, strict=True)))
+    mixings = [np.eye(4)] * (tau - 1) + [np.full((4, 4), 0.25)]
+    expected = np.sum((x - problem.minimizer) ** 2)
+    assert limit(problem, 0.1, 0.0, mixings) == pytest.approx(expected, rel=1e-9, abs=1e-25)
