@@ -19,6 +19,7 @@ STUDIES = (
     "malcom_rate",
     "sparsity",
     "local_steps",
+    "directed",
 )
 
 # Before NumPy loads: the matrices of the studies are small, and BLAS threads that wait for each other on busy cores

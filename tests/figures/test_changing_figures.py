@@ -9,6 +9,7 @@ from tests.helpers import studies
 # Fewer data sets and settings than the published figures have; the claims are the same.
 QUICK = {
     "local_steps": {"local_steps": (1, 2, 4, 8), "data_sets": 6},
+    "directed": {"lrs": (0.00125, 0.0025, 0.01), "data_sets": 4},
 }
 
 study = studies.runs(QUICK)
@@ -39,6 +40,11 @@ def scaled(column, factor, power=None, **only):
     return change
 
 
+def exchanged_points(table):
+    """The weighted minimizer and the minimizer change places."""
+    return table.assign(to_minimizer=table["to_weighted"], to_weighted=table["to_minimizer"])
+
+
 FALSE = [
     ("local_steps", scaled("bits", 1.01, algorithm="GossipPGA"), {"bits as counted"}),
     ("local_steps", scaled("limit", 1.001), {"limits are exact"}),
@@ -53,6 +59,13 @@ FALSE = [
     ("local_steps", scaled("gradients", 1.1, algorithm="LocalSGD"), {"same gradients"}),
     ("local_steps", scaled("bits", 1.1, algorithm="LocalSGD"), {"fewer bits"}),
     ("local_steps", scaled("gradients", 3.0, algorithm="SlowMo"), {"slow momentum is fast"}),
+    ("directed", scaled("exact_to_weighted", 1.001), {"limits are exact"}),
+    ("directed", exchanged_points, {"SGP nears the minimizer", "DSGD nears another point", "DSGD stays away",
+                                    "SGP is nearer", "push-DIGing is exact"}),
+    ("directed", scaled("to_minimizer", lambda lr: lr**-0.4, "lr", algorithm="SGP"), {"SGP nears the minimizer"}),
+    ("directed", scaled("to_weighted", lambda lr: lr**0.4, "lr", algorithm="DSGD"), {"DSGD nears another point"}),
+    ("directed", scaled("to_minimizer", 1.001, algorithm="SubgradientPush"),
+     {"subgradient-push stops where SGP does"}),
 ]  # fmt: skip
 
 
@@ -79,3 +92,16 @@ def test_local_sgd_stops_where_its_closed_form_does(tau):
     mixings = [np.eye(4)] * (tau - 1) + [np.full((4, 4), 0.25)]
     expected = np.sum((x - problem.minimizer) ** 2)
     assert limit(problem, 0.1, 0.0, mixings) == pytest.approx(expected, rel=1e-9, abs=1e-25)
+
+
+def test_weights_that_theory_asks_for_are_those_of_powers():
+    """π by linear algebra against what W^k tends to, and the weighted minimizer by its gradient."""
+    import simlab
+    from figures.directed import minimizer, perron, quadratics
+
+    network, problem = simlab.topologies.random_digraph(8, 0.3, 1, "pull"), quadratics(1)
+    weights = perron(network.weights.T)
+    np.testing.assert_allclose(np.linalg.matrix_power(network.weights, 4000), np.tile(weights, (8, 1)), atol=1e-12)
+    assert np.ptp(weights) > 0.05
+    slopes = problem.gradient(np.tile(minimizer(problem, weights), (8, 1)))
+    np.testing.assert_allclose(weights @ slopes, 0, atol=1e-13)
