@@ -20,6 +20,7 @@ STUDIES = (
     "sparsity",
     "local_steps",
     "directed",
+    "time_to_accuracy",
 )
 
 # Before NumPy loads: the matrices of the studies are small, and BLAS threads that wait for each other on busy cores

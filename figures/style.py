@@ -72,6 +72,7 @@ LOOKS = {
     "GossipPGA": Look("#56B4E9", "<", (0, (3, 1, 1, 1)), open=True),
     "PD-SGDM": Look("#CC79A7", "s", (0, (2, 1)), open=True),
     "SlowMo": Look("#7A5195", "P", (0, (8, 2, 2, 2)), open=True),
+    "PmSGD, server": Look("#444444", "^", (0, (4, 2, 1, 2, 1, 2)), open=True),
     "SGP": Look("#A50F15", ">", (0, (7, 1, 1, 1))),
     "SubgradientPush": Look("#666666", "X", (0, (1, 1)), open=True),
     "PushDIGing": Look("#8C6D1F", "H", (0, (9, 3)), open=True),

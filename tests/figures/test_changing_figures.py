@@ -10,13 +10,14 @@ from tests.helpers import studies
 QUICK = {
     "local_steps": {"local_steps": (1, 2, 4, 8), "data_sets": 6},
     "directed": {"lrs": (0.00125, 0.0025, 0.01), "data_sets": 4},
+    "time_to_accuracy": {"nodes": (4, 16, 64)},
 }
 
 study = studies.runs(QUICK)
 
 
 class TestWritten(studies.Written):
-    pass
+    MAY_BE_EMPTY = frozenset({("time_to_accuracy", "expected")})
 
 
 def test_claims_hold(study):
@@ -38,6 +39,19 @@ def scaled(column, factor, power=None, **only):
         return table
 
     return change
+
+
+def growing(table):
+    """A ring waits as a barrier does."""
+    alone = table[~table["messages"]]
+    barrier = alone[alone["method"] == "barrier"].set_index(["n_nodes", "replicate"])["pace"]
+    ring = (~table["messages"]) & (table["method"] == "ring")
+    table.loc[ring, "pace"] = 1.1 * barrier.to_numpy()
+    return table
+
+
+def exchanged_methods(one, other):
+    return lambda table: table.assign(method=table["method"].replace({one: other, other: one}))
 
 
 def exchanged_points(table):
@@ -66,6 +80,19 @@ FALSE = [
     ("directed", scaled("to_weighted", lambda lr: lr**0.4, "lr", algorithm="DSGD"), {"DSGD nears another point"}),
     ("directed", scaled("to_minimizer", 1.001, algorithm="SubgradientPush"),
      {"subgradient-push stops where SGP does"}),
+    ("time_to_accuracy", scaled("pace", 1.05, method="barrier"), {"a barrier waits for the last"}),
+    ("time_to_accuracy", scaled("expected", 1.05, method="directed ring"),
+     {"a directed ring waits for its neighbour"}),
+    ("time_to_accuracy", scaled("pace", 1.05, method="asynchronous"), {"asynchronous nodes wait for nobody"}),
+    ("time_to_accuracy", growing, {"a ring stays bounded", "a ring does not grow"}),
+    ("time_to_accuracy", scaled("expected", 1.05, messages=True, method="PmSGD, server"),
+     {"seconds a step with messages"}),
+    ("time_to_accuracy", exchanged_methods("PmSGD", "PmSGD, server"), {"all-reduce before server"}),
+    ("time_to_accuracy", exchanged_methods("PmSGD", "DecentLaM"), {"gossip before all-reduce"}),
+    ("time_to_accuracy", exchanged_methods("ADPSGD", "DecentLaM"),
+     {"asynchronous before gossip", "gossip waits for a slow node", "asynchronous nodes do not",
+      "asynchronous nodes stop higher"}),
+    ("time_to_accuracy", scaled("time", 1.1, method="DmSGD"), {"DmSGD is as fast"}),
 ]  # fmt: skip
 
 
@@ -92,6 +119,31 @@ def test_local_sgd_stops_where_its_closed_form_does(tau):
     mixings = [np.eye(4)] * (tau - 1) + [np.full((4, 4), 0.25)]
     expected = np.sum((x - problem.minimizer) ** 2)
     assert limit(problem, 0.1, 0.0, mixings) == pytest.approx(expected, rel=1e-9, abs=1e-25)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_a_directed_ring_spends_2_minus_1_over_n(n):
+    """The stationary law of what waits at each node, by linear algebra: nodes work at rate 1, and pass work on."""
+    from itertools import product
+
+    states = [s for s in product(range(n + 1), repeat=n) if sum(s) == n]
+    rates = np.zeros((len(states), len(states)))
+    for s in states:
+        for i in (i for i in range(n) if s[i]):
+            after = list(s)
+            after[i], after[(i + 1) % n] = after[i] - 1, after[(i + 1) % n] + 1
+            rates[states.index(s), states.index(tuple(after))] += 1
+    generator = np.vstack([(rates - np.diag(rates.sum(axis=1))).T, np.ones(len(states))])
+    law = np.linalg.lstsq(generator, np.eye(len(states) + 1)[-1], rcond=None)[0]
+    busy = sum(p for s, p in zip(states, law, strict=True) if s[0])
+    assert 1 / busy == pytest.approx(2 - 1 / n, rel=1e-12)
+
+
+def test_the_bound_on_rings():
+    from figures.time_to_accuracy import BOUND, harmonic
+
+    assert BOUND - 1 - np.log(BOUND) == pytest.approx(np.log(3), rel=1e-12) and BOUND > 1
+    assert harmonic(5) == pytest.approx(1 + 1 / 2 + 1 / 3 + 1 / 4 + 1 / 5, rel=1e-12)
 
 
 def test_weights_that_theory_asks_for_are_those_of_powers():
