@@ -18,6 +18,9 @@ STUDIES = (
     "malcom_bits",
     "malcom_rate",
     "sparsity",
+    "local_steps",
+    "directed",
+    "time_to_accuracy",
 )
 
 # Before NumPy loads: the matrices of the studies are small, and BLAS threads that wait for each other on busy cores

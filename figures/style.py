@@ -67,6 +67,16 @@ LOOKS = {
     "ChocoSGD": Look("#E69F00", "p", (0, (4, 1.5, 1, 1.5))),
     "ChocoGossip": Look("#56B4E9", "d", (0, (2, 1)), open=True),
     "MalcomPSGD": Look("#CC79A7", "*", "-"),
+    # Methods for networks that change, beside the first ones above: DSGD, DmSGD, DecentLaM, PmSGD.
+    "LocalSGD": Look("#E69F00", "v", (0, (5, 1.5))),
+    "GossipPGA": Look("#56B4E9", "<", (0, (3, 1, 1, 1)), open=True),
+    "PD-SGDM": Look("#CC79A7", "s", (0, (2, 1)), open=True),
+    "SlowMo": Look("#7A5195", "P", (0, (8, 2, 2, 2)), open=True),
+    "PmSGD, server": Look("#444444", "^", (0, (4, 2, 1, 2, 1, 2)), open=True),
+    "SGP": Look("#A50F15", ">", (0, (7, 1, 1, 1))),
+    "SubgradientPush": Look("#666666", "X", (0, (1, 1)), open=True),
+    "PushDIGing": Look("#8C6D1F", "H", (0, (9, 3)), open=True),
+    "ADPSGD": Look("#08519C", "p", (0, (5, 1, 1, 1, 1, 1)), open=True),
 }
 
 

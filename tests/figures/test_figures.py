@@ -208,6 +208,9 @@ def test_every_algorithm_has_a_look():
     assert style.look("DSGD") == style.LOOKS["DSGD"]
     assert len({(look.marker, look.open) for look in style.LOOKS.values()}) == len(style.LOOKS)
     compressed = ["ProximalDSGD", "ChocoSGD", "ChocoGossip", "MalcomPSGD"]
-    for family in (style.LOOKS.keys() - compressed, compressed):
+    changing = ["LocalSGD", "GossipPGA", "PD-SGDM", "SlowMo", "PmSGD, server"]
+    changing += ["SGP", "SubgradientPush", "PushDIGing", "ADPSGD"]
+    together = ["DSGD", "DmSGD", "DecentLaM", "PmSGD", *changing]
+    for family in (style.LOOKS.keys() - {*compressed, *changing}, compressed, together):
         looks = [style.LOOKS[name] for name in family]
         assert len({look.color for look in looks}) == len({str(look.line) for look in looks}) == len(looks)
