@@ -58,10 +58,16 @@ def real(
     return number
 
 
-def states(x: Any) -> None:
-    """TypeError unless `x` is an array, of any namespace, without a mask."""
-    if not hasattr(x, "ndim") or isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"x = {x!r} is not an array of node states; pass numbers as numpy.asarray gives them")
+def states(x: Any, name: str = "x") -> None:
+    """TypeError unless `x` is an array of numbers, of any namespace, without a mask."""
+    if isinstance(x, np.ndarray):
+        numbers_only = x.dtype.kind in "biufc" and not isinstance(x, np.ma.MaskedArray)
+    else:
+        from array_api_compat import is_array_api_obj
+
+        numbers_only = is_array_api_obj(x)
+    if not numbers_only:
+        raise TypeError(f"{name} = {x!r} is not an array of numbers; pass them as numpy.asarray gives them")
 
 
 def flag(name: str, value: Any) -> bool:
@@ -87,6 +93,8 @@ def instance(name: str, value: Any, kind: Any, remedy: str) -> Any:
 
 def each(name: str, values: Any, kind: Any, remedy: str) -> tuple[Any, ...]:
     """Return `values` as a tuple; TypeError unless each is a `kind`."""
+    if getattr(values, "ndim", None) == 0:  # iterable by its type alone
+        raise TypeError(f"{name} = {values!r} is a single number; pass {remedy}")
     found = tuple(instance(name, values, Iterable, remedy))
     for value in found:
         if not isinstance(value, kind):
@@ -106,8 +114,9 @@ def array(name: str, value: Any, *, shape: tuple[int | None, ...] | None = None)
         raise TypeError(f"{name} has rows of unequal length; pass equal-length rows of numbers") from None
     if result.dtype.kind == "c" or any(isinstance(entry, complex) for entry in _objects(result)):
         raise TypeError(f"{name} is complex; pass real numbers, for example {name}.real")
-    if result.dtype.kind not in "biufO" or any(isinstance(entry, str | bytes) for entry in _objects(result)):
-        shown = repr(result.flat[0].item()) if result.size else result.dtype
+    texts = [entry for entry in _objects(result) if isinstance(entry, str | bytes)]
+    if result.dtype.kind not in "biufO" or texts:
+        shown = repr(texts[0] if texts else result.flat[0].item()) if result.size else result.dtype
         raise TypeError(f"{name} is not an array of numbers: it holds {shown}; convert it first")
     if result.dtype != np.float32:
         try:

@@ -46,8 +46,8 @@ def _references(item: Any) -> list[str]:
     found = item.provenance.get("references", []) if hasattr(item, "provenance") else references(item)
     if not found:
         raise TypeError(
-            f"{item!r} names no references; pass an algorithm, or a trace that simulate returned, and give one of your "
-            'own a class attribute references = ("@article{...}",)'
+            f"method_or_trace = {item!r} names no references; pass an algorithm or a trace that simulate returned, and "
+            'give one of your own a class attribute references = ("@article{...}",)'
         )
     return found
 

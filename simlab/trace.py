@@ -93,6 +93,8 @@ class Trace:
         metadata = {"simlab": json.dumps({"shape": self.x.shape, "provenance": self.provenance})}
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
         target = Path(checks.instance("path", path, str | os.PathLike, "the name of a file"))
+        if not target.name or target.is_dir():
+            raise ValueError(f"path = {str(path)!r} is a folder; pass the name of a file")
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
         try:

@@ -251,6 +251,7 @@ def expected_errors(
     """
     start = check_nouns(problem, network, algorithm, x0)
     noise = checked_noise(problem, batch_size, noise_std)
+    steps = checks.integer("steps", steps, minimum=0)
     if not problem.is_quadratic:
         raise ValueError("exactness: the problem is not quadratic, so that predictions are of first order at best")
     if not noise.is_exact:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
+from simlab.arrays import unthreaded
+
 FULL_SPECTRUM_NODES = 2000  # up to here all eigenvalues are computed (about a second); above, the extreme ones
 
 _TOLERANCE = 1e-10
@@ -141,6 +143,7 @@ def _lanczos(
         return None
 
 
+@unthreaded
 def _extreme(
     product: Callable[[np.ndarray], np.ndarray], n_nodes: int, which: str, tolerance: float, restarts: int | None = None
 ) -> float:

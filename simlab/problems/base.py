@@ -160,7 +160,7 @@ class Problem:
             With `indices` (..., n, B) the mean over these samples in place of all; `noise` (..., n, d) is added.
         """
         xp, rows, lead = self._by_node(x)
-        if batch is not None and not hasattr(batch, "indices"):
+        if batch is not None and not isinstance(batch, Batch):
             raise TypeError(f"batch = {batch!r} is not a Batch; pass what the step was given, or None")
         if batch is None or batch.indices is None:
             by_node = xp.permute_dims(self.local_gradients(xp, rows), (1, 0, 2))

@@ -121,6 +121,11 @@ class NeuralNetwork(Problem):
     def predict(self, x: Array, features: Array) -> Array:
         """Most likely classes of samples (t, p) under parameters (..., d): (..., t)."""
         xp, points, lead = self._points(x)
+        checks.states(features, "features")
+        if features.ndim != 2 or features.shape[1] != self.sizes[0]:
+            raise ValueError(
+                f"features has shape {tuple(features.shape)}, not (t, {self.sizes[0]}); pass a row a sample"
+            )
         classes = lambda some: xp.argmax(self._forward(xp, some, features)[-1], axis=-1)  # noqa: E731
         width = features.shape[0] * max(self.sizes)
         return xp.reshape(self._in_blocks(xp, classes, points, width), (*lead, features.shape[0]))

@@ -142,8 +142,9 @@ def hyperparameters(algorithm: Algorithm, steps: int) -> np.ndarray:
             checks.real(label, value, **limits[name])
         try:
             table[:, column] = values(value, np.arange(steps))
-        except (TypeError, ValueError) as error:
-            raise type(error)(
+        except (TypeError, ValueError, NotImplementedError) as error:
+            # NumPy's own kinds of TypeError take other arguments than a message.
+            raise (ValueError if isinstance(error, ValueError) else TypeError)(
                 f"{label} = {value!r} is no schedule: {error}; given an array of steps, return a number for each"
             ) from None
         if callable(value) and steps:

@@ -12,13 +12,16 @@ from typing import Any
 
 import networkx as nx
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
 
 import simlab
 import simlab.algorithms
 import theory
 import theory.testing
 from simlab import compression, schedules
+from theory.prediction import expected_errors
 
 MATRIX = np.eye(3) / 2 + 1 / 6
 FEATURES = np.ones((3, 4, 2)) + np.arange(4.0)[:, None]
@@ -257,6 +260,9 @@ CALLS |= {
 }
 
 
+CLASSIFIER = simlab.NeuralNetwork([3], FEATURES, np.tile([0, 1], (3, 2)))
+
+
 def run(algorithm: Any) -> Any:
     return simlab.simulate(PROBLEM, RING, algorithm, steps=1, engine="numpy")
 
@@ -286,6 +292,8 @@ CALLS |= {
     "TopK": (lambda k: choco(0.1, 0.1, compression.TopK(k)), {"k": 1}),
     "DitheredUniform": (lambda levels: choco(0.1, 0.1, compression.DitheredUniform(levels)), {"levels": 9}),
     "mix": (RING.mix, {"x": np.ones((3, 2))}),
+    "NeuralNetwork.predict": (CLASSIFIER.predict, {"x": CLASSIFIER.initial(), "features": np.ones((5, 2))}),
+    "expected_errors": (expected_errors, {**TRIPLE, "steps": 3, "batch_size": 2, "noise_std": 0.1, "x0": None}),
     "loss": (PROBLEM.loss, {"x": np.ones((3, 2))}),
     "gradient": (PROBLEM.gradient, {"x": np.ones((3, 2))}),
     "hessian": (PROBLEM.hessian, {"x": np.ones(2)}),
@@ -351,6 +359,11 @@ ANY = {
     "object": object(),
     "vector": np.ones(7),
     "cube": np.ones((2, 2, 2)),
+    "number in an array": np.array(0.5),
+    "sparse": sparse.csr_array(np.eye(3)),
+    "frame": pd.DataFrame({"a": [1, "b"], "c": [1, 2]}),
+    "numbers and texts": np.array([1, "b", None], dtype=object),
+    "no name": "",
     "NaNs": np.full((3, 3), np.nan),
     "mapping": {"a": 1},
     "function": len,
@@ -375,7 +388,7 @@ def refusals(call: Callable[..., Any], values: dict[str, Any], name: str) -> dic
             own = any(f"/{room}/" in last.filename for room in ("simlab", "theory"))
             if not own or not linecache.getline(last.filename, last.lineno or 0).strip().startswith("raise"):
                 raw[kind] = f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})"
-            elif not isinstance(error, TypeError | ValueError | OSError):
+            elif not isinstance(error, TypeError | ValueError | OSError) or "positional argument" in str(error):
                 raw[kind] = repr(error)
     return raw
 

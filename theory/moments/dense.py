@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import cache, cached_property, wraps
+from collections.abc import Iterator
+from functools import cached_property
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from simlab.arrays import unthreaded
 from theory.moments.affine import AffineStep
 from theory.moments.budget import FREE, Budget
 from theory.moments.linear import Stein, changes, deflate, spectral_radius
@@ -28,29 +29,6 @@ class Spread(NamedTuple):
 
 INFINITE = Spread(np.inf, np.inf)
 NONE = Spread(0.0, 0.0)
-
-
-def _unthreaded(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of `Dense` with one thread of BLAS.
-
-    Eigenvalues of a few thousand states gain nothing from a second thread, and where another process has its core they
-    wait for it, seconds at a time (1,280 states: 10 s to 37 s of processor time with two threads, 2.5 s with one).
-    """
-
-    @wraps(method)
-    def limited(self: Dense, *args: Any) -> Any:
-        with _blas().limit(limits=1):
-            return method(self, *args)
-
-    return limited
-
-
-@cache
-def _blas() -> Any:
-    import scipy.linalg  # noqa: F401  it brings a BLAS of its own, to be limited too
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController().select(user_api="blas")
 
 
 class Dense:
@@ -91,7 +69,7 @@ class Dense:
         return self._deflated[1]
 
     @cached_property
-    @_unthreaded
+    @unthreaded
     def rate(self) -> float:
         """See `Dense`."""
         if self.sampled and self.eigenbasis is not None:
@@ -141,7 +119,7 @@ class Dense:
         norm = np.linalg.norm(np.eye(self.step.size) - self.kept, 1)
         return float(1 / (dgecon(self._factors[0], norm)[0] * norm))
 
-    @_unthreaded
+    @unthreaded
     def fixed_point(self) -> np.ndarray:
         """z_∞ reached from the start, (k, n, d): z_0 + (I − T_E)⁻¹(z_1 − z_0), with iterative refinement."""
         from scipy.linalg import lu_solve
@@ -161,7 +139,7 @@ class Dense:
         flat = driven.transpose(1, 0, 2).reshape(self.step.size, n * d)
         return changes(self.conserved, flat, size_of(driven))
 
-    @_unthreaded
+    @unthreaded
     def stationary(self, noise: Noise, points: np.ndarray) -> Spread:
         """Stationary spread; `points` (n, d) are where the limit's gradients are evaluated.
 
@@ -230,11 +208,11 @@ class Dense:
         for mean in path:
             yield mean[0], spread
 
-    @_unthreaded
+    @unthreaded
     def _advanced(self, columns: np.ndarray) -> np.ndarray:
         return self._reached @ columns
 
-    @_unthreaded
+    @unthreaded
     def _after(self, s: np.ndarray, noise: Noise, mean: np.ndarray) -> np.ndarray:
         """The covariance after one more step, from S (s, s) and a mean state (k, n, d)."""
         covariances = noise.covariance(self.step.gradient_points(mean))
@@ -249,7 +227,7 @@ class Dense:
         n, d = self.step.shape[1:]
         return self.transition if self.is_driven(np.tile(np.eye(d), (n, 1, 1))) else self.kept
 
-    @_unthreaded
+    @unthreaded
     def additive_spread(self, std: float, steps: int) -> Spread:
         """Spread after `steps` steps with additive noise, by S_2k = S_k + T^k S_k T^kʹ."""
         n, d = self.step.shape[1:]
@@ -261,7 +239,7 @@ class Dense:
                 s, power = self._reached @ s @ self._reached.T + forcing, self._reached @ power
         return self.spread(s)
 
-    @_unthreaded
+    @unthreaded
     def settled_spread(
         self, noise: Noise, path: Iterator[np.ndarray], steps: int, budget: Budget = FREE
     ) -> Spread | None:
@@ -313,6 +291,7 @@ class Dense:
 
     def _slowed(self, noise: Noise, reference: np.ndarray, budget: Budget) -> np.ndarray | None:
         """P of `settled_spread` for r = rate, or 1/2: the covariance of T/√r and A/r; None where there is none."""
+        assert noise.batch_size is not None  # the covariance of additive noise is found by doubling
         r = max(self.rate, 0.5)
         slowed = Dense(self.step, True, self.kept / np.sqrt(r))
         slowed.eigenbasis = None if self.eigenbasis is None else self.eigenbasis.scaled(1 / np.sqrt(r))

@@ -737,3 +737,18 @@ def test_random_graphs_that_never_connect():
 
 def test_rules_are_those_documented():
     assert set(weight_rules.WEIGHT_RULES) == {*RULES, "uniform"}
+
+
+def test_lanczos_runs_on_one_thread():
+    """Two threads of BLAS wait for each other where another process has a core: 4 to 9 times the processor time."""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    seen = []
+    with threadpool_limits(2, "blas"):
+        spectrum._extreme(lambda v: seen.append(threads()) or 2 * v, 50, "LA", 1e-6)
+        assert threads() != {1}  # as before
+    assert seen
+    assert all(each == {1} for each in seen)
