@@ -120,12 +120,19 @@ class Compressor(Protocol):
 class Engine(Protocol):
     """What advances runs of one algorithm.
 
+    Attributes
+    ----------
+    form : str or int
+        How runs are advanced beside one another: what rounding depends on.
+
     Laws
     ----
     A chunk is a function of its arguments: K steps at once must be identical to K chunks of one step, whatever the
-    order of the jobs and the number of threads, and a run's states do not depend on what other runs are in the list
-    (to rounding, where runs are advanced side by side). Engines agree to rounding on the same draws.
+    order of the jobs and the number of threads, and a run's states must be identical in all engines of one `form`,
+    whatever other runs are in the list. Forms and engines agree to rounding on the same draws.
     """
+
+    form: Any
 
     def plan(
         self, state: Any, hyper: Sequence[np.ndarray], draws: Sequence[Draws], first_step: int, every: int
@@ -147,4 +154,4 @@ class Engine(Protocol):
         """
 
     def suits(self, runs: int) -> bool:
-        """Whether an engine made for so many runs would share the work in the same way."""
+        """Whether an engine made for so many runs, in the same form, would share the work in the same way."""

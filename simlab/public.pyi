@@ -25,6 +25,7 @@ from .run.metrics import worst_node_error as worst_node_error
 from .simulation import (
     SimulationInterrupted as SimulationInterrupted,
     generated_source as generated_source,
+    resume as resume,
     simulate as simulate,
 )
-from .trace import Trace as Trace, frame as frame
+from .trace import Trace as Trace, frame as frame, load_traces as load_traces
