@@ -373,9 +373,8 @@ class Call(NamedTuple):
 
         def traces(*, whole: bool = True) -> list[Trace]:
             now = {**about, "seconds": seconds + time.perf_counter() - began}
-            places = [stream.position() for stream in streams]
             for run, group in zip(runs, groups, strict=True):
-                for k, trace in zip(group, run.traces(now, places), strict=True):
+                for k, trace in zip(group, run.traces(now), strict=True):
                     found[k] = trace if whole else _cut_short(trace)
             return [found[k] for k in range(len(self.algorithms))]
 
@@ -493,9 +492,9 @@ def _lockstep(
         while done < settings.steps and any(run.active for run in runs):
             began = time.perf_counter()
             size = min(size, settings.steps - done)
-            places = [stream.position() for stream in streams]
             draw = partial(_draw, size=size, compressions=compressions, problem=problem, settings=settings)
             draws = _each(pool, draw, list(zip(streams, walks, strict=True)))
+            places = [stream.position() for stream in streams]
             jobs = [job for run in runs for job in run.plan(done, size, draws, places)]
             _each(pool, lambda job: job(), jobs)
             _each(pool, Runs.finish, runs)

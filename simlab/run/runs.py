@@ -91,6 +91,7 @@ class Runs:
         self.last: dict[int, np.ndarray] = {}  # states of the runs that have ended; in range where `KEPT` allows
         self.active = list(range(runs))
         self.done = 0
+        self.streams: list[dict[str, list[int]]] = [{}] * settings.replicates  # where they are at that step
         self.diverged: dict[int, int] = {}
         self.met: dict[int, int] = {}  # the step at which a run had come to the target
         self.stopped: dict[int, Position | None] = {}  # where settings go on that have come to it
@@ -105,7 +106,7 @@ class Runs:
         if not earlier:
             nothing = np.zeros((runs, 1, 3), np.int64)
             all_usable = np.ones((runs, 1), bool)
-            begin = self._start([{}] * settings.replicates)
+            begin = self._start()
             self._record(
                 np.array([0]), self.state[0][:, None], self.sent[:, None], nothing, np.zeros((runs, 1)), all_usable, begin
             )
@@ -115,12 +116,13 @@ class Runs:
         """Take over what there was at the positions of these traces."""
         positions = [trace.position for trace in earlier if trace.position is not None]
         self.done, r = positions[0].step, self.settings.replicates
+        self.streams = positions[0].streams
         for s, trace in enumerate(earlier):
             self.diverged.update({s * r + int(k) - self.first: step for k, step in trace.diverged.items()})
             self.last.update({run: trace.x[run % r] for run in self.diverged if run // r == s})
             if self.settings.stop_when is not None:
                 table = trace.frame[trace.frame["step"] <= self.done]
-                met = table[self.settings.stop_when.met(table[self.settings.stop_when.column].to_numpy())]
+                met = table[self._met(table.drop(columns=["algorithm", "replicate", "step"]))]
                 first_met = met.groupby("replicate")["step"].min()
                 self.met.update({s * r + int(k) - self.first: int(step) for k, step in first_met.items()})
             mine = [run for run in range(s * r, (s + 1) * r) if run not in self.diverged]
@@ -148,35 +150,35 @@ class Runs:
     def plan(
         self, done: int, size: int, draws: list[Draws], streams: list[dict[str, list[int]]]
     ) -> list[Callable[[], Any]]:
-        """The jobs of `size` steps after `done`; of the replicates the draws, and where their streams were before."""
+        """The jobs of `size` steps after `done`; of the replicates the draws, and where their streams are after these."""
         if not self.active:
             return []
         # Kept to find the step at which a run diverges; of a large network the chunk has to do, whatever else is run.
         small = self.settings.replicates * self.state[0][0].size <= KEPT
-        start = self._start(streams, kept=small or self.settings.stop_when is not None)
+        start = self._start(kept=small or self.settings.stop_when is not None)
         tables = [table[done : done + size] for table in self.hyper]
         mine = [tables[run // self.settings.replicates] for run in self.active]
         drawn = [draws[run % self.settings.replicates] for run in self.active]
         plan = self.engine.plan(self.state, mine, drawn, done, self.settings.record_every)
         if self.clock is not None:
             self._finished = self.clock.advance(draws, done)
-        self._pending = plan, start, mine, drawn, size
+        self._pending = plan, start, mine, drawn, size, streams
         return plan.jobs
 
-    def _start(self, streams: list[dict[str, list[int]]], *, kept: bool = True) -> Start:
+    def _start(self, *, kept: bool = True) -> Start:
         """What there is now, to be gone back to: copies."""
         state = type(self.state)(*(field.copy() for field in self.state)) if kept else None
         clock = None if self.clock is None else self.clock.at.copy()
-        return Start(self.done, self.active, state, self.sent.copy(), self.spent.copy(), clock, streams)
+        return Start(self.done, self.active, state, self.sent.copy(), self.spent.copy(), clock, self.streams)
 
     def finish(self) -> None:
         """Record what the jobs of the last `plan` did, and drop the runs that have ended."""
         if not self.active:
             return
-        (plan, start, tables, draws, size), self._pending = self._pending, None
+        (plan, start, tables, draws, size, streams), self._pending = self._pending, None
         done, every = start.done, self.settings.record_every
         self.state, snapshots, sent, total = plan.outcome()
-        self.done = done + size
+        self.done, self.streams = done + size, streams
         sent = sent + self.sent[self.active, None]
         self.sent[self.active] += total.sum(axis=1)
         steps = np.arange(done // every + 1, (done + size) // every + 1) * every
@@ -330,14 +332,8 @@ class Runs:
         """Stop every setting at the first step by which all its replicates have come to the target, but for those that
         have diverged; which of the rows are not after that.
         """
-        target = self.settings.stop_when
-        assert target is not None
-        if target.column not in rows:
-            raise ValueError(
-                f"stop_when = {str(target)!r}: no column {target.column!r} is recorded; {checks.nearest(target.column, list(rows))}"
-                f"choose from {', '.join(rows)}"
-            )
-        for run, step in zip(who[met := target.met(rows[target.column])], when[met], strict=True):
+        met = self._met(rows)
+        for run, step in zip(who[met], when[met], strict=True):
             self.met.setdefault(int(run), int(step))
         shown = np.ones(len(who), bool)
         settings = np.array(self.active) // self.settings.replicates
@@ -357,6 +353,18 @@ class Runs:
             shown &= ~((who // self.settings.replicates == setting) & (when > steps[k]))
         return shown
 
+    def _met(self, columns: Any) -> np.ndarray:
+        """Which rows of the columns are at the target."""
+        target = self.settings.stop_when
+        assert target is not None
+        if target.column not in columns:
+            hint = checks.nearest(target.column, list(columns))
+            raise ValueError(
+                f"stop_when = {str(target)!r}: no column {target.column!r} is recorded; {hint}choose one of "
+                f"{', '.join(columns)}"
+            )
+        return target.met(np.asarray(columns[target.column]))
+
     def _position(self, setting: int, start: Start) -> Position | None:
         """Where a setting goes on from `start`."""
         if start.state is None:
@@ -372,8 +380,8 @@ class Runs:
         counts = start.sent[mine].copy(), start.spent[mine].copy()
         return Position(start.done, self.settings.steps, self.engine.form, state, *counts, start.clock, start.streams)
 
-    def traces(self, about: dict[str, Any], streams: list[dict[str, list[int]]]) -> list[Trace]:
-        """What was recorded so far, a trace for each setting; `streams` are those of the replicates, as they are."""
+    def traces(self, about: dict[str, Any]) -> list[Trace]:
+        """What was recorded so far, a trace for each setting."""
         import pandas as pd
 
         r = self.settings.replicates
@@ -388,7 +396,7 @@ class Runs:
         whole = pd.concat(parts, ignore_index=True).sort_values(["run", "step"])
         tables = dict(list(whole.groupby(whole["run"] // r)))
         # Of an interrupted chunk some runs have taken steps, in place, and others have not: all go back to its start.
-        now = self._start(streams, kept=False)._replace(state=self.state) if self._pending is None else self._pending[1]
+        now = self._start(kept=False)._replace(state=self.state) if self._pending is None else self._pending[1]
         x = np.empty((len(self.algorithms) * r, *self.state[0].shape[1:]), self.settings.dtype)
         x[self.active] = self.state[0] if now.state is None else now.state[0]
         for run, last in self.last.items():
