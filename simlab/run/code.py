@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 LIBRARIES = {"builtins", "simlab", "theory", *sys.stdlib_module_names}  # known by their versions
+PLAIN = (bool, int, float, complex, str, bytes)
 
 
 @lru_cache(maxsize=1024)
@@ -42,7 +43,8 @@ def _class(kind: type, seen: set[int]) -> Iterator[str]:
         seen.add(id(base))
         yield base.__qualname__
         for name, value in sorted(vars(base).items()):
-            if name not in ("__new__", "__dict__", "__weakref__"):
+            written = not (name.startswith("__") and name.endswith("__")) or isinstance(value, types.FunctionType)
+            if written and name != "__new__":
                 yield from _value(name, value, seen)
 
 
@@ -57,7 +59,13 @@ def _value(name: str, value: Any, seen: set[int]) -> Iterator[str]:
         if not _in_library(value):
             yield name
             yield from _class(value, seen)
-    elif value is None or isinstance(value, (bool, int, float, complex, str, bytes, tuple, frozenset)):
+    elif isinstance(value, tuple | list):
+        yield f"{name}: {type(value).__qualname__} of {len(value)}"
+        for each in value:
+            yield from _value(name, each, seen)
+    elif isinstance(value, frozenset | set):
+        yield f"{name} in {sorted(map(repr, value))}"
+    elif value is None or isinstance(value, PLAIN):
         yield f"{name} = {value!r}"
     elif hasattr(value, "__array__"):
         import numpy as np
@@ -106,7 +114,7 @@ def _bytecode(code: types.CodeType) -> Iterator[str]:
         if isinstance(constant, types.CodeType):
             yield from _bytecode(constant)
         else:
-            yield repr(sorted(constant, key=repr) if isinstance(constant, frozenset) else constant)
+            yield from _value("constant", constant, set())
 
 
 def _names(code: types.CodeType) -> set[str]:
