@@ -28,4 +28,7 @@ from .simulation import (
     resume as resume,
     simulate as simulate,
 )
+from .sweeps.cells import grid as grid
+from .sweeps.run import sweep as sweep
+from .sweeps.store import load_sweep as load_sweep
 from .trace import Trace as Trace, frame as frame, load_traces as load_traces

@@ -25,6 +25,7 @@ from simlab.network.process import Walk, checked_walk
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.run.checkpoint import Keeper, again, joined
+from simlab.run.progress import progress_bar as _progress_bar
 from simlab.run.provenance import circumstances
 from simlab.run.runs import Runs, batches
 from simlab.run.settings import (
@@ -557,21 +558,3 @@ def _draw_awake(stream: Stream, links: Exchanges, compressions: int, problem: Pr
         np.moveaxis(stream.dither(1, compressions, rows, d)[0], 0, 1) if compressions else None,
         links,
     )
-
-
-@contextmanager
-def _progress_bar(steps: int, progress: bool | None) -> Iterator[Any]:
-    """A function that shows how many steps are done: a bar on a terminal (or on request), else nothing."""
-    import sys
-
-    if progress is not None:
-        checks.flag("progress", progress)
-    if progress is False or (progress is None and not sys.stderr.isatty()):
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("compile", total=steps)  # where a program is new, that takes most of the first chunk
-        yield lambda done: bar.update(task, completed=done, description="simulate")

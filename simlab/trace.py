@@ -156,12 +156,13 @@ class Trace:
 
 
 def write(path: str | os.PathLike[str], traces: Sequence[Trace], **more: Any) -> None:
-    """Write traces of one call, told apart by their labels, to one Parquet file; `more` is kept beside them, as JSON."""
+    """Write traces of one call to one Parquet file; `more` is kept beside them, as JSON. There may be none."""
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    whole = pd.concat([trace.frame for trace in traces], ignore_index=True) if len(traces) > 1 else traces[0].frame
+    frames = [trace.frame for trace in traces] or [pd.DataFrame()]
+    whole = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
     columns: dict[str, list[Any]] = {"x": [], "x0": [], "state": [], "clock": []}
     about = []
     for trace in traces:
@@ -174,7 +175,7 @@ def write(path: str | os.PathLike[str], traces: Sequence[Trace], **more: Any) ->
             columns[name] += [next(rows) if ends else None for ends in last]
         columns["x0"] += [None if trace.x0 is None else trace.x0.reshape(-1), *[None] * (len(replicate) - 1)]
     table = pa.Table.from_pandas(whole, preserve_index=False)
-    real = pa.from_numpy_dtype(traces[0].x.dtype)
+    real = pa.from_numpy_dtype(traces[0].x.dtype) if traces else pa.float64()
     for name, rows in columns.items():
         if name in ("x", "x0") or any(row is not None for row in rows):
             table = table.append_column(name, pa.array(rows, pa.list_(pa.float64() if name == "clock" else real)))
@@ -246,7 +247,10 @@ def load_traces(path: str | os.PathLike[str]) -> list[Trace]:
     ValueError
         If it is a folder, or the file is not whole, or holds no traces.
     """
-    about, table = read(path)
+    content, table = read(path)
+    about = content["traces"]
+    if not about:
+        raise ValueError(f"path = {str(path)!r} is a cell of a sweep that failed: {content['cell']['reason']}")
     whole = table.drop_columns([name for name in ("x", "x0", "state", "clock") if name in table.column_names]).to_pandas()
     ends = np.cumsum([described["rows"] for described in about]).tolist()
     found, first = [], 0
@@ -266,8 +270,8 @@ def load_traces(path: str | os.PathLike[str]) -> list[Trace]:
     return found
 
 
-def read(path: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], Any]:
-    """What is JSON of the traces in a file, and the table; each byte of it is checked."""
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Any]:
+    """What is JSON in a file of traces, and the table; each byte of it is checked."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -287,7 +291,7 @@ def read(path: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], Any]:
     metadata = table.schema.metadata or {}
     if b"simlab" not in metadata:
         raise ValueError(f"path = {str(path)!r} holds no trace; pass a file that Trace.save wrote")
-    return json.loads(metadata[b"simlab"])["traces"], table
+    return json.loads(metadata[b"simlab"]), table
 
 
 def _position(described: dict[str, Any], x: np.ndarray, arrays: dict[str, np.ndarray]) -> Position:

@@ -61,6 +61,8 @@ def _parts(value: Any) -> Iterator[np.ndarray]:
         value = value.name, value.given
     if inspect.isfunction(value):
         value = code(value)
+    if hasattr(value, "_fields"):
+        value = type(value).__qualname__, *value
     if hasattr(value, "indptr"):
         value = value.data, value.indices, value.indptr
     if isinstance(value, tuple | list):
