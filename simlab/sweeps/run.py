@@ -116,7 +116,7 @@ def sweep(
     if not listed:
         raise ValueError("cells = [] holds no cell; pass what simlab.grid returned")
     count = THREADS if workers is None else checks.integer("workers", workers, minimum=0)
-    if client is not None and not all(hasattr(client, name) for name in ("submit", "scatter")):
+    if client is not None and not all(hasattr(client, name) for name in ("submit", "cancel")):
         raise TypeError(f"client = {client!r} is not a dask.distributed.Client; pass one, or workers=...")
     store, identities = Store(folder), Identities()
     warn_of_damage(store, "and run again")
@@ -352,14 +352,15 @@ def _dask(client: Any) -> Callable[[list[Task], Identities], Computing]:
     """By the workers of a Dask cluster."""
 
     def compute(tasks: list[Task], identities: Identities) -> Computing:
+        import cloudpickle
         from distributed import as_completed
 
         nouns = {}
         for task in tasks:
             for name in NOUNS:
                 value = task.cell.arguments[name]
-                if id(value) not in nouns:
-                    nouns[id(value)] = client.scatter(value, broadcast=True)
+                if id(value) not in nouns:  # not scattered: what a worker that dies held could not be had again
+                    nouns[id(value)] = client.submit(cloudpickle.loads, cloudpickle.dumps(value), pure=False)
         futures = {}
         for task in tasks:
             given = (nouns[id(task.cell.arguments[name])] for name in NOUNS)
