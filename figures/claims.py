@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from theory.rates import fit_rate
-from theory.statistics import mean_interval
+from simlab.statistics import mean_interval
 
 
 class Interval(NamedTuple):

@@ -5,6 +5,7 @@ from . import (
     data as data,
     dynamics as dynamics,
     operations as operations,
+    plot as plot,
     schedules as schedules,
     topologies as topologies,
 )
@@ -31,4 +32,5 @@ from .simulation import (
 from .sweeps.cells import grid as grid
 from .sweeps.run import sweep as sweep
 from .sweeps.store import load_sweep as load_sweep
+from .tables import first as first, table as table
 from .trace import Trace as Trace, frame as frame, load_traces as load_traces

@@ -10,7 +10,7 @@ import numpy as np
 from simlab import checks
 from simlab.trace import Trace
 from theory.report import Report, Row
-from theory.statistics import CONFIDENCE, mean_interval
+from simlab.statistics import CONFIDENCE, mean_interval
 from theory.theorems import THEOREMS, Setting, Theorem
 from theory.theorems.theorem import first_failure, last
 

@@ -10,7 +10,7 @@ from scipy.signal import lfilter
 
 from tests.theory import family
 from theory import fit_rate
-from theory.statistics import student
+from simlab.statistics import student
 
 K = np.arange(1, 2001)
 CLEAN = {
