@@ -246,7 +246,9 @@ def resume(
     True
     """
     several = isinstance(trace, list | tuple)
-    traces = checks.each("trace", trace if several else [trace], Trace, "what simlab.simulate returned, or a list of it")
+    traces = checks.each(
+        "trace", trace if several else [trace], Trace, "what simlab.simulate returned, or a list of it"
+    )
     if not traces:
         raise ValueError("trace = [] holds no trace; pass what simlab.simulate returned")
     given = {"problem": problem, "network": network, "algorithm": algorithm, "record": record, "cluster": cluster}

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from simlab import checks
+from simlab.markup import described, number
 from simlab.network import AnyNetwork
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
+from simlab.statistics import mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,6 +112,19 @@ class Trace:
             f"{replicates} replicate(s), n = {n}, d = {d}, last {measure} {last[measure]:.3g})"
         )
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the last records, means over replicates with their 95 % intervals."""
+        last = self.frame.groupby("replicate").last().select_dtypes("number")
+        about = {}
+        for name in last.columns:
+            values = last[name].to_numpy(float)
+            about[name] = number(float(values.mean()))
+            if len(values) > 1 and np.ptp(values) > 0:
+                low, high = mean_interval(values)[1:]
+                about[name] += f" [{number(low)}, {number(high)}]"
+        ended = {"stopped at": self.stopped, "diverged": len(self.diverged)}
+        return described(repr(self), {**about, **{name: value for name, value in ended.items() if value}})
+
     @checks.keywords
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the trace to one Parquet file.
@@ -151,7 +166,9 @@ class Trace:
         traces = load_traces(path)
         if len(traces) > 1:
             labels = ", ".join(str(trace.provenance.get("label")) for trace in traces)
-            raise ValueError(f"path = {str(path)!r} holds {len(traces)} traces ({labels}); pass it to simlab.load_traces")
+            raise ValueError(
+                f"path = {str(path)!r} holds {len(traces)} traces ({labels}); pass it to simlab.load_traces"
+            )
         return traces[0]
 
 
@@ -251,7 +268,9 @@ def load_traces(path: str | os.PathLike[str]) -> list[Trace]:
     about = content["traces"]
     if not about:
         raise ValueError(f"path = {str(path)!r} is a cell of a sweep that failed: {content['cell']['reason']}")
-    whole = table.drop_columns([name for name in ("x", "x0", "state", "clock") if name in table.column_names]).to_pandas()
+    whole = table.drop_columns(
+        [name for name in ("x", "x0", "state", "clock") if name in table.column_names]
+    ).to_pandas()
     ends = np.cumsum([described["rows"] for described in about]).tolist()
     found, first = [], 0
     for described, end in zip(about, ends, strict=True):

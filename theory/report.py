@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from simlab import checks
-from simlab.tables import NO_BREAK, rendered
+from simlab.markup import NO_BREAK, rendered
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from simlab import checks
 from simlab.arrays import namespace_of
+from simlab.markup import described
 from simlab.network import weights as weight_rules
 from simlab.network.process import Exchanges, SamplePath, sample, table
 from simlab.network.spectrum import Spectrum, second_modulus
@@ -473,6 +474,14 @@ class Network:
         known = "spectral_gap" in self.__dict__ or self.n_nodes <= 200
         rho = f", rho={self.rho:.6g}" if known else ""
         return f"Network({self.name}: n_nodes={self.n_nodes}, n_edges={self.n_edges}, {storage}{kind}{rho})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        about: dict[str, Any] = {"nodes": self.n_nodes, "links": self.n_edges, "W": self.stochastic + " stochastic"}
+        about["degrees"] = f"{self.degrees.min()} to {self.degrees.max()}"
+        if "spectral_gap" in self.__dict__ or self.n_nodes <= 200:
+            about |= {"rho": self.rho, "spectral gap": 1 - self.rho}
+        return described(f"Network: {self.name}", about)
 
 
 def _is_sparse(matrix: Any) -> bool:

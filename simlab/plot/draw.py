@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import numpy as np
 
 from simlab import checks
+from simlab.markup import number
 from simlab.network import Network, NetworkProcess
 from simlab.plot.style import COLORS, COLUMN, LINES, MARKERS, RC, Look, look
 from simlab.statistics import mean_interval
@@ -40,6 +43,7 @@ BANDS = ("interval", "quantiles")
 QUANTILES = (0.1, 0.9)
 MARKS = 8  # on a line
 WIDE = 20.0  # ratio from which an axis is logarithmic
+OUT, BEYOND = 1e4, 30.0  # times the start: what is cut off, and where
 LARGEST = 150  # nodes that are drawn as points
 DRAWN = 200  # steps from which the links of a network that changes are counted
 VERDICTS = {
@@ -110,24 +114,23 @@ def convergence(
                 raise ValueError(f"{label} has no column {name!r}; {_choices(name, trace.frame)}")
     ax = _axes(ax)
     looks = _looks(named)
+    lines = {label: _line(trace.frame, x, y, bands) for label, trace in named.items()}
+    top = _top([line[1] for line in lines.values()])
     several, values = False, []
-    for label, trace in named.items():
-        table = trace.frame.pivot(index="step", columns="replicate", values=y)
-        whole = table.dropna() if not trace.frame[y].isna().all() else table
-        ended = len(whole) < len(table)
-        at = trace.frame.groupby("step")[x].mean().loc[whole.index].to_numpy(float) if x != "step" else whole.index
-        middle, low, high = _band(whole.to_numpy(float), bands)
-        values += [middle]
-        drawn, every = looks[label], max(1, len(whole) // MARKS)
+    for label, (at, middle, low, high, ended) in lines.items():
+        gone = np.flatnonzero(~(middle <= top))  # from there on it is far above all others
+        shown = slice(0, gone[0] + 1 if len(gone) and np.isfinite(middle).any() else len(middle))
+        drawn, every = looks[label], max(1, len(at[shown]) // MARKS)
         ax.plot(
-            at, middle, color=drawn.color, linestyle=drawn.line, marker=drawn.marker, label=label, zorder=3,
-            markevery=(every // 2 if len(whole) > 1 else 0, every), markerfacecolor="white" if drawn.open else drawn.color,
+            at[shown], middle[shown], color=drawn.color, linestyle=drawn.line, marker=drawn.marker, label=label, zorder=3,
+            markevery=(every // 2 if len(at) > 1 else 0, every), markerfacecolor="white" if drawn.open else drawn.color,
         )  # fmt: skip
+        values.append(middle[shown][middle[shown] <= top])
         if low is not None and high is not None:
             several = True
-            ax.fill_between(at, low, high, color=drawn.color, alpha=0.2, linewidth=0, zorder=2)
-        if ended and len(whole):
-            ax.plot(at[-1:], middle[-1:], "x", color=drawn.color, markersize=8, zorder=4)
+            ax.fill_between(at[shown], low[shown], high[shown], color=drawn.color, alpha=0.2, linewidth=0, zorder=2)
+        if ended or len(gone):
+            ax.plot(at[shown][-1:], np.minimum(middle[shown][-1:], top), "x", color=drawn.color, markersize=8, zorder=4)
     for label, expected in _predictions(predictions, named).items():
         trace = named[label]
         table = _expected(expected, trace, y)
@@ -136,6 +139,11 @@ def convergence(
         ax.plot(at, table[y], color="black", linewidth=0.8, linestyle=(0, (1, 1)), zorder=5)
         values.append(table[y].to_numpy(float))
     _scale(ax, "y", np.concatenate(values))
+    if ax.get_yscale() == "log":  # where an interval reaches below zero it has no end on such an axis
+        positive = np.concatenate(values)
+        ax.set_ylim(bottom=positive[positive > 0].min() / 3)
+    if np.isfinite(top):
+        ax.set_ylim(top=top)
     ax.set_xlabel(MEANINGS.get(x, x))
     ax.set_ylabel(MEANINGS.get(y, y))
     words = {"interval": "band: 95 % interval of the mean", "quantiles": "line: median; band: 10 to 90 %", None: ""}
@@ -180,10 +188,15 @@ def sweep(frame: pd.DataFrame, x: str, y: str = "mse", *, hue: str = "algorithm_
     names = {str(value): value for value in frame[hue].dropna().unique()}
     looks = _looks(dict.fromkeys(names))
     places, ticks = _places(frame[x])
-    lost, values = [], []
+    placed = frame.assign(_at=places)
+    lost, values, reached = [], [], []
     for label, value in names.items():
-        mine = frame[frame[hue] == value].assign(_at=places)
-        sound = mine.groupby("_at")["status"].apply(lambda s: s.isin(["finished", "stopped"]).all()) if "status" in mine else None
+        mine = placed[placed[hue] == value]
+        sound = (
+            mine.groupby("_at")["status"].apply(lambda s: s.isin(["finished", "stopped"]).all())
+            if "status" in mine
+            else None
+        )
         means = []
         for at, group in mine.groupby("_at"):
             if sound is not None and not sound[at]:
@@ -191,9 +204,13 @@ def sweep(frame: pd.DataFrame, x: str, y: str = "mse", *, hue: str = "algorithm_
                 continue
             means.append((at, *_interval(group[y].to_numpy(float))))
         if not means:
+            ax.plot(
+                [], [], color=looks[label].color, marker=looks[label].marker, linestyle=looks[label].line, label=label
+            )
             continue
         at, middle, low, high = np.array(means).T
         values += [middle]
+        reached += [at]
         drawn = looks[label]
         bars = np.nan_to_num(np.stack([middle - low, high - middle]))
         ax.errorbar(
@@ -202,11 +219,13 @@ def sweep(frame: pd.DataFrame, x: str, y: str = "mse", *, hue: str = "algorithm_
         )  # fmt: skip
     if values:
         _scale(ax, "y", np.concatenate(values))
-    if ticks is None:
-        _scale(ax, "x", np.array(sorted(set(places))))
-    else:
+    if ticks is not None:
         ax.set_xticks(range(len(ticks)), ticks)
+    elif reached:
+        _scale(ax, "x", np.concatenate(reached))
     for at, color in lost:
+        if ax.get_xscale() == "log" and at <= 0:
+            continue
         ax.plot([at], [0.98], "x", color=color, transform=ax.get_xaxis_transform(), markersize=7, clip_on=False)
     ax.set_xlabel(MEANINGS.get(x, x))
     ax.set_ylabel(MEANINGS.get(y, y))
@@ -241,7 +260,7 @@ def network(network: Network | NetworkProcess, *, ax: Axes | None = None) -> Axe
     name, directed = getattr(network, "name", ""), abs(weights - weights.T).max() > 1e-12
     if n > LARGEST:
         ax.spy(weights, markersize=max(0.3, 150 / n), color=COLORS[0])
-        ax.set_title(f"{name}: pattern of W, n = {n}")
+        ax.set_title(_wrapped(f"{name}: pattern of W, n = {n}"))
         return ax
     graph: Any = (nx.DiGraph if directed else nx.Graph)()
     graph.add_nodes_from(range(n))
@@ -254,12 +273,14 @@ def network(network: Network | NetworkProcess, *, ax: Axes | None = None) -> Axe
         share = widths / widths.max()
         nx.draw_networkx_edges(
             graph, places, ax=ax, width=0.5 + 2.0 * share, edge_color="#555555", alpha=(0.15 + 0.85 * share).tolist() if changes else None,
-            node_size=_dot(n), arrowsize=7, **({"connectionstyle": "arc3,rad=0.12"} if directed else {}),
+            node_size=_dot(n), **({"arrowsize": 7, "connectionstyle": "arc3,rad=0.12"} if directed else {}),
         )  # fmt: skip
-    nx.draw_networkx_nodes(graph, places, ax=ax, node_size=_dot(n), node_color=COLORS[0], edgecolors="white", linewidths=0.6)
+    nx.draw_networkx_nodes(
+        graph, places, ax=ax, node_size=_dot(n), node_color=COLORS[0], edgecolors="white", linewidths=0.6
+    )
     if n <= 30:
         nx.draw_networkx_labels(graph, places, ax=ax, font_size=6, font_color="white")
-    ax.set_title(name)
+    ax.set_title(_wrapped(name))
     ax.set_axis_off()
     ax.set_aspect("equal")
     ax.margins(0.08)
@@ -373,13 +394,34 @@ def _scale(ax: Axes, axis: str, values: np.ndarray) -> None:
         (ax.set_xscale if axis == "x" else ax.set_yscale)("log")
 
 
+def _line(frame: pd.DataFrame, x: str, y: str, bands: str | None) -> tuple[Any, ...]:
+    """Where, middle, low, high; whether a replicate has ended before the others."""
+    table = frame.pivot(index="step", columns="replicate", values=y)
+    whole = table if frame[y].isna().all() else table.dropna()
+    at = whole.index if x == "step" else frame.groupby("step")[x].mean().loc[whole.index]
+    with np.errstate(all="ignore"):  # of states that diverge
+        return at.to_numpy(float), *_band(whole.to_numpy(float), bands), len(whole) < len(table)
+
+
+def _top(middles: list[np.ndarray]) -> float:
+    """Where an axis ends, so that a line that diverges hides no other: infinite where none does."""
+    starts = [middle[0] for middle in middles if len(middle) and np.isfinite(middle[0])]
+    highest = max((np.nanmax(middle) for middle in middles if np.isfinite(middle).any()), default=0.0)
+    return BEYOND * max(starts) if starts and highest > OUT * max(starts) > 0 else math.inf
+
+
 def _places(column: pd.Series[Any]) -> tuple[Any, list[str] | None]:
     """Where values of a column lie on an axis, and their names where they are no numbers; None is a name."""
     if column.dtype.kind in "iuf" and not column.isna().any():
         return column, None
-    names = ["all" if value is None or value != value else str(value) for value in column]
-    order = list(dict.fromkeys(names))
+    names = [number(value) or "all" for value in column]
+    order = list(dict.fromkeys(number(value) or "all" for value in _sorted(column)))
     return np.array([order.index(name) for name in names]), order
+
+
+def _sorted(column: pd.Series[Any]) -> Any:
+    """Numbers in their order, None last; names as they come."""
+    return column.sort_values() if column.dtype.kind in "iuf" else column
 
 
 def _predictions(predictions: Any, named: Mapping[str, Trace]) -> dict[str, Any]:
@@ -388,7 +430,9 @@ def _predictions(predictions: Any, named: Mapping[str, Trace]) -> dict[str, Any]
     if not isinstance(predictions, Mapping):
         listed = list(predictions) if isinstance(predictions, list | tuple) else [predictions]
         if len(listed) != len(named):
-            raise ValueError(f"predictions holds {len(listed)} for {len(named)} traces; pass one for each, or a mapping")
+            raise ValueError(
+                f"predictions holds {len(listed)} for {len(named)} traces; pass one for each, or a mapping"
+            )
         predictions = dict(zip(named, listed, strict=True))
     for label in predictions:
         checks.one_of("predictions", label, named)
@@ -400,7 +444,9 @@ def _expected(expected: Any, trace: Trace, y: str) -> Any:
     if hasattr(expected, "transient"):
         expected = expected.transient(int(trace.frame["step"].max()), int(trace.provenance["record_every"]))
     if not hasattr(expected, "columns") or y not in expected or "step" not in expected:
-        raise ValueError(f"predictions holds nothing on {y!r}; theory expects mse and consensus, or pass frames with it")
+        raise ValueError(
+            f"predictions holds nothing on {y!r}; theory expects mse and consensus, or pass frames with it"
+        )
     return expected
 
 
@@ -428,6 +474,10 @@ def _places_of(graph: Any) -> Any:
             warnings.simplefilter("ignore")
             return nx.kamada_kawai_layout(graph.to_undirected(), weight=None)
     return nx.circular_layout(graph)
+
+
+def _wrapped(title: str) -> str:
+    return textwrap.fill(title, 32)
 
 
 def _dot(n: int) -> float:

@@ -87,7 +87,9 @@ class Keeper:
             raise ValueError(f"checkpoint = {str(self.path)!r} is of other algorithms, {_labels(traces)}; {remedy}")
         about = circumstances(problem, network, settings, start)
         for trace, algorithm in zip(traces, algorithms, strict=True):
-            differ = _differ(trace.provenance, {**about, "algorithm": describe(algorithm), "code": code(type(algorithm))})
+            differ = _differ(
+                trace.provenance, {**about, "algorithm": describe(algorithm), "code": code(type(algorithm))}
+            )
             differ += [name for name in ("replicates", "stop_when") if trace.provenance[name] != about[name]]
             if differ:
                 raise ValueError(
@@ -189,9 +191,7 @@ def _differ(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The names of what two runs do not share."""
     plain = json.loads(json.dumps({name: new[name] for name in (*SHARED, "algorithm", "code")}))
     then = json.loads(json.dumps({name: old.get(name) for name in plain}))
-    return [
-        {"code": "code of the algorithm"}.get(name, name) for name, value in plain.items() if then[name] != value
-    ]
+    return [{"code": "code of the algorithm"}.get(name, name) for name, value in plain.items() if then[name] != value]
 
 
 def _labels(traces: Sequence[Trace]) -> str:

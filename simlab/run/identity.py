@@ -41,7 +41,9 @@ class Identities:
         about = {
             "simlab": simlab.__version__,
             **{name: self._plain(value) for name, value in arguments.items() if name not in ("algorithm", "record")},
-            "algorithm": self._once(arguments["algorithm"], arguments["steps"], partial(self._algorithms, arguments["steps"])),
+            "algorithm": self._once(
+                arguments["algorithm"], arguments["steps"], partial(self._algorithms, arguments["steps"])
+            ),
             "record": {name: code(function) for name, function in (arguments["record"] or {}).items()},
         }
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]

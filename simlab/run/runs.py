@@ -108,7 +108,13 @@ class Runs:
             all_usable = np.ones((runs, 1), bool)
             begin = self._start()
             self._record(
-                np.array([0]), self.state[0][:, None], self.sent[:, None], nothing, np.zeros((runs, 1)), all_usable, begin
+                np.array([0]),
+                self.state[0][:, None],
+                self.sent[:, None],
+                nothing,
+                np.zeros((runs, 1)),
+                all_usable,
+                begin,
             )
             self._drop_ended()
 
@@ -272,7 +278,9 @@ class Runs:
             when = f"at step {first}" if first == last else f"at steps {first} to {last}"
             when = when if since is None else f"between steps {since + 1} and {last}"
             replicates = (
-                f"replicate {self.first + runs[0] % self.settings.replicates}" if len(runs) == 1 else f"{len(runs)} replicates"
+                f"replicate {self.first + runs[0] % self.settings.replicates}"
+                if len(runs) == 1
+                else f"{len(runs)} replicates"
             )
             parts.append(f"{self.labels[setting]} diverged {when} ({replicates})")
         more = f" and {len(settings) - SHOWN} more settings" if len(settings) > SHOWN else ""
@@ -419,7 +427,9 @@ class Runs:
                 provenance |= {"stopped": provenance["stop_when"], "steps": int(table["step"].max())}
             position = self.stopped[setting] if setting in self.stopped else self._position(setting, now)
             nouns = self.problem, self.network, algorithm
-            found.append(Trace(x[mine.start : mine.stop].copy(), table, provenance, self.x0, *nouns, position, self.settings))
+            found.append(
+                Trace(x[mine.start : mine.stop].copy(), table, provenance, self.x0, *nouns, position, self.settings)
+            )
         return found
 
 

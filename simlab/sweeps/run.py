@@ -160,7 +160,9 @@ def _results(cells: Sequence[Cell], keys: Sequence[str], store: Store, lost: dic
         if key in store.found:
             summary = json.loads(store.found[key])
         else:
-            summary = failure(cell.names, _settings(cell), cell.arguments["replicates"], "lost", lost.get(key, "not run"))
+            summary = failure(
+                cell.names, _settings(cell), cell.arguments["replicates"], "lost", lost.get(key, "not run")
+            )
         listed += rows(summary, key, cell.names, cell.algorithms)
     return framed(listed)
 
@@ -173,7 +175,8 @@ def _check_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise type(error)(
-            error.errno, f"folder = {str(folder)!r} cannot be written to ({error.strerror}); make room, or pass another one"
+            error.errno,
+            f"folder = {str(folder)!r} cannot be written to ({error.strerror}); make room, or pass another one",
         ) from None
 
 

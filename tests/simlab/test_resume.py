@@ -447,6 +447,8 @@ def test_resuming_costs_no_more_than_the_steps_that_are_left() -> None:
     taken: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         draw = simulation._draw
-        patch.setattr(simulation, "_draw", lambda source, size, **rest: (taken.append(size), draw(source, size, **rest))[1])
+        patch.setattr(
+            simulation, "_draw", lambda source, size, **rest: (taken.append(size), draw(source, size, **rest))[1]
+        )
         simlab.resume(half, steps=3010)
     assert sum(taken) == 2 * 10

@@ -310,7 +310,9 @@ vectors = st.one_of(
     st.tuples(alphabets, st.integers(0, 300)).map(lambda t: t[0] + [0] * t[1]),
     st.tuples(alphabets, st.integers(1, 60)).map(lambda t: sorted(t[0] * t[1])),
     # a few levels among zeros
-    st.tuples(alphabets, st.integers(10, 40), st.randoms()).map(lambda t: t[2].sample(t[0] + [0] * 64 * t[1], 64 * t[1])),
+    st.tuples(alphabets, st.integers(10, 40), st.randoms()).map(
+        lambda t: t[2].sample(t[0] + [0] * 64 * t[1], 64 * t[1])
+    ),
     # a few levels among zeros
     st.tuples(alphabets, st.integers(10, 40), st.randoms()).map(
         lambda t: t[2].sample(t[0] + [0] * 64 * t[1], 64 * t[1])

@@ -102,7 +102,9 @@ class Own(NamedTuple):
 
 
 def key(**options):
-    (cell,) = simlab.grid(**{"problem": PROBLEM, "network": NETWORKS["ring"], "algorithm": simlab.DSGD(0.1), "steps": 9, **options})
+    (cell,) = simlab.grid(
+        **{"problem": PROBLEM, "network": NETWORKS["ring"], "algorithm": simlab.DSGD(0.1), "steps": 9, **options}
+    )
     return sweeps.Identities().of(cell.arguments)
 
 
@@ -129,7 +131,10 @@ def test_a_cell_is_known_by_all_that_its_numbers_depend_on():
         {"algorithm": simlab.SlowMo(simlab.DSGD(0.1), 3)},
         {"algorithm": simlab.SlowMo(simlab.DSGD(0.2), 3)},
         *({name: value} for name, value in {"steps": 10, "batch_size": 2, "noise_std": 0.1, "replicates": 2}.items()),
-        *({name: value} for name, value in {"seed": 1, "record_every": 2, "engine": "numpy", "dtype": "float32"}.items()),
+        *(
+            {name: value}
+            for name, value in {"seed": 1, "record_every": 2, "engine": "numpy", "dtype": "float32"}.items()
+        ),
         {"x0": np.ones(3)},
         {"stop_when": "loss <= 1"},
         {"cluster": simlab.Cluster(1.0)},
@@ -167,7 +172,12 @@ def test_a_cell_is_known_in_another_process():
 
     first = ask(script, "1")
     assert ask(script, "2") == ask("\n\n" + script, "3") == first
-    for old, new in [("factor = 0.5", "factor = 0.6"), ("factor * x", "factor + x"), ("spread(2)", "spread(1)"), ("k + 10", "k + 9")]:
+    for old, new in [
+        ("factor = 0.5", "factor = 0.6"),
+        ("factor * x", "factor + x"),
+        ("spread(2)", "spread(1)"),
+        ("k + 10", "k + 9"),
+    ]:
         assert ask(script.replace(old, new), "1") != first, new
 
 
@@ -194,18 +204,36 @@ def test_what_is_there_is_not_run_again(tmp_path, monkeypatch):
     first = run(cells(), tmp_path)
     monkeypatch.setattr(sweeps, "simulate", None)
     pd.testing.assert_frame_equal(run(cells(), tmp_path), first)
-    pd.testing.assert_frame_equal(numbers(simlab.load_sweep(tmp_path)).sort_values(["cell", "algorithm"]).reset_index(drop=True)[["mse"]],
-                                  numbers(first).sort_values(["cell", "algorithm"]).reset_index(drop=True)[["mse"]])
-    again = run(simlab.grid(problem=PROBLEM, network={"O": NETWORKS["ring"]}, algorithm={"slow": ALGORITHMS[0], "fast": ALGORITHMS[1]},
-                            steps=20, record_every=10, replicates=2, engine="numpy", seed=1, noise_std=0.1), tmp_path)
+    pd.testing.assert_frame_equal(
+        numbers(simlab.load_sweep(tmp_path)).sort_values(["cell", "algorithm"]).reset_index(drop=True)[["mse"]],
+        numbers(first).sort_values(["cell", "algorithm"]).reset_index(drop=True)[["mse"]],
+    )
+    again = run(
+        simlab.grid(
+            problem=PROBLEM,
+            network={"O": NETWORKS["ring"]},
+            algorithm={"slow": ALGORITHMS[0], "fast": ALGORITHMS[1]},
+            steps=20,
+            record_every=10,
+            replicates=2,
+            engine="numpy",
+            seed=1,
+            noise_std=0.1,
+        ),
+        tmp_path,
+    )
     assert set(again["network"]) == {"O"}
     assert list(again["algorithm"]) == ["slow", "slow", "fast", "fast"]
 
 
 def test_cells_go_on_as_runs_do(tmp_path):
     """Settings of one cell that are resumed, one of them or all, are those of a longer sweep."""
-    (short,) = simlab.grid(problem=PROBLEM, network=NETWORKS["ring"], algorithm=ALGORITHMS[:2], steps=15, noise_std=0.1, engine="numpy")
-    (long,) = simlab.grid(problem=PROBLEM, network=NETWORKS["ring"], algorithm=ALGORITHMS[:2], steps=40, noise_std=0.1, engine="numpy")
+    (short,) = simlab.grid(
+        problem=PROBLEM, network=NETWORKS["ring"], algorithm=ALGORITHMS[:2], steps=15, noise_std=0.1, engine="numpy"
+    )
+    (long,) = simlab.grid(
+        problem=PROBLEM, network=NETWORKS["ring"], algorithm=ALGORITHMS[:2], steps=40, noise_std=0.1, engine="numpy"
+    )
     frame = run([short, long], tmp_path)
     (first, _, last, _) = frame["cell"]
     old, new = (simlab.load_traces(tmp_path / f"{name}.parquet") for name in (first, last))
@@ -263,7 +291,13 @@ def test_a_setting_that_raises_is_recorded_and_stops_nothing(tmp_path, monkeypat
 
 
 def test_what_diverges_says_when(tmp_path):
-    some = simlab.grid(problem=PROBLEM, network=NETWORKS["ring"], algorithm=[simlab.DSGD(0.1), simlab.DSGD(50.0)], steps=500, engine="numpy")
+    some = simlab.grid(
+        problem=PROBLEM,
+        network=NETWORKS["ring"],
+        algorithm=[simlab.DSGD(0.1), simlab.DSGD(50.0)],
+        steps=500,
+        engine="numpy",
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         frame = run(some, tmp_path)
@@ -319,7 +353,10 @@ def test_a_full_disk_is_named_and_tried_again(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         write(*arguments, **more)
 
-    with monkeypatch.context() as patch, pytest.warns(RuntimeWarning, match="is lost: OSError.*No space left on device"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.warns(RuntimeWarning, match="is lost: OSError.*No space left on device"),
+    ):
         patch.setattr(store, "write", full)
         frame = run(cells(), tmp_path)
     assert len(list(tmp_path.glob("*.parquet"))) == 3 + 1  # and the index
@@ -332,7 +369,10 @@ def test_a_full_disk_is_named_and_tried_again(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_disk_that_is_really_full(tmp_path):
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", tmp_path], check=False).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", tmp_path], check=False).returncode
+    ):
         pytest.skip("needs to mount a small file system")
     try:
         with pytest.warns(RuntimeWarning, match="No space left"):
@@ -343,7 +383,9 @@ def test_a_disk_that_is_really_full(tmp_path):
         assert (run(cells(), tmp_path)["status"] == "finished").all()
         subprocess.run(["mount", "-o", "remount,ro", tmp_path], check=True)
         assert (run(cells(), tmp_path)["status"] == "finished").all()  # nothing is to be written
-        with pytest.raises(OSError, match="cannot be written to .Read-only file system.; make room, or pass another one"):
+        with pytest.raises(
+            OSError, match="cannot be written to .Read-only file system.; make room, or pass another one"
+        ):
             run(cells(seed=5), tmp_path)
     finally:
         subprocess.run(["umount", tmp_path], check=True)
@@ -382,12 +424,19 @@ class Deadly(NamedTuple):
 
 @pytest.mark.slow
 def test_workers_compute_the_same_bits_and_a_death_takes_one_cell(tmp_path):
-    some = [*cells(engine="compiled"), *simlab.grid(problem=PROBLEM, network=NETWORKS, algorithm=ALGORITHMS, steps=20, seed=range(4), replicates=20)]
+    some = [
+        *cells(engine="compiled"),
+        *simlab.grid(problem=PROBLEM, network=NETWORKS, algorithm=ALGORITHMS, steps=20, seed=range(4), replicates=20),
+    ]
     here = run(some, tmp_path / "here")
     there = run(some, tmp_path / "there", workers=2)
     pd.testing.assert_frame_equal(numbers(there), numbers(here))
     assert_same_folders(tmp_path / "here", tmp_path / "there")
-    deadly = [c for lr in (0.1, 0.66, 0.2) for c in simlab.grid(problem=PROBLEM, network=NETWORKS["ring"], algorithm=Deadly(lr), steps=5)]
+    deadly = [
+        c
+        for lr in (0.1, 0.66, 0.2)
+        for c in simlab.grid(problem=PROBLEM, network=NETWORKS["ring"], algorithm=Deadly(lr), steps=5)
+    ]
     with pytest.warns(RuntimeWarning, match="1 of 15 cells have no result.*its worker died"):
         frame = run([*deadly, *cells(seed=[4, 5, 6])], tmp_path / "there", workers=2)
     assert set(frame[frame["status"] != "finished"]["lr"]) == {0.66}
@@ -432,7 +481,11 @@ def test_a_sweep_that_is_killed_again_and_again_and_one_that_shares_its_folder(t
             job.wait()
             kills += 1
         time.sleep(1.5)  # its workers notice
-        now = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("*.parquet") if path.name != store.INDEX}
+        now = {
+            path: path.stat().st_mtime_ns
+            for path in (tmp_path / "killed").glob("*.parquet")
+            if path.name != store.INDEX
+        }
         assert all(now[path] == then for path, then in written.items())  # what was finished was not done again
         written = now
     assert kills >= 2
@@ -453,7 +506,11 @@ def test_the_workers_of_a_dask_cluster(tmp_path):
     ):
         warnings.simplefilter("ignore")
         there = simlab.sweep(some, tmp_path / "there", client=client)
-        deadly = [c for lr in (0.1, 0.66) for c in simlab.grid(problem=PROBLEM, network=NETWORKS["ring"], algorithm=Deadly(lr), steps=5)]
+        deadly = [
+            c
+            for lr in (0.1, 0.66)
+            for c in simlab.grid(problem=PROBLEM, network=NETWORKS["ring"], algorithm=Deadly(lr), steps=5)
+        ]
         lost = simlab.sweep(deadly, tmp_path / "there", client=client)
     pd.testing.assert_frame_equal(numbers(there), numbers(here))
     assert list(lost["status"]) == ["finished", "lost"]
