@@ -383,7 +383,7 @@ class Call(NamedTuple):
 
         try:
             with _progress_bar(self.settings.steps, progress) as show:
-                for done in _lockstep(runs, self.problem, self.settings, streams, done):
+                for done in _lockstep(runs, self.problem, self.settings, streams):
                     show(done)
                     if keeper is not None and keeper.due():
                         keeper.write(traces(whole=False))
@@ -417,7 +417,7 @@ class Call(NamedTuple):
         runs = []
         for group in groups:
             mine = [(self.algorithms[k], self.labels[k], tables[k]) for k in group]
-            about = {
+            about: dict[str, Any] = {
                 "first": first,
                 "form": None if forms is None else forms[group[0]],
                 "earlier": None if earlier is None else [earlier[k] for k in group],
@@ -449,7 +449,7 @@ def _one_step(traces: list[Trace]) -> int:
 
 def threads() -> int:
     """Among which the work of a call is shared."""
-    return min(THREADS, _limit.get())
+    return int(min(THREADS, _limit.get()))
 
 
 @contextmanager
@@ -469,11 +469,9 @@ def _cut_short(trace: Trace) -> Trace:
     return replace(trace, provenance={**trace.provenance, "steps": steps, "interrupted": True})
 
 
-def _lockstep(
-    runs: list[Runs], problem: Problem, settings: Settings, streams: list[Stream], done: int
-) -> Iterator[int]:
-    """Advance all runs from step `done`, chunk by chunk, on the same draws; yield the number of steps done."""
-    network = runs[0].network
+def _lockstep(runs: list[Runs], problem: Problem, settings: Settings, streams: list[Stream]) -> Iterator[int]:
+    """Advance all runs, chunk by chunk, on the same draws; yield the number of steps done."""
+    network, done = runs[0].network, runs[0].done
     changes = isinstance(network, NetworkProcess)
     walks = [checked_walk(network, stream.network()) if changes else None for stream in streams]
     awake = network.awake if isinstance(network, NetworkProcess) else problem.n_nodes

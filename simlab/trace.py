@@ -188,8 +188,8 @@ def write(path: str | os.PathLike[str], traces: Sequence[Trace], **more: Any) ->
         replicate = trace.frame["replicate"].to_numpy()
         last = np.append(replicate[1:] != replicate[:-1], True)
         for name in ("x", "state", "clock"):
-            rows = iter(arrays[name] if name in arrays else [None] * int(last.sum()))
-            columns[name] += [next(rows) if ends else None for ends in last]
+            ends = iter(arrays[name] if name in arrays else [None] * int(last.sum()))
+            columns[name] += [next(ends) if is_last else None for is_last in last]
         columns["x0"] += [None if trace.x0 is None else trace.x0.reshape(-1), *[None] * (len(replicate) - 1)]
     table = pa.Table.from_pandas(whole, preserve_index=False)
     real = pa.from_numpy_dtype(traces[0].x.dtype) if traces else pa.float64()
@@ -271,10 +271,10 @@ def load_traces(path: str | os.PathLike[str]) -> list[Trace]:
     whole = table.drop_columns(
         [name for name in ("x", "x0", "state", "clock") if name in table.column_names]
     ).to_pandas()
-    ends = np.cumsum([described["rows"] for described in about]).tolist()
+    ends = np.cumsum([each["rows"] for each in about]).tolist()
     found, first = [], 0
-    for described, end in zip(about, ends, strict=True):
-        shape = described["shape"]
+    for each, end in zip(about, ends, strict=True):
+        shape = each["shape"]
         part = table.slice(first, end - first)
         arrays = {
             name: np.concatenate([chunk.flatten().to_numpy() for chunk in part.column(name).chunks])
@@ -282,9 +282,9 @@ def load_traces(path: str | os.PathLike[str]) -> list[Trace]:
             if name in part.column_names
         }
         x, x0 = arrays["x"].reshape(shape), arrays["x0"].reshape(shape[1:]) if arrays["x0"].size else None
-        position = _position(described["position"], x, arrays) if "position" in described else None
+        position = _position(each["position"], x, arrays) if "position" in each else None
         frame = whole.iloc[first:end].reset_index(drop=True) if len(about) > 1 else whole
-        found.append(Trace(x, frame, described["provenance"], x0, position=position))
+        found.append(Trace(x, frame, each["provenance"], x0, position=position))
         first = end
     return found
 

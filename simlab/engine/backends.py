@@ -12,7 +12,7 @@ from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.step.graph import Steps
 
-Form = str | int | None  #: how runs are advanced, which the last bits of their states depend on
+Form = Any  #: str, int or None: how runs are advanced, which the last bits of their states depend on
 RECORDED = 2**20  # numbers in x up to which a step on a GPU is recorded
 
 

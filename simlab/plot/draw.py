@@ -122,8 +122,8 @@ def convergence(
         shown = slice(0, gone[0] + 1 if len(gone) and np.isfinite(middle).any() else len(middle))
         drawn, every = looks[label], max(1, len(at[shown]) // MARKS)
         ax.plot(
-            at[shown], middle[shown], color=drawn.color, linestyle=drawn.line, marker=drawn.marker, label=label, zorder=3,
-            markevery=(every // 2 if len(at) > 1 else 0, every), markerfacecolor="white" if drawn.open else drawn.color,
+            at[shown], middle[shown], color=drawn.color, linestyle=drawn.line, marker=drawn.marker, label=label,
+            zorder=3, markevery=(every // 2 if len(at) > 1 else 0, every), markerfacecolor="white" if drawn.open else drawn.color,
         )  # fmt: skip
         values.append(middle[shown][middle[shown] <= top])
         if low is not None and high is not None:
@@ -272,7 +272,8 @@ def network(network: Network | NetworkProcess, *, ax: Axes | None = None) -> Axe
     if len(edges):
         share = widths / widths.max()
         nx.draw_networkx_edges(
-            graph, places, ax=ax, width=0.5 + 2.0 * share, edge_color="#555555", alpha=(0.15 + 0.85 * share).tolist() if changes else None,
+            graph, places, ax=ax, width=0.5 + 2.0 * share, edge_color="#555555",
+            alpha=(0.15 + 0.85 * share).tolist() if changes else None,
             node_size=_dot(n), **({"arrowsize": 7, "connectionstyle": "arc3,rad=0.12"} if directed else {}),
         )  # fmt: skip
     nx.draw_networkx_nodes(
@@ -459,7 +460,7 @@ def _mean_weights(network: Network | NetworkProcess) -> np.ndarray:
         weights[np.repeat(np.arange(n), np.diff(indptr)), indices] = np.abs(values)
     else:
         path = network.sample(DRAWN)
-        weights = sum(np.abs(path[k]) for k in range(DRAWN)) / DRAWN  # type: ignore[assignment]
+        weights = np.mean([np.abs(path[k]) for k in range(DRAWN)], axis=0)
     np.fill_diagonal(weights, 0.0)
     return weights
 

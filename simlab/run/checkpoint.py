@@ -20,7 +20,8 @@ from simlab.trace import Trace, load_traces, write
 
 # What a run that goes on has to share with what it goes on from.
 SHARED = (
-    "problem", "network", "x0", "batch_size", "noise_std", "seed", "record_every", "engine", "dtype", "record", "cluster",
+    "problem", "network", "x0", "batch_size", "noise_std", "seed", "record_every", "engine", "dtype", "record",
+    "cluster",
 )  # fmt: skip
 
 
@@ -56,8 +57,8 @@ class Keeper:
             write(self.path, traces)
         except OSError as error:
             warnings.warn(
-                f"checkpoint = {str(self.path)!r} cannot be written ({error}); the run goes on without: make room, or pass "
-                "another path",
+                f"checkpoint = {str(self.path)!r} cannot be written ({error}); the run goes on without: make room, or "
+                "pass another path",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -93,8 +94,8 @@ class Keeper:
             differ += [name for name in ("replicates", "stop_when") if trace.provenance[name] != about[name]]
             if differ:
                 raise ValueError(
-                    f"checkpoint = {str(self.path)!r} is of a call with another {', '.join(differ)}; {remedy}, or load it "
-                    "with simlab.load_traces and go on with simlab.resume"
+                    f"checkpoint = {str(self.path)!r} is of a call with another {', '.join(differ)}; {remedy}, or "
+                    "load it with simlab.load_traces and go on with simlab.resume"
                 )
             if trace.position is None or trace.position.step > settings.steps:
                 raise ValueError(
@@ -118,8 +119,8 @@ def again(traces: Sequence[Trace], given: Mapping[str, Any], several: bool) -> t
     for trace in traces:
         if trace.position is None:
             raise ValueError(
-                f"trace = {trace!r} does not hold where its run can go on; it was interrupted within a step of a network too "
-                "large to be kept twice: simulate it with checkpoint=..., or again"
+                f"trace = {trace!r} does not hold where its run can go on; it was interrupted within a step of a network "
+                "too large to be kept twice: simulate it with checkpoint=..., or again"
             )
     algorithms: list[Any] = [trace.algorithm for trace in traces]
     if "algorithm" in given:
@@ -156,8 +157,8 @@ def again(traces: Sequence[Trace], given: Mapping[str, Any], several: bool) -> t
             differ.append("number of replicates")
         if differ:
             raise ValueError(
-                f"trace = {trace!r} is of a run with another {', '.join(differ)} than what it shall go on with; pass what it "
-                "was simulated with"
+                f"trace = {trace!r} is of a run with another {', '.join(differ)} than what it shall go on with; pass what "
+                "it was simulated with"
             )
     labels = [trace.provenance["label"] for trace in traces]
     return objects["problem"], objects["network"], algorithms, labels, first.x0, settings

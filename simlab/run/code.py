@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +14,6 @@ LIBRARIES = {"builtins", "simlab", "theory", *sys.stdlib_module_names}  # known 
 PLAIN = (bool, int, float, complex, str, bytes)
 
 
-@lru_cache(maxsize=1024)
 def code(value: Any) -> str:
     """Hash of the code of a function or class: of its own, and of all of the user's that it refers to.
 
@@ -30,6 +29,11 @@ def code(value: Any) -> str:
     str
         16 hexadecimal digits; they depend on the version of Python, as bytecode does.
     """
+    return _code(value)
+
+
+@lru_cache(maxsize=1024)
+def _code(value: Hashable) -> str:
     digest = hashlib.sha256(f"{sys.version_info[:2]}".encode())
     for text in _class(value, set()) if isinstance(value, type) else _function(value, set()):
         digest.update(text.encode())

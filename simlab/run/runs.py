@@ -129,8 +129,9 @@ class Runs:
             if self.settings.stop_when is not None:
                 table = trace.frame[trace.frame["step"] <= self.done]
                 met = table[self._met(table.drop(columns=["algorithm", "replicate", "step"]))]
-                first_met = met.groupby("replicate")["step"].min()
-                self.met.update({s * r + int(k) - self.first: int(step) for k, step in first_met.items()})
+                first_met = met.drop_duplicates("replicate")
+                for k, step in zip(first_met["replicate"], first_met["step"], strict=True):
+                    self.met[s * r + int(k) - self.first] = int(step)
             mine = [run for run in range(s * r, (s + 1) * r) if run not in self.diverged]
             if mine and self.met.keys() >= set(mine):
                 raise ValueError(
@@ -156,7 +157,7 @@ class Runs:
     def plan(
         self, done: int, size: int, draws: list[Draws], streams: list[dict[str, list[int]]]
     ) -> list[Callable[[], Any]]:
-        """The jobs of `size` steps after `done`; of the replicates the draws, and where their streams are after these."""
+        """The jobs of `size` steps after `done`; of the replicates the draws, and where the streams are after these."""
         if not self.active:
             return []
         # Kept to find the step at which a run diverges; of a large network the chunk has to do, whatever else is run.
@@ -399,8 +400,8 @@ class Runs:
             step = trace.frame["step"]
             asked = (step % self.settings.record_every == 0) | (step == self.settings.steps)
             before = trace.frame[(step <= trace.position.step) & asked]
-            run = before["replicate"] - self.first + setting * r
-            parts.append(before.drop(columns=["algorithm", "replicate"]).assign(run=run))
+            who = before["replicate"] - self.first + setting * r
+            parts.append(before.drop(columns=["algorithm", "replicate"]).assign(run=who))
         whole = pd.concat(parts, ignore_index=True).sort_values(["run", "step"])
         tables = dict(list(whole.groupby(whole["run"] // r)))
         # Of an interrupted chunk some runs have taken steps, in place, and others have not: all go back to its start.

@@ -117,9 +117,9 @@ class Store:
                 if CELL.fullmatch(entry.name):
                     stat = entry.stat()
                     stamps[entry.name[:32]] = stat.st_size, stat.st_mtime_ns
-        for key, stamp, summary in self._listed():
+        for key, stamp, listed in self._listed():
             if stamps.get(key) == stamp:
-                self._take(key, stamp, summary)
+                self._take(key, stamp, listed)
         new = [key for key in stamps if key not in self.found]
         with ThreadPoolExecutor(READERS) as pool:
             for key, (summary, reason) in zip(new, pool.map(self._read, new), strict=True):

@@ -194,8 +194,8 @@ def test_rows_are_the_last_records_of_traces(tmp_path):
         last = trace.frame[trace.frame["replicate"] == row.replicate].iloc[-1]
         assert (last["mse"], last["step"], last["bits"]) == (row.mse, row.step, row.bits)
         direct = simlab.simulate(
-            PROBLEM, NETWORKS[row.network], [a for a in ALGORITHMS if type(a).__name__ == row.algorithm_class], steps=20,
-            record_every=10, replicates=2, engine="numpy", seed=row.seed, noise_std=0.1, progress=False,
+            PROBLEM, NETWORKS[row.network], [a for a in ALGORITHMS if type(a).__name__ == row.algorithm_class],
+            steps=20, record_every=10, replicates=2, engine="numpy", seed=row.seed, noise_std=0.1, progress=False,
         )  # fmt: skip
         assert any(np.array_equal(trace.x, t.x) for t in direct)
 
@@ -384,7 +384,7 @@ def test_a_disk_that_is_really_full(tmp_path):
         subprocess.run(["mount", "-o", "remount,ro", tmp_path], check=True)
         assert (run(cells(), tmp_path)["status"] == "finished").all()  # nothing is to be written
         with pytest.raises(
-            OSError, match="cannot be written to .Read-only file system.; make room, or pass another one"
+            OSError, match=r"cannot be written to .Read-only file system.; make room, or pass another one"
         ):
             run(cells(seed=5), tmp_path)
     finally:
@@ -397,7 +397,7 @@ def test_what_cannot_be_written_to(tmp_path):
         run(cells(), tmp_path / "file" / "folder")
     with pytest.raises(ValueError, match="is a file; pass the name of a folder"):
         run(cells(), tmp_path / "file")
-    with pytest.raises(TypeError, match="is not a dask.distributed.Client"):
+    with pytest.raises(TypeError, match=r"is not a dask\.distributed\.Client"):
         run(cells(), tmp_path, client=3)
     with pytest.raises(ValueError, match="holds no cell"):
         run([], tmp_path)
