@@ -119,8 +119,8 @@ def again(traces: Sequence[Trace], given: Mapping[str, Any], several: bool) -> t
     for trace in traces:
         if trace.position is None:
             raise ValueError(
-                f"trace = {trace!r} does not hold where its run can go on; it was interrupted within a step of a network "
-                "too large to be kept twice: simulate it with checkpoint=..., or again"
+                f"trace = {trace!r} does not hold where its run can go on; it was interrupted within a step of a "
+                "network too large to be kept twice: simulate it with checkpoint=..., or again"
             )
     algorithms: list[Any] = [trace.algorithm for trace in traces]
     if "algorithm" in given:
@@ -157,8 +157,8 @@ def again(traces: Sequence[Trace], given: Mapping[str, Any], several: bool) -> t
             differ.append("number of replicates")
         if differ:
             raise ValueError(
-                f"trace = {trace!r} is of a run with another {', '.join(differ)} than what it shall go on with; pass what "
-                "it was simulated with"
+                f"trace = {trace!r} is of a run with another {', '.join(differ)} than what it shall go on with; "
+                "pass what it was simulated with"
             )
     labels = [trace.provenance["label"] for trace in traces]
     return objects["problem"], objects["network"], algorithms, labels, first.x0, settings
