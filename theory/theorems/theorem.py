@@ -227,6 +227,19 @@ def at_limit(setting: Setting) -> Check:
     return Check(name, residual <= tolerance, f"residual {residual:.3g} against {tolerance:.3g}; run more steps")
 
 
+def independent_mixing(setting: Setting) -> Check:
+    """Doubly stochastic W_k, drawn independently (or one that is fixed), p > 0, all nodes computing at each step."""
+    raise NotImplementedError
+
+
+def periodic_mixing(setting: Setting) -> Check:
+    raise NotImplementedError
+
+
+def mixes_every(setting: Setting) -> Check:
+    raise NotImplementedError
+
+
 def consensual_start(setting: Setting) -> Check:
     """All nodes start at one point."""
     name = "equal initial states"
