@@ -93,7 +93,7 @@ def _real_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def _correction(dense: Any, inverse: _Inverse, noise: Noise, residual: np.ndarray) -> np.ndarray:
     """Solution of the full equation with `residual` in place of the noise at the limit."""
     reads, s = dense.gradient_matrix, inverse.full(residual)
-    v = _solve(inverse, noise, node_blocks(reads @ s, reads, dense.step.shape[1:]))
+    v = _solve(inverse, noise, node_blocks(reads @ s, reads, dense.drives))
     return s + inverse.full(dense.forcing(noise.spread(v)))
 
 
@@ -173,7 +173,7 @@ class Eigenbasis:
     """
 
     def __init__(self, dense: Any) -> None:
-        self.shape = dense.step.shape[1:]
+        self.shape = dense.drives
         self.values, self.vectors = np.linalg.eig(dense.kept)
         self.drive = np.linalg.solve(self.vectors, dense.noise_matrix)
         self.reads = dense.gradient_matrix @ self.vectors
@@ -245,4 +245,4 @@ class Doubling:
 
     def blocks(self, q: np.ndarray) -> np.ndarray:
         reads = self.dense.gradient_matrix
-        return node_blocks(reads @ self.states(q), reads, self.dense.step.shape[1:])
+        return node_blocks(reads @ self.states(q), reads, self.dense.drives)
