@@ -2,7 +2,7 @@
 
 The step is z⁺ = T_ω z + u_ω + N_ω ξ, ω the outcome of the network at this step, and z_0 is known. In e = z − z_0,
 extended by a 1, A_ω = [T_ω, T_ω z_0 + u_ω − z_0; 0, 1]; second moments obey E[ee']⁺ = E[A_ω E[ee'] A_ω'] + E[N_ω Q N_ω'].
-`Changing` lists the outcomes of a step; `Toggled` sums over links, each on or off by itself, where a step exchanges once.
+Here the outcomes of a step are listed; `theory.moments.toggled` has a shorter way for links that fail by themselves.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ from simlab.network.law import Chain, Cycle, Law, Outcome, Outcomes, Toggles
 from simlab.protocols import Algorithm
 from simlab.step.graph import Counter, ForeignNounError, step_graphs
 from theory.moments.affine import AffineStep, Surrogate
-from theory.moments.budget import FREE, Budget, CostError
-from theory.moments.dense import INFINITE, NONE, Dense, Spread, are_equal
+from theory.moments.budget import CostError
+from theory.moments.dense import Spread, are_equal
 from theory.moments.linear import changes, deflate
-from theory.moments.minibatches import Eigenbasis, node_blocks, second_moment
+from theory.moments.minibatches import node_blocks
 from theory.moments.noise import Noise
 
 SMALL = 400  # unknowns up to which an operator on covariances is formed
 SOLVED = 1e-13  # relative residual of a covariance
-TRUSTED = 1e-8  # of 1 − rate²: the residual that a covariance may have
 KRYLOV = 150
 LISTED_STATES = 1000  # in whose covariances outcomes are listed
 
@@ -115,7 +114,7 @@ class Changing:
     """
 
     def __init__(self, step: AffineStep, network: Any, law: Cycle | Chain, phases: int) -> None:
-        self.step, self.network = step, network
+        self.step, self.network, self.gradient_calls = step, network, step.gradient_calls
         cycle = law.steps if isinstance(law, Cycle) else ()
         self.period = int(np.lcm(len(cycle) or 1, phases))
         if isinstance(law, Cycle):
@@ -305,8 +304,8 @@ class Changing:
         return dominant(apply, modes * size * size, np.tile(np.eye(size), (modes, 1, 1))) ** (0.5 / self.period)
 
     def means(self) -> list[np.ndarray]:
-        """Stationary mean states z before each phase, (k, n, d) each."""
-        return [self.step.start + mean.sum(axis=0).reshape(self.step.shape) for mean in self._limits]
+        """Stationary mean of x before each phase, (n, d) each."""
+        return [self.step.start[0] + mean.sum(axis=0).reshape(self.step.shape)[0] for mean in self._limits]
 
     def settled(self, noise: Noise) -> list[Spread]:
         """Stationary spreads of x about these means; of a step whose `rate` is below 1.
@@ -340,13 +339,13 @@ class Changing:
         return _spread(second.sum(axis=0), self.step.shape)
 
     def walk(self, noise: Noise) -> Iterator[tuple[np.ndarray, Spread]]:
-        """Mean states z (k, n, d), and the spread of x about them, at steps 0, 1, ..."""
+        """Mean x (n, d), and its spread, at steps 0, 1, ..."""
         size, modes = self.step.size, len(self.transitions)
         means, second, k = np.zeros((modes, size)), np.zeros((modes, size, size)), 0
         resting = 0
         while True:
             center = means.sum(axis=0)
-            yield self.step.start + center.reshape(self.step.shape), self.spread(second)
+            yield self.step.start[0] + center.reshape(self.step.shape)[0], self.spread(second)
             if resting >= self.period:
                 continue
             phase = k % self.period
@@ -373,20 +372,36 @@ def _spread(covariance: np.ndarray, shape: tuple[int, ...]) -> Spread:
 
 def dominant(apply: Any, size: int, start: np.ndarray) -> float:
     """Spectral radius of a map that keeps positive semidefinite matrices so: its largest eigenvalue, which is real."""
+    return perron(apply, start.reshape(size))[0]
+
+
+def perron(apply: Any, start: np.ndarray) -> tuple[float, np.ndarray]:
+    """The largest eigenvalue of a positive map, and its eigenvector, sought from a positive `start`.
+
+    `apply` takes and returns flat arrays; blocks of `start` are symmetric matrices, or it is flat.
+    """
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 
+    size, shape = start.size, start.shape
     if size <= SMALL:
-        matrix = np.stack([apply(unit) for unit in np.eye(size)], axis=1)
-        return float(np.max(np.abs(np.linalg.eigvals(matrix)), initial=0.0))
-    operator = LinearOperator((size, size), matvec=apply, dtype=np.float64)
-    begin = start.ravel()
-    if np.max(np.abs(apply(begin))) == 0:
-        return 0.0
-    try:
-        found = eigs(operator, k=1, which="LM", v0=begin, ncv=40, tol=1e-11, maxiter=60, return_eigenvectors=False)
-    except ArpackNoConvergence:
-        found = eigs(operator, k=1, which="LR", v0=begin, ncv=120, tol=1e-8, maxiter=100, return_eigenvectors=False)
-    return float(np.abs(found[0]))
+        values, vectors = np.linalg.eig(np.stack([apply(unit) for unit in np.eye(size)], axis=1))
+        best = int(np.argmax(np.abs(values)))
+        found, vector = float(np.abs(values[best])), vectors[:, best].real
+    else:
+        first = apply(start.ravel())
+        if np.max(np.abs(first)) == 0:
+            return 0.0, start
+        operator = LinearOperator((size, size), matvec=apply, dtype=np.float64)
+        for width, tolerance in ((30, 1e-11), (60, 1e-10), (120, 1e-8)):
+            try:
+                pairs = eigs(operator, k=1, which="LM", v0=first, ncv=width, tol=tolerance, maxiter=40)
+                break
+            except ArpackNoConvergence as error:
+                failure = error
+        else:
+            raise CostError("cost: the rate is not found in so many products; simulate it") from failure
+        found, vector = float(np.abs(pairs[0][0])), pairs[1][:, 0].real
+    return found, (vector * np.sign(vector.sum() or 1.0)).reshape(shape)
 
 
 def solve_positive(apply: Any, right: np.ndarray) -> np.ndarray:
@@ -419,202 +434,3 @@ def solve_positive(apply: Any, right: np.ndarray) -> np.ndarray:
     if np.linalg.norm(residual) > 1e-10 * scale:
         raise CostError("cost: the covariance is not found in so many products; simulate it")
     return second
-
-
-class Probe(Current):
-    """The network at its mean, which notes what is exchanged and adds to what is received."""
-
-    def __init__(self, outcome: Outcome, stochastic: str) -> None:
-        super().__init__(outcome, stochastic)
-        self.calls, self.added, self.asked = 0, np.zeros(1), np.zeros(1)
-
-    def mix(self, x: np.ndarray) -> np.ndarray:
-        """W x, and what is added."""
-        self.calls += 1
-        self.asked = x
-        return self.weights @ x + self.added
-
-
-class LinkNoise:
-    """What chance adds: to the gradients, and by each toggle to what is received, p(1 − p) Cov(rightʹ messages).
-
-    Its covariances have first the nodes' blocks and then the toggles', all padded to one size. `heard` (M, D, n, d) is
-    what of the gradients' noise is in rightʹ messages of the same step.
-    """
-
-    depends_on_state = True
-
-    def __init__(self, noise: Noise, variances: np.ndarray, heard: np.ndarray) -> None:
-        self.noise, self.variances, self.heard = noise, variances, heard
-
-    def spread(self, v: np.ndarray) -> np.ndarray:
-        """What the covariances of gradient points and of messages add: (n + M, D, D) -> (n + M, D, D)."""
-        n, d = self.heard.shape[2:]
-        q = self.noise.spread(v[:n, :d, :d]) if self.noise.depends_on_state else None
-        return self.blocks(q, v[n:])
-
-    def blocks(self, gradients: np.ndarray | None, messages: np.ndarray) -> np.ndarray:
-        """From the covariances of gradients' noise (n, d, d) and of rightʹ messages (M, D, D), those of all."""
-        n, d = self.heard.shape[2:]
-        result = np.zeros((n + len(messages), *messages.shape[1:]))
-        if gradients is not None:
-            result[:n, :d, :d] = gradients
-            messages = messages + np.einsum("mXia,iab,mYib->mXY", self.heard, gradients, self.heard, optimize=True)
-        result[n:] = self.variances[:, None, None] * messages
-        return result
-
-
-class Toggled(Dense):
-    """Moments where links or matchings are on and off independently, of a step with one exchange.
-
-    With messages y = Rz + r, z⁺ = T̄z + ū + Σ_m (a_m − p_m) P left_m right_mʹ y + Nξ, T̄ the step at E W: the covariance
-    S⁺ = T̄ST̄ʹ + Σ_m p_m(1 − p_m) P left_m [right_mʹ E(yyʹ) right_m] left_mʹ Pʹ + N E[Q] Nʹ takes sums over m alone.
-
-    Parameters
-    ----------
-    step : AffineStep
-        From `base_step`.
-    network : NetworkProcess
-    law : Toggles
-
-    Raises
-    ------
-    SeveralExchangesError
-        The step exchanges more than once.
-    """
-
-    period = 1
-
-    def __init__(self, step: AffineStep, network: Any, law: Toggles) -> None:
-        self._probe = Probe(Outcome.of(1.0, law.mean), network.stochastic)
-        nodes = (self._probe.awake, self._probe.fires)
-        super().__init__(step.at(self._probe, step.phase, nodes), sampled=True)
-        self._probe.calls = 0
-        self.step(self.step.start)
-        if self._probe.calls > 1:
-            raise SeveralExchangesError
-        open_ = [m for m, p in enumerate(law.probabilities) if 0 < p < 1]
-        self.variances = law.probabilities[open_] * (1 - law.probabilities[open_])
-        n, d = step.shape[1:]
-        ranks = [law.left[m].shape[1] for m in open_]
-        self._width = d * max([1, *ranks])
-        self.right = [law.right[m] for m in open_]
-        drive = np.zeros((step.size, n + len(open_), self._width))
-        drive[:, :n, :d] = self.step.noise_matrix().reshape(step.size, n, d)
-        reads = np.zeros((n + len(open_), self._width, step.size))
-        reads[:n, :d] = self.step.gradient_matrix().reshape(n, d, step.size)
-        self.heard = np.zeros((len(open_), self._width, n, d))
-        if open_ and self._probe.calls:
-            received = self._received().reshape(step.size, n, d)
-            messages = self.step.read(self._messages, step.shape).T.reshape(n, d, step.size)
-            noise = self.step.read(self._heard, (n, d)).T.reshape(n, d, n, d)
-            for k, m in enumerate(open_):
-                width = d * law.left[m].shape[1]
-                drive[:, n + k, :width] = np.einsum("snd,nr->srd", received, law.left[m]).reshape(step.size, width)
-                reads[n + k, :width] = np.einsum("nr,nds->rds", law.right[m], messages).reshape(width, step.size)
-                self.heard[k, :width] = np.einsum("nr,ndia->rdia", law.right[m], noise).reshape(width, n, d)
-        self.noise_matrix = drive.reshape(step.size, -1)
-        self.gradient_matrix = reads.reshape(-1, step.size)
-
-    @property
-    def drives(self) -> tuple[int, int]:
-        """The nodes' gradients and the toggles, in blocks of one size."""
-        return self.step.shape[1] + len(self.variances), self._width
-
-    def _messages(self, z: np.ndarray) -> np.ndarray:
-        """What is sent in states z (..., k, n, d), beyond what is in state 0."""
-        self.step.linear(z)
-        asked = np.array(np.broadcast_to(self._probe.asked, (*z.shape[:-3], *z.shape[-2:])))
-        self.step.linear(np.zeros(self.step.shape))
-        return asked - self._probe.asked
-
-    def _heard(self, noise: np.ndarray) -> np.ndarray:
-        """What of the gradients' noise (..., n, d) is sent in the same step."""
-        zero = np.zeros((*noise.shape[:-2], *self.step.shape))
-        self.step.drive(noise)
-        asked = np.array(np.broadcast_to(self._probe.asked, noise.shape))
-        self.step.linear(zero)
-        return asked - self._probe.asked
-
-    def _received(self) -> np.ndarray:
-        """P, (s, n d): what the step makes of what is received."""
-
-        def function(added: np.ndarray) -> np.ndarray:
-            self._probe.added = added
-            try:
-                return self.step.linear(np.zeros((*added.shape[:-2], *self.step.shape)))
-            finally:
-                self._probe.added = np.zeros(1)
-
-        return self.step.read(function, self.step.shape[1:]).T
-
-    @property
-    def mean_rate(self) -> float:
-        """Spectral radius of the mean's step."""
-        return Dense.rate.__get__(self)  # type: ignore[attr-defined]
-
-    def _noise(self, noise: Noise) -> LinkNoise:
-        return LinkNoise(noise, self.variances, self.heard)
-
-    def _at(self, noise: Noise, z: np.ndarray) -> np.ndarray:
-        """Covariances of what chance adds at a mean state (k, n, d)."""
-        gradients = None if noise.is_zero else noise.covariance(self.step.gradient_points(z))
-        self.step(z)
-        y = np.broadcast_to(self._probe.asked, self.step.shape[1:])
-        messages = np.zeros((len(self.right), self._width, self._width))
-        for k, right in enumerate(self.right):
-            apart = (right.T @ y).ravel()
-            messages[k, : len(apart), : len(apart)] = np.outer(apart, apart)
-        return self._noise(noise).blocks(gradients, messages)
-
-    def walks(self, noise: Noise) -> bool:
-        """Whether chance enters a conserved quantity."""
-        blocks = np.zeros((self.drives[0], self._width, self._width))
-        first = 0 if not noise.is_zero else self.step.shape[1]
-        blocks[first:] = np.eye(self._width)
-        return self.is_driven(blocks)
-
-    def carry(self, s: np.ndarray, noise: Noise) -> np.ndarray:
-        """What a step makes of a covariance (s, s), without what it adds to it at the mean."""
-        spread = self._noise(noise).spread(node_blocks(self.gradient_matrix @ s, self.gradient_matrix, self.drives))
-        return self.kept @ s @ self.kept.T + self.forcing(spread)
-
-    def mean_square_rate(self, noise: Noise) -> float:
-        """Root of the spectral radius of `carry`."""
-        size = self.step.size
-
-        def apply(flat: np.ndarray) -> np.ndarray:
-            s = flat.reshape(size, size)
-            return self.carry((s + s.T) / 2, noise).ravel()
-
-        return float(np.sqrt(dominant(apply, size * size, np.eye(size))))
-
-    def means(self) -> list[np.ndarray]:
-        """The limit of the mean state, (k, n, d)."""
-        return [self.fixed_point()]
-
-    def settled(self, noise: Noise) -> list[Spread]:
-        """The stationary spread of x; of a step whose `mean_square_rate` is below 1."""
-        found = second_moment(self, self._noise(noise), self._at(noise, self.means()[0]))
-        if found is None:
-            raise CostError("cost: the covariance is not found in so many products; simulate it")
-        return [self.spread(found)]
-
-    def walk(self, noise: Noise) -> Iterator[tuple[np.ndarray, Spread]]:
-        """Mean states (k, n, d), and the spread of x, at steps 0, 1, ..."""
-        z, s, resting = self.step.start, np.zeros((self.step.size, self.step.size)), False
-        while True:
-            yield z, self.spread(s)
-            if not resting:
-                new, after = self.step(z), self.carry(s, noise) + self.forcing(self._at(noise, z))
-                resting = are_equal(new, z) and are_equal(after, s)
-                z, s = new, after
-
-    @property
-    def step_work(self) -> float:
-        """Multiplications of a step of the second moments."""
-        return 4.0 * self.step.size**2 * (self.step.size + self.drives[0] * self._width)
-
-
-class SeveralExchangesError(ValueError):
-    """A step exchanges more than once, so that it is no affine function of W."""

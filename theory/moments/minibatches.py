@@ -190,6 +190,17 @@ class Eigenbasis:
         other.weights = 1.0 / (1.0 - other.values[self.half, None] * other.values.conj())
         return other
 
+    def only(self, sources: slice) -> Eigenbasis:
+        """For some of the sources of noise, which then read only themselves."""
+        other = copy(self)
+        count, width = self.shape
+        chosen = np.arange(count)[sources]
+        rows = (chosen[:, None] * width + np.arange(width)).ravel()
+        other.shape = (len(chosen), width)
+        other.drive, other.reads = self.drive[:, rows], self.reads[rows]
+        other.half_drive, other.half_reads = self.half_drive[chosen], self.half_reads[rows]
+        return other
+
     @cached_property
     def _inverse(self) -> np.ndarray:
         return np.linalg.inv(self.vectors)

@@ -40,7 +40,7 @@ def assumptions(laplacians: np.ndarray, probabilities: np.ndarray, weight: float
     """
     projections = bool(np.allclose(laplacians @ laplacians, 2 * laplacians, atol=1e-12))
     checks = [Check("matchings", projections, "L_j² = 2L_j of every matching")]
-    inside = bool(np.all((0 < probabilities) & (probabilities <= 1)))
+    inside = bool(np.all((probabilities > 0) & (probabilities <= 1)))
     checks.append(Check("probabilities", inside, f"from {np.min(probabilities):.4g} to {np.max(probabilities):.4g}"))
     values = np.linalg.eigvalsh(np.tensordot(probabilities, laplacians, 1))
     checks.append(Check("connected", bool(values[1] > 1e-12), f"λ₂(L) = {values[1]:.4g}, must be positive"))

@@ -53,7 +53,7 @@ def perron(weights: np.ndarray) -> np.ndarray:
 
 
 def second_singular_value(weights: np.ndarray) -> float:
-    """s."""
+    """S."""
     root = np.sqrt(perron(weights))
     scaled = weights * root / root[:, None]
     return float(np.linalg.norm(scaled - np.outer(root, root), ord=2))

@@ -93,7 +93,7 @@ def gossip_sgd(setting: Setting) -> Check:
 
 
 def contracting(setting: Setting) -> Check:
-    """q < 1."""
+    """Q < 1."""
     c = consensus_constants(setting)
     factor = feedback(c["lr"], c["smoothness"], c["p"], c["atc"])
     return Check("contraction", factor < 1, f"q = {factor:.4g}, must be < 1: take a smaller γ")
