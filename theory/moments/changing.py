@@ -372,13 +372,18 @@ def _spread(covariance: np.ndarray, shape: tuple[int, ...]) -> Spread:
 
 def dominant(apply: Any, size: int, start: np.ndarray) -> float:
     """Spectral radius of a map that keeps positive semidefinite matrices so: its largest eigenvalue, which is real."""
-    return perron(apply, start.reshape(size))[0]
+    return perron(apply, start.reshape(size), ((40, 1e-12), (120, 1e-9)))[0]
 
 
-def perron(apply: Any, start: np.ndarray) -> tuple[float, np.ndarray]:
+def perron(apply: Any, start: np.ndarray, efforts: tuple[tuple[int, float], ...]) -> tuple[float, np.ndarray]:
     """The largest eigenvalue of a positive map, and its eigenvector, sought from a positive `start`.
 
-    `apply` takes and returns flat arrays; blocks of `start` are symmetric matrices, or it is flat.
+    `apply` takes and returns flat arrays; `efforts` are dimensions of Krylov spaces, and the accuracy asked of each.
+
+    Raises
+    ------
+    CostError
+        None of them suffices.
     """
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 
@@ -392,7 +397,7 @@ def perron(apply: Any, start: np.ndarray) -> tuple[float, np.ndarray]:
         if np.max(np.abs(first)) == 0:
             return 0.0, start
         operator = LinearOperator((size, size), matvec=apply, dtype=np.float64)
-        for width, tolerance in ((30, 1e-11), (60, 1e-10), (120, 1e-8)):
+        for width, tolerance in efforts:
             try:
                 pairs = eigs(operator, k=1, which="LM", v0=first, ncv=width, tol=tolerance, maxiter=40)
                 break

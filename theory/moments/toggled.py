@@ -209,17 +209,24 @@ class Toggled(Dense):
                 whole[first:] += whole[first:].swapaxes(1, 2)
                 return slowed.blocks(feedback.spread(whole)[first:]).ravel() / (2 * square)
 
-            radius, v = perron(apply, v)
+            radius, v = perron(apply, v, ((30, 1e-10), (120, 1e-8)))
             return 1 / radius - 1 if radius > 0 else np.inf
 
-        floor = max(self.mean_rate, least) ** 2
-        low = floor * (1 + 1e-12) or 1e-30
-        if not inverse(low) < 0:
+        floor = max(self.mean_rate, least) ** 2 or 1e-30
+        low, high, at_low = floor * (1 + 1e-9), 1.03 * floor, np.nan
+        at_high = inverse(high)
+        while at_high < 0:  # the line through two points, and a little farther
+            guess = 1.2 * high if np.isnan(at_low) else high + 1.1 * at_high * (high - low) / (at_low - at_high)
+            low, at_low = high, at_high
+            high = guess
+            at_high = inverse(high)
+        if np.isnan(at_low):
+            at_low = inverse(low)
+        if not at_low < 0:
             return float(np.sqrt(floor))
-        high = 1.05 * low
-        while inverse(high) < 0:
-            low, high = high, 1.5 * high
-        return float(np.sqrt(brentq(inverse, low, high, xtol=1e-11 * high, rtol=1e-10)))
+        known = {low: at_low, high: at_high}
+        found = brentq(lambda x: known[x] if x in known else inverse(x), low, high, xtol=1e-10 * high, rtol=1e-10)
+        return float(np.sqrt(found))
 
     def _power_rate(self, noise: Noise) -> float:
         size = self.step.size
