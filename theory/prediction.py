@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simlab import checks
-from simlab.network import AnyNetwork, NetworkProcess
+from simlab.network import AnyNetwork, Network, NetworkProcess
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.run import settings
@@ -240,6 +240,12 @@ def changes(network: AnyNetwork, algorithm: Algorithm, start: np.ndarray) -> boo
     return isinstance(network, NetworkProcess) or phases_of(algorithm, start) > 1
 
 
+def fixed(network: AnyNetwork) -> Network:
+    """`network`, which does not change."""
+    assert isinstance(network, Network)  # see `changes`
+    return network
+
+
 def _predict_changing(
     problem: Problem, network: AnyNetwork, algorithm: Algorithm, start: np.ndarray, noise: Noise
 ) -> Prediction:
@@ -266,10 +272,23 @@ def _predict_changing(
         first_order = not noise.is_exact
         mean = errors.mean()
         phases = errors if len(errors) > 1 else None
-        names = ("bias", "network_variance", "variance", "mse", "consensus")
-        numbers = (float(mean[name]) for name in names)
-        path = partial(moments.walk, noise)
-        return Prediction(not reason, rate, limit, *numbers, first_order, reason, error, path, minimizer, phases)
+        bias, network_variance, variance, mse, consensus = (float(mean[name]) for name in columns[1:])
+        return Prediction(
+            not reason,
+            rate,
+            limit,
+            bias,
+            network_variance,
+            variance,
+            mse,
+            consensus,
+            first_order,
+            reason,
+            error,
+            partial(moments.walk, noise),
+            minimizer,
+            phases,
+        )
 
     columns = ["phase", "bias", "network_variance", "variance", "mse", "consensus"]
     if reason:
@@ -365,7 +384,7 @@ def expected_errors(
         )
     if changes(network, algorithm, start):
         return _changing_errors(problem, network, algorithm, start, noise, steps)
-    moments = represent(AffineStep(Surrogate.of(problem), network, algorithm, start), batch_size is None)
+    moments = represent(AffineStep(Surrogate.of(problem), fixed(network), algorithm, start), batch_size is None)
     _check_one_gradient(moments.step, batch_size)
     budget = Budget(AFFORDABLE)
     transient = f"the transient of {steps} steps"
@@ -433,7 +452,7 @@ def settle(
 ) -> tuple[Any, np.ndarray]:
     """The moments of the step (linearized at the limit if need be) and its fixed point z_∞ (k, n, d) from `start`."""
     if problem.is_quadratic:
-        moments = represent(AffineStep(Surrogate.of(problem), network, algorithm, start), additive)
+        moments = represent(AffineStep(Surrogate.of(problem), fixed(network), algorithm, start), additive)
         return moments, moments.fixed_point()
     if not problem.is_convex:
         raise ValueError(
@@ -443,7 +462,7 @@ def settle(
     points = np.tile(problem.known_minimizer, (problem.n_nodes, 1))
     error = np.inf
     for _ in range(NEWTON_STEPS):
-        moments = represent(AffineStep(Surrogate.at(problem, points), network, algorithm, start), additive)
+        moments = represent(AffineStep(Surrogate.at(problem, points), fixed(network), algorithm, start), additive)
         if moments.step.gradient_calls != 1:
             raise ValueError(
                 f"algorithm: {type(algorithm).__name__}.step asks for {moments.step.gradient_calls} gradients, which "

@@ -15,7 +15,7 @@ from simlab import checks
 from simlab.dynamics import inputs
 from simlab.dynamics.averages import pair, pairs
 from simlab.network import Exchanges, Network, NetworkProcess, law
-from simlab.network.law import Law
+from simlab.network.law import Law, Outcome
 from simlab.network.weights import matrix
 
 _EVENT = np.dtype([("time", np.float64), ("node", np.int64)])
@@ -120,7 +120,7 @@ class Asynchronous(NetworkProcess):
             return super().law()
         return law.Cycle(tuple(tuple(self._events(node, 1.0)) for node in self._order()))
 
-    def _events(self, node: int, probability: float) -> list[law.Outcome]:
+    def _events(self, node: int, probability: float) -> list[Outcome]:
         """What may happen when `node` is done."""
         w = matrix(self.network)
         neighbours = [j for j in w.indices[w.indptr[node] : w.indptr[node + 1]] if j != node]
@@ -129,7 +129,9 @@ class Asynchronous(NetworkProcess):
     def _order(self) -> list[int]:
         """Who is done at each event of a period, after which all are done at once again."""
         seconds = [Fraction(second).limit_denominator(10_000) for second in self.compute]
-        if any(abs(float(exact) - second) > 1e-12 * second for exact, second in zip(seconds, self.compute, strict=True)):
+        if any(
+            abs(float(exact) - second) > 1e-12 * second for exact, second in zip(seconds, self.compute, strict=True)
+        ):
             raise ValueError(f"compute = {self.compute.tolist()} has no period that theory could follow: simulate it")
         common = math.lcm(*(second.denominator for second in seconds))
         ticks = [int(second * common) for second in seconds]

@@ -83,9 +83,8 @@ class Pairwise(NetworkProcess):
 
     def law(self) -> Law:
         """Each link with the same probability."""
-        n, rows, columns = self.n_nodes, *matrix(self.network).nonzero()
-        links = [(i, j) for i, j in zip(rows, columns, strict=True) if i < j]
-        return law.independent(pair(n, i, j, 1 / len(links)) for i, j in links)
+        links = [(i, j) for i, j in np.argwhere(matrix(self.network).toarray() != 0) if i < j]
+        return law.independent(pair(self.n_nodes, i, j, 1 / len(links)) for i, j in links)
 
 
 class Groups(NetworkProcess):

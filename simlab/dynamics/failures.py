@@ -210,7 +210,9 @@ class LinkFailures(_Failures):
         up, stays = 1.0 - self.probability, 1.0 - 1.0 / self.burst
         rows = stays * np.eye(2) + (1 - stays) * np.array([[up, 1 - up], [up, 1 - up]])
         transitions, stationary = law.product_chain([(rows, np.array([up, 1 - up]))] * len(left))
-        return law.Chain(tuple((outcome._replace(probability=1.0),) for outcome in toggles.outcomes()), transitions, stationary)
+        return law.Chain(
+            tuple((outcome._replace(probability=1.0),) for outcome in toggles.outcomes()), transitions, stationary
+        )
 
 
 class NodeFailures(_Failures):

@@ -160,7 +160,6 @@ class Cycle(_Table):
 
         return draw
 
-
     def law(self) -> Law:
         """A member at each step of a period."""
         return law.Cycle(tuple(law.sure(matrix(self.members[k])) for k in self.order))

@@ -394,7 +394,9 @@ class NetworkProcess:
         ValueError
             It is not known, or too large to be listed.
         """
-        raise ValueError(f"network = {self!r} has no law that theory knows; write {type(self).__name__}.law, or simulate")
+        raise ValueError(
+            f"network = {self!r} has no law that theory knows; write {type(self).__name__}.law, or simulate"
+        )
 
     def sample(self, steps: int, seed: int = 0, replicate: int = 0) -> SamplePath:
         """The matrices that a run with this seed sees: ``path[k]`` is W_k, (n, n); see `SamplePath`.

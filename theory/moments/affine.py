@@ -225,9 +225,9 @@ class AffineStep:
         """The step of a problem that may be another: (..., k, n, d) -> (..., k, n, d)."""
         old = self._state(*np.moveaxis(_combine(self.up, z), -3, 0))
         batch = Batch(None, noise, step=self.phase)
-        with np.errstate(divide="ignore", invalid="ignore"):  # such a step is not affine, which is found later
-            with nullcontext() if self.nodes is None else present(*self.nodes):
-                state = take_step(self.algorithm, old, problem, self.network, batch)
+        here = nullcontext() if self.nodes is None else present(*self.nodes)
+        with here, np.errstate(divide="ignore", invalid="ignore"):  # such a step is not affine, which is found later
+            state = take_step(self.algorithm, old, problem, self.network, batch)
         check_new(self.algorithm, old, state)
         shape = (*z.shape[:-3], *z.shape[-2:])
         new = np.stack([np.broadcast_to(np.asarray(value, dtype=float), shape) for value in state], axis=-3)
@@ -312,7 +312,7 @@ class AffineStep:
             self._hold(start)
 
     def check_affine(self) -> None:
-        """ValueError unless it is linear on random states of several sizes, and in the noise; a threshold or a quantizer is not."""
+        """ValueError unless it is linear on random states, and in the noise; a threshold or a quantizer is not."""
         random = np.random.default_rng(0)
         with np.errstate(all="ignore"):
             for scale in (1e-4, 1.0, 1e4):

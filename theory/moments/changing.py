@@ -1,8 +1,9 @@
 """Exact moments of a step over a network that changes: random, periodic, Markov, asynchronous.
 
 The step is z⁺ = T_ω z + u_ω + N_ω ξ, ω the outcome of the network at this step, and z_0 is known. In e = z − z_0,
-extended by a 1, A_ω = [T_ω, T_ω z_0 + u_ω − z_0; 0, 1]; second moments obey E[ee']⁺ = E[A_ω E[ee'] A_ω'] + E[N_ω Q N_ω'].
-Here the outcomes of a step are listed; `theory.moments.toggled` has a shorter way for links that fail by themselves.
+extended by a 1, A_ω = [T_ω, T_ω z_0 + u_ω − z_0; 0, 1]; second moments obey E[ee']⁺ = E[A_ω E[ee'] A_ω'] + E[N_ω Q
+N_ω']. Here the outcomes of a step are listed; `theory.moments.toggled` has a shorter way for links that fail by
+themselves.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from simlab.protocols import Algorithm
 from simlab.step.graph import Counter, ForeignNounError, step_graphs
 from theory.moments.affine import AffineStep, Surrogate
 from theory.moments.budget import CostError
-from theory.moments.dense import Spread, are_equal
+from theory.moments.dense import NONE, Spread, are_equal
 from theory.moments.linear import changes, deflate
 from theory.moments.minibatches import node_blocks
 from theory.moments.noise import Noise
@@ -90,7 +91,7 @@ def _mean_weights(law: Law) -> np.ndarray:
     if isinstance(law, Toggles):
         return law.mean
     outcomes = law.steps[0] if isinstance(law, Cycle) else law.modes[0]
-    return sum(outcome.probability * outcome.weights for outcome in outcomes)
+    return np.sum([outcome.probability * outcome.weights for outcome in outcomes], axis=0)
 
 
 class Changing:
@@ -129,11 +130,13 @@ class Changing:
                 f"cost: {work / step.size**2:.0f} outcomes of {step.size} states are more than are listed; predict "
                 "fewer nodes or dimensions, or simulate"
             )
-        self._listed = [[self._situations(outcomes, k % phases) for outcomes in modes] for k, modes in enumerate(listed)]
+        self._listed = [
+            [self._situations(outcomes, k % phases) for outcomes in modes] for k, modes in enumerate(listed)
+        ]
 
     def _situations(self, outcomes: Outcomes, phase: int) -> list[Situation]:
         found, step = [], self.step
-        n, d = step.shape[1:]
+        d = step.shape[2]
         for k, outcome in enumerate(outcomes):
             network = Current(outcome, self.network.stochastic)
             here = step.at(network, Counter(phase), (network.awake, network.fires))
@@ -164,9 +167,8 @@ class Changing:
     def conserved(self) -> np.ndarray:
         """What every outcome conserves, (s, r)."""
         size = self.step.size
-        mean = sum(s.probability * s.transition for s in self._all)
-        count = sum(s.probability for s in self._all)
-        found = deflate(mean / count)[1]
+        shares = [s.probability for s in self._all]
+        found = deflate(np.average([s.transition for s in self._all], axis=0, weights=shares))[1]
         if found.shape[1] == 0:
             return found
         moved = np.hstack([(s.transition.T @ found - found).T for s in self._all])
@@ -315,6 +317,8 @@ class Changing:
         CostError
             They are not found to the accuracy that is asked for.
         """
+        if noise.is_zero and len(self._all) == self.period:  # nothing is random
+            return [NONE] * self.period
         means = self._limits
         centers = [mean.sum(axis=0) for mean in means]
         forcings = [

@@ -27,9 +27,17 @@ class ChangingMoments(Protocol):
     ``settled()``, phase by phase, where `mean_square_rate` is below 1 and nothing drifts or walks.
     """
 
-    period: int
-    step_work: float
-    gradient_calls: int
+    @property
+    def period(self) -> int:
+        """Steps after which all is the same again."""
+
+    @property
+    def step_work(self) -> float:
+        """Multiplications of a step of the second moments."""
+
+    @property
+    def gradient_calls(self) -> int:
+        """Gradients that one step asks for."""
 
     @property
     def mean_rate(self) -> float:
@@ -130,7 +138,12 @@ def changing_moments(
     linear, start = surrogate.linear @ vectors, start @ vectors
     parts = [
         _moments(
-            Surrogate(values[None, a : a + 1], linear[:, a : a + 1]), network, law, algorithm, start[:, a : a + 1], phases
+            Surrogate(values[None, a : a + 1], linear[:, a : a + 1]),
+            network,
+            law,
+            algorithm,
+            start[:, a : a + 1],
+            phases,
         )
         for a in range(dim)
     ]

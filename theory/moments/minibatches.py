@@ -10,7 +10,6 @@ import numpy as np
 
 from theory.moments.budget import FREE, Budget
 from theory.moments.linear import LEFT_OUT
-from theory.moments.noise import Noise
 
 EXACT = 2e-13  # relative residual of a stationary covariance that is called exact
 SOLVED = 1e-13  # relative residual of the covariances at the gradient points
@@ -20,7 +19,7 @@ DEFINITE = 1e-4  # least over largest eigenvalue of noise that is surely positiv
 
 
 def second_moment(
-    dense: Any, noise: Noise, at_limit: np.ndarray, budget: Budget = FREE, residual_to: float = EXACT
+    dense: Any, noise: Spreads, at_limit: np.ndarray, budget: Budget = FREE, residual_to: float = EXACT
 ) -> np.ndarray | None:
     """Stationary covariance S of the states, (s, s), or None where it diverges.
 
@@ -90,14 +89,14 @@ def _real_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return left @ right.swapaxes(-1, -2)
 
 
-def _correction(dense: Any, inverse: _Inverse, noise: Noise, residual: np.ndarray) -> np.ndarray:
+def _correction(dense: Any, inverse: _Inverse, noise: Spreads, residual: np.ndarray) -> np.ndarray:
     """Solution of the full equation with `residual` in place of the noise at the limit."""
     reads, s = dense.gradient_matrix, inverse.full(residual)
     v = _solve(inverse, noise, node_blocks(reads @ s, reads, dense.drives))
     return s + inverse.full(dense.forcing(noise.spread(v)))
 
 
-def _solve(inverse: _Inverse, noise: Noise, right: np.ndarray) -> np.ndarray:
+def _solve(inverse: _Inverse, noise: Spreads, right: np.ndarray) -> np.ndarray:
     """V = K(A(V)) + right."""
     from scipy.sparse.linalg import LinearOperator, gmres
 
@@ -125,6 +124,13 @@ def settling_work(drives: int, size: int) -> float:
     inside = 2.0 * drives * size**2
     states, full = inside + 3.0 * size**3, (INVERSE + 7.0) * size**3
     return EIGENVECTORS * float(size) ** 3 + 24 * 2 * inside + 2 * states + full + 3 * residual_work(drives, size)
+
+
+class Spreads(Protocol):
+    """Noise whose covariances are those at the mean and a linear function of the covariances of what it depends on."""
+
+    def spread(self, v: np.ndarray) -> np.ndarray:
+        """What covariances V_i add to the mean of Q_i: (n, d, d) -> (n, d, d)."""
 
 
 class _Inverse(Protocol):

@@ -150,7 +150,7 @@ class Toggled(Dense):
     @property
     def mean_rate(self) -> float:
         """Spectral radius of the mean's step."""
-        return Dense.rate.__get__(self)  # type: ignore[attr-defined]
+        return Dense.rate.__get__(self)
 
     def _noise(self, noise: Noise) -> LinkNoise:
         return LinkNoise(noise, self.variances, self.heard)

@@ -1,9 +1,9 @@
 """Theorems, one file each: statement, reference, assumptions that are checked, constants, bound.
 
 `THEOREMS` are those about runs, which `theory.verify` goes through: the `THEOREMS` of each module in `ABOUT_RUNS`.
-Modules in `ABOUT_FORMULAS` are about arrays and parameters alone: they have `assumptions(...)` and bounds of their own;
-`choco_gossip`, `spectral_gaps` and `local_sgd` have both. A new theorem is one file and one name here. All statements side by side:
-docs/theory.md, "Theorems".
+Modules in `ABOUT_FORMULAS` are about arrays and parameters alone: they have `assumptions(...)` and bounds of their
+own; `choco_gossip`, `spectral_gaps` and `local_sgd` have both. A new theorem is one file and one name here. All
+statements side by side: docs/theory.md, "Theorems".
 """
 
 from importlib import import_module

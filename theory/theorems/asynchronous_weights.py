@@ -1,7 +1,8 @@
 """Asynchronous nodes of unequal speed minimize a weighted sum: each f_i counts as often as its node computes.
 
-Setting: AD-PSGD with exact gradients of quadratics, nodes computing at rates r_i > 0 (exponential times), constant γ for
-which it converges in the mean. In the stationary state the points y_i = E read_i at which gradients are taken satisfy
+Setting: AD-PSGD with exact gradients of quadratics, nodes computing at rates r_i > 0 (exponential times), constant γ
+for which it converges in the mean. In the stationary state the points y_i = E read_i at which gradients are taken
+satisfy
 
     Σ_i r_i ∇f_i(y_i) = 0,
 
@@ -11,9 +12,9 @@ so that, with h the Hessian of f_r = Σr_if_i/Σr_i, whose minimizer is x_r*,
 
 What nodes disagree by is of order γ: as γ goes to 0 all of them go to x_r*, not to the minimizer of the mean of f_i.
 
-Constants: derived for this project. An event averages two rows, which keeps the sum of all, and subtracts γ∇f_i(read_i) with
-probability r_i/Σr: the stationary mean of the sum does not move only if the identity holds. The bound is Σr_iH_i(y_i − ȳ_r)
-+ (Σr)h(ȳ_r − x_r*) = 0.
+Constants: derived for this project. An event averages two rows, which keeps the sum of all, and subtracts
+γ∇f_i(read_i) with probability r_i/Σr: the stationary mean of the sum does not move only if the identity holds. The
+bound is Σr_iH_i(y_i − ȳ_r) + (Σr)h(ȳ_r − x_r*) = 0.
 
 Reference: derived for this project; the method is of X. Lian, W. Zhang, C. Zhang, J. Liu, Asynchronous decentralized
 parallel stochastic gradient descent, ICML 2018.

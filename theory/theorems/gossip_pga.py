@@ -1,8 +1,8 @@
 """Gossip SGD with a periodic exact average: the better of what gossip and what the averages alone give.
 
 Setting: X⁺ = J(X − γG) at every H-th step, W(X − γG) at the others (GossipPGA), all else as of D1. An exact average
-contracts more than W does, so that D1 holds with p of W; and gossip does not expand a disagreement, so that the bound of
-local SGD holds with τ = H. The smaller of those whose step size is allowed bounds (1/K)ΣE‖∇f(x̄_k)‖².
+contracts more than W does, so that D1 holds with p of W; and gossip does not expand a disagreement, so that the bound
+of local SGD holds with τ = H. The smaller of those whose step size is allowed bounds (1/K)ΣE‖∇f(x̄_k)‖².
 
 Constants: derived for this project, see `theory.theorems.random_mixing` (its sharper form) and
 `theory.theorems.local_updates`.
@@ -79,5 +79,6 @@ THEOREMS = (
         constants,
         bound,
         mean_gradient_norm,
+        changing=True,
     ),
 )

@@ -9,10 +9,10 @@ with variance at most σ² and second moment at most G², independent between wo
 Constants: re-derived. For γ <= 1/(4L), one step gives E‖x̄⁺ − x*‖² <= (1 − μγ)E‖x̄ − x*‖² + γ²σ²/n − (γ/2)E(f(x̄) −
 f*) + 2γL V_t, V_t the workers' mean squared deviation, at most 4γ²G²H² as γ at the last average was at most 2γ_t (a
 >= H). Multiply by w_t/γ_t, which telescopes as (a+t)²(a+t−4) <= (a+t−1)³; Σw_tγ_t <= 2T(T + 2a)/μ and Σw_tγ_t² =
-16T/μ²; convexity of f. G need only bound the gradients along the iterates. What is proved before the last step is a bound on
-(1/S)Σ_t w_t E(f(x̄_t) − f*), which a trace holds: verdicts are about that. Along a run, E(1/n)Σ‖x_t^k − x*‖² never
-exceeds D = max{‖x⁰ − x*‖², γ_0σ²/μ}, as a step contracts by 1 − μγ_t, adds γ_t²σ², and an average does not expand; so
-G² = L²D + σ² will do.
+16T/μ²; convexity of f. G need only bound the gradients along the iterates. What is proved before the last step is a
+bound on (1/S)Σ_t w_t E(f(x̄_t) − f*), which a trace holds: verdicts are about that. Along a run, E(1/n)Σ‖x_t^k − x*‖²
+never exceeds D = max{‖x⁰ − x*‖², γ_0σ²/μ}, as a step contracts by 1 − μγ_t, adds γ_t²σ², and an average does not
+expand; so G² = L²D + σ² will do.
 
 Reference: S. Stich, Local SGD converges fast and communicates little, ICLR 2019, Theorem 2.2.
 """
@@ -144,7 +144,9 @@ def run_assumptions(setting: Setting) -> list[Check]:
 
 def local_sgd(setting: Setting) -> Check:
     """The algorithm is LocalSGD without momentum."""
-    plain = setting.kind is simlab.LocalSGD and not callable(setting.value("momentum")) and setting.value("momentum") == 0
+    plain = (
+        setting.kind is simlab.LocalSGD and not callable(setting.value("momentum")) and setting.value("momentum") == 0
+    )
     return Check("algorithm", plain, f"{setting.algorithm!r}; the theorem is about LocalSGD(lr, local_steps)")
 
 
@@ -209,5 +211,6 @@ THEOREMS = (
         run_constants,
         bound,
         weighted_error,
+        changing=True,
     ),
 )

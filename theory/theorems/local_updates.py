@@ -1,7 +1,7 @@
 """D2: SGD with local steps, exchanging only now and then, on smooth, possibly nonconvex objectives.
 
-Setting: as of D1, but in windows of τ steps: mixing comes anywhere in a window, no factor expands a disagreement, and the
-product P over each window (from the run's first step on) has E‖PX̃‖² <= (1 − p)‖X̃‖². For γ <= p/(8τL),
+Setting: as of D1, but in windows of τ steps: mixing comes anywhere in a window, no factor expands a disagreement, and
+the product P over each window (from the run's first step on) has E‖PX̃‖² <= (1 − p)‖X̃‖². For γ <= p/(8τL),
 
     (1/K)ΣE‖∇f(x̄_k)‖² <= 2(f(x⁰) − f_inf)/(γK) + γLσ²/n + γ²L²(46τ²ς²/p² + 12τσ²/p).
 
@@ -12,10 +12,10 @@ Where each window ends in an exact average (Local SGD; Gossip-PGA of period τ, 
 
 which is parallel SGD at τ = 1.
 
-Constants: derived for this project. Let e_t² = E(1/n)‖X̃_t‖², v = γ√τσ, u = γτς. Within a window e_t <= √(e₀² + v²) + u +
-γLΣe_j, so that max e <= (8/7)(√(e₀² + v²) + u); at its end e_τ <= √((1 − p)e₀² + v²) + (8/7)u + (p/7)√(e₀² + v²), as noise
-is orthogonal to the disagreement before it. Minkowski's inequality in R² and (√y + u)² <= y/θ + u²/(1 − θ), θ = 1 − 5p/28,
-give e₀² <= 3.6v²/p + 16.6u²/p² at the start of every window.
+Constants: derived for this project. Let e_t² = E(1/n)‖X̃_t‖², v = γ√τσ, u = γτς. Within a window e_t <= √(e₀² + v²) +
+u + γLΣe_j, so that max e <= (8/7)(√(e₀² + v²) + u); at its end e_τ <= √((1 − p)e₀² + v²) + (8/7)u + (p/7)√(e₀² + v²),
+as noise is orthogonal to the disagreement before it. Minkowski's inequality in R² and (√y + u)² <= y/θ + u²/(1 − θ),
+θ = 1 − 5p/28, give e₀² <= 3.6v²/p + 16.6u²/p² at the start of every window.
 
 Reference: derived for this project, in the setting of A. Koloskova et al., A unified theory of decentralized SGD with
 changing topology and local updates, ICML 2020, whose constants are not explicit.
@@ -159,6 +159,7 @@ LOCAL_UPDATES = Theorem(
     constants,
     bound,
     mean_gradient_norm,
+    changing=True,
 )
 
 LOCAL_SGD = Theorem(
@@ -169,6 +170,7 @@ LOCAL_SGD = Theorem(
     average_constants,
     average_bound,
     mean_gradient_norm,
+    changing=True,
 )
 
 THEOREMS = (LOCAL_UPDATES, LOCAL_SGD)

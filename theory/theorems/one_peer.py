@@ -1,7 +1,8 @@
 """One-peer exponential networks: a few steps average exactly, and what that does to a disagreement.
 
-Setting: at step k each of n = 2^τ nodes averages with what it receives from i − 2^(k mod τ), weights ½. The product of any
-τ consecutive matrices is J, in any order of the hops: 2^τ paths lead from one node to each other one exactly once.
+Setting: at step k each of n = 2^τ nodes averages with what it receives from i − 2^(k mod τ), weights ½. The product
+of any τ consecutive matrices is J, in any order of the hops: 2^τ paths lead from one node to each other one exactly
+once.
 
 DSGD in ATC form, every f_i L-smooth, all else as of D1, then forgets every gradient after τ − 1 steps. With
 γ(τ − 1)L < 1, at every step
@@ -10,9 +11,9 @@ DSGD in ATC form, every f_i L-smooth, all else as of D1, then forgets every grad
 
 Nothing in it is a spectral gap; τ = log₂n. One step reaches J on two nodes: the bound is 0.
 
-Constants: derived for this project. X̃_k = −γΣ_j P_jG̃_{k−j}, P_j the product of the last j matrices, 1 <= j < τ, since P_τ
-= J; none expands a disagreement, nor depends on chance. ‖(I − J)F'(X)‖ <= L‖X̃‖ + √n ς; noise of different steps is
-orthogonal; so e <= γ(τ − 1)(Le + ς) + γ√(τ − 1)σ at the largest e.
+Constants: derived for this project. X̃_k = −γΣ_j P_jG̃_{k−j}, P_j the product of the last j matrices, 1 <= j < τ,
+since P_τ = J; none expands a disagreement, nor depends on chance. ‖(I − J)F'(X)‖ <= L‖X̃‖ + √n ς; noise of different
+steps is orthogonal; so e <= γ(τ − 1)(Le + ς) + γ√(τ − 1)σ at the largest e.
 
 Reference: derived for this project; the exact average is of B. Ying et al., Exponential graph is provably efficient for
 decentralized deep training, NeurIPS 2021, Lemma 1.
@@ -108,5 +109,6 @@ THEOREMS = (
         constants,
         bound,
         lambda trace: last(trace, "consensus"),
+        changing=True,
     ),
 )

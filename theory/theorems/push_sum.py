@@ -1,15 +1,15 @@
 """Push-sum: how fast the ratios agree, on any strongly connected digraph.
 
-Setting: U⁺ = PU, w⁺ = Pw, Z = U/w, from w = 1; P column stochastic with positive right Perron vector π, Pπ = π, Σπ_i = 1,
-and x̄ the mean of U⁰'s rows. Let s be the second largest singular value of D^(−½)PD^(½), D = diag(π). Then
+Setting: U⁺ = PU, w⁺ = Pw, Z = U/w, from w = 1; P column stochastic with positive right Perron vector π, Pπ = π, Σπ_i
+= 1, and x̄ the mean of U⁰'s rows. Let s be the second largest singular value of D^(−½)PD^(½), D = diag(π). Then
 
     Σ_iπ_i‖z_i,k − x̄‖² <= π_max² s^(2k) Σ_i‖u_i⁰ − x̄‖²/π_i.
 
 For a doubly stochastic P it is the usual (1/n)‖X̃_k‖² <= s^(2k)(1/n)‖X̃_0‖², attained.
 
-Constants: derived for this project. Y = U − wx̄ keeps a zero sum and Y⁺ = PY; in the norm Σ‖y_i‖²/π_i, P contracts such Y by s,
-since √π is the singular vector of the singular value 1 on both sides. z_i − x̄ = y_i/w_i, and w_k = Pᵏ1 >= Pᵏπ/π_max =
-π/π_max, entry by entry.
+Constants: derived for this project. Y = U − wx̄ keeps a zero sum and Y⁺ = PY; in the norm Σ‖y_i‖²/π_i, P contracts
+such Y by s, since √π is the singular vector of the singular value 1 on both sides. z_i − x̄ = y_i/w_i, and w_k = Pᵏ1
+>= Pᵏπ/π_max = π/π_max, entry by entry.
 
 Reference: derived for this project; push-sum is of D. Kempe, A. Dobra, J. Gehrke, Gossip-based computation of aggregate
 information, FOCS 2003.

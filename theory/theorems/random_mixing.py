@@ -18,10 +18,11 @@ and, with γL <= 1,
 Explicitly, for γ <= min{1/L, p/(4Lr)} (ATC) or γ <= p/(4L) (CTA), s² <= c γ²(16ς²/p² + 4σ²/p), c = 1 − p or 1. It holds
 for one fixed W, too, with p = 1 − ρ².
 
-Constants: derived for this project. Descent on x̄⁺ = x̄ − γḡ gives f(x̄⁺) <= f(x̄) − (γ/2)‖∇f(x̄)‖² + (γ/2)L²(1/n)‖X̃‖² +
-γ²Lσ²/(2n) in expectation as γL <= 1. Disagreement: ‖(I − J)F'(X)‖ <= L‖X̃‖ + √n ς; noise is independent of what is there
-and of W_k; so s₊² <= (qs + u)² + v², which grows with s and starts at 0. The explicit form: (qs + u)² <= qs² + u²/(1 − q)
-and 1 − q >= p/4. The consensus bound is attained by W fixed, gradients −Lx_i + b_i.
+Constants: derived for this project. Descent on x̄⁺ = x̄ − γḡ gives f(x̄⁺) <= f(x̄) − (γ/2)‖∇f(x̄)‖² +
+(γ/2)L²(1/n)‖X̃‖² + γ²Lσ²/(2n) in expectation as γL <= 1. Disagreement: ‖(I − J)F'(X)‖ <= L‖X̃‖ + √n ς; noise is
+independent of what is there and of W_k; so s₊² <= (qs + u)² + v², which grows with s and starts at 0. The explicit
+form: (qs + u)² <= qs² + u²/(1 − q) and 1 − q >= p/4. The consensus bound is attained by W fixed, gradients −Lx_i +
+b_i.
 
 Reference: derived for this project, in the setting of A. Koloskova et al., A unified theory of decentralized SGD with
 changing topology and local updates, ICML 2020, whose constants are not explicit.
@@ -163,9 +164,8 @@ def descent(lr: Any, smoothness: Any, steps: Any, n_nodes: Any, initial_gap: Any
 def sharper_bound(steps: Any, n_nodes: Any, initial_gap: Any, **about: Any) -> Any:
     """Bound on (1/K)ΣE‖∇f(x̄_k)‖² by s²."""
     lr, smoothness = about["lr"], about["smoothness"]
-    return (
-        descent(lr, smoothness, steps, n_nodes, initial_gap, about["variance"])
-        + smoothness**2 * consensus_bound(**about)
+    return descent(lr, smoothness, steps, n_nodes, initial_gap, about["variance"]) + smoothness**2 * consensus_bound(
+        **about
     )
 
 
@@ -195,6 +195,7 @@ EXPLICIT = Theorem(
     constants,
     bound,
     mean_gradient_norm,
+    changing=True,
 )
 
 SHARPER = Theorem(
@@ -205,6 +206,7 @@ SHARPER = Theorem(
     constants,
     sharper_bound,
     mean_gradient_norm,
+    changing=True,
 )
 
 CONSENSUS = Theorem(
@@ -215,6 +217,7 @@ CONSENSUS = Theorem(
     consensus_constants,
     consensus_bound,
     lambda trace: last(trace, "consensus"),
+    changing=True,
 )
 
 THEOREMS = (EXPLICIT, SHARPER, CONSENSUS)

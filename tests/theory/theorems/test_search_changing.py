@@ -123,8 +123,10 @@ def consensus_ratio(cases, n, atc, explicit=False, steps=30):
     curvature = np.sign(take(1)[:, 0]) * np.exp(take(1)[:, 0])
     smooth, b, noise = np.abs(curvature), take(n), np.exp(2 * take(1)[:, 0] - 2)
     b = b - b.mean(axis=1, keepdims=True)  # all of the step commutes with J: only the disagreement is followed
-    most = random_mixing.largest_step(smooth, p, atc) if explicit else (
-        ((1 / np.sqrt(1 - p) - 1) if atc else 1 - np.sqrt(1 - p)) / smooth
+    most = (
+        random_mixing.largest_step(smooth, p, atc)
+        if explicit
+        else (((1 / np.sqrt(1 - p) - 1) if atc else 1 - np.sqrt(1 - p)) / smooth)
     )
     lr = sigmoid(2 * take(1)[:, 0] + 2) * 0.999 * most
     # States with a 1 behind them: one step is [W(1 − γh), γWb; 0, 1] (ATC) or [W − γh, γb; 0, 1].
@@ -247,7 +249,9 @@ def local_momentum_ratio(cases, window, atc):
     lr = sigmoid(2 * take(1)[:, 0] + 2) * 0.999 * most
     each = [w if (k + 1) % window == 0 else np.broadcast_to(np.eye(N), w.shape) for k in range(STEPS)]
     left = measured(waves, start, lr, np.stack(each)[:, None], np.ones((len(cases), 1)), momentum, atc)
-    return np.where(p > 1e-3, left / local_momentum.bound(lr=lr, momentum=momentum, window=window, p=p, **about), np.nan)
+    return np.where(
+        p > 1e-3, left / local_momentum.bound(lr=lr, momentum=momentum, window=window, p=p, **about), np.nan
+    )
 
 
 @effort

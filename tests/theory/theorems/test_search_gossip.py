@@ -10,7 +10,7 @@ import pytest
 
 import simlab
 from simlab import dynamics
-from tests.helpers.adversary import Take, assert_tight, assert_unbroken, effort, pairs, sigmoid
+from tests.helpers.adversary import Take, assert_tight, assert_unbroken, effort, sigmoid
 from theory.theorems import asynchronous_weights, averaging_time, matcha, one_peer, push_sum
 
 # Averaging times
@@ -36,7 +36,9 @@ def chance(matrices, start, accuracy, steps):
     return np.array(found)
 
 
-@pytest.mark.parametrize("graph", [nx.path_graph(3), nx.cycle_graph(4), nx.complete_graph(3)], ids=["path", "ring", "K3"])
+@pytest.mark.parametrize(
+    "graph", [nx.path_graph(3), nx.cycle_graph(4), nx.complete_graph(3)], ids=["path", "ring", "K3"]
+)
 @pytest.mark.parametrize("accuracy", [0.05, 0.2, 0.45])
 def test_averaging_times(graph, accuracy):
     matrices = averages(graph)
@@ -175,9 +177,7 @@ def one_peer_ratio(cases, hops, steps=40):
         w = one_peer.hop(n, k) @ rest
         shrink = 1 - lr * curvature
         mean = (shrink[:, None] * mean + lr[:, None] * b) @ w.T
-        covariance = w @ (
-            shrink[:, None, None] ** 2 * covariance + (lr * noise)[:, None, None] ** 2 * np.eye(n)
-        ) @ w.T
+        covariance = w @ (shrink[:, None, None] ** 2 * covariance + (lr * noise)[:, None, None] ** 2 * np.eye(n)) @ w.T
         worst = np.maximum(worst, np.mean(mean**2, axis=1) + np.trace(covariance, axis1=1, axis2=2) / n)
     bound = one_peer.bound(lr, smooth, hops, np.mean(b**2, axis=1), noise**2)
     return worst / bound
