@@ -73,7 +73,7 @@ def bound(
 THEOREMS = (
     Theorem(
         "Gossip-PGA",
-        "(1/K) sum E||∇f(x̄)||^2 <= the smaller of D1, sharper, with p of W and D2, local SGD, with τ = H",
+        "(1/K) sum E||∇f(x̄)||^2 <= the smaller of D1, sharper, with p of W and D2 for local SGD, with τ = H",
         "Derived for this project; method of Chen et al., ICML 2021",
         assumptions,
         constants,

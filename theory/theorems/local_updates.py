@@ -163,7 +163,7 @@ LOCAL_UPDATES = Theorem(
 )
 
 LOCAL_SGD = Theorem(
-    "D2, local SGD",
+    "D2 for local SGD",
     "(1/K) sum E||∇f(x̄)||^2 <= 2(f(x^0)-f_inf)/(γK) + γLσ²/n + γ²L²((4/3)(τ-1)(2τ-1)ς² + 2(τ-1)σ²)",
     SOURCE,
     average_assumptions,

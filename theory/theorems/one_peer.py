@@ -67,7 +67,7 @@ def one_peer(setting: Setting) -> Check:
     """The network is one-peer exponential, of a power of 2 nodes."""
     network, n = setting.network, setting.network.n_nodes
     fits = isinstance(network, dynamics.tables.OnePeer) and n & (n - 1) == 0
-    return Check("one-peer exponential", fits, f"{network!r}; one_peer_exponential(n), n a power of 2")
+    return Check("one-peer exponential", fits, f"{network.name}; one_peer_exponential(n), n a power of 2")
 
 
 def small_step(setting: Setting) -> Check:

@@ -246,19 +246,19 @@ def _mixing(setting: Setting, periodic: bool) -> Check:
 
     name, network = "mixing", setting.network
     if network.stochastic != "double":
-        return Check(name, False, f"{network!r} is not doubly stochastic")
+        return Check(name, False, f"{network.name} is not doubly stochastic")
     if isinstance(network, NetworkProcess) and (network.awake < network.n_nodes or network.asynchronous):
-        return Check(name, False, f"{network!r} lets nodes sleep; every node has to compute at each step")
+        return Check(name, False, f"{network.name} lets nodes sleep; all have to compute at each step")
     try:
         window = mixing_window(network)
     except ValueError as error:
         return Check(name, False, str(error))
     if not window.independent:
-        return Check(name, False, f"the matrices of {network!r} depend on those before")
+        return Check(name, False, f"the matrices of {network.name} depend on those before")
     if not window.all_compute:
-        return Check(name, False, f"{network!r} lets nodes sleep; every node has to compute at each step")
+        return Check(name, False, f"{network.name} lets nodes sleep; all have to compute at each step")
     if window.steps > 1 and not periodic:
-        return Check(name, False, f"{network!r} repeats with period {window.steps}, and is not drawn anew at each step")
+        return Check(name, False, f"{network.name} repeats with period {window.steps}; it has to be drawn anew")
     return Check(name, window.p > 1e-12, f"p = {window.p:.4g} over {window.steps} step(s), must be positive")
 
 
