@@ -175,10 +175,11 @@ def _cells(row: Row) -> list[str]:
 SYMBOLS = {
     "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "^": r"\^{}", "~": r"\~{}",
     "<": r"$<$", ">": r"$>$", "≤": r"$\le$", "φ": r"$\varphi$", "γ": r"$\gamma$", "κ": r"$\kappa$", "λ": r"$\lambda$",
-    "μ": r"$\mu$", "ρ": r"$\rho$", "τ": r"$\tau$", "σ": r"$\sigma$", "ς": r"$\varsigma$", "β": r"$\beta$", "δ": r"$\delta$",
+    "μ": r"$\mu$", "ρ": r"$\rho$", "σ": r"$\sigma$", "ς": r"$\varsigma$", "β": r"$\beta$", "δ": r"$\delta$",
     "ζ": r"$\zeta$", "ω": r"$\omega$", "π": r"$\pi$", "ψ": r"$\psi$", "x̄": r"$\bar x$", "√": r"$\surd$",
     "²": r"$^2$", "ₙ": r"$_n$", "₁": r"$_1$", "₂": r"$_2$", "Σ": r"$\Sigma$", "∇": r"$\nabla$", "−": r"$-$",
-    "ε": r"$\epsilon$", "α": r"$\alpha$", "‖": r"$\|$", "⌈": r"$\lceil$", "⌉": r"$\rceil$", "≠": r"$\ne$", "±": r"$\pm$", "∞": r"$\infty$",
+    "ε": r"$\epsilon$", "α": r"$\alpha$", "τ": r"$\tau$",
+    "‖": r"$\|$", "⌈": r"$\lceil$", "⌉": r"$\rceil$", "≠": r"$\ne$", "±": r"$\pm$", "∞": r"$\infty$",
     "\\": r"\textbackslash{}",
     NO_BREAK: "~",
 }  # fmt: skip

@@ -90,7 +90,10 @@ class Decoupled:
         """The largest."""
         found = self.mean_rate
         for part in sorted(self.parts, key=lambda part: -part.mean_rate):
-            found = part.rate_above(noise, found) if isinstance(part, Toggled) else part.mean_square_rate(noise)
+            if isinstance(part, Toggled):
+                found = part.rate_above(noise, found)
+            else:
+                found = max(found, part.mean_square_rate(noise))
         return found
 
     def _together(self, columns: Any) -> np.ndarray:

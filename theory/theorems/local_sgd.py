@@ -155,7 +155,7 @@ def decaying_steps(setting: Setting) -> Check:
 
 
 def large_shift(setting: Setting) -> Check:
-    """a > max(16κ, H), of `assumptions`; the others hold by how the constants are chosen."""
+    """A > max(16κ, H), of `assumptions`; the others hold by how the constants are chosen."""
     c = run_constants(setting)
     names = ("smoothness", "strong_convexity", "shift", "local_steps", "second_moment", "variance")
     largest = {"largest_second_moment": c["second_moment"], "largest_variance": c["variance"]}
