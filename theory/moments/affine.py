@@ -276,6 +276,8 @@ class AffineStep:
                 effects[:, field] = np.max(np.abs(self.linear(z)), axis=(1, 2))
         if not np.all(np.isfinite(effects)):
             return np.ones(count)
+        # What is left where an effect cancels (I − γH = 0) is rounding, and no size to go by.
+        effects[effects <= 8 * np.finfo(float).eps * np.max(effects, axis=1, keepdims=True)] = 0.0
         scale = dgebal(effects, scale=1, permute=0)[3]
         return scale / scale[0]
 
