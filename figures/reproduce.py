@@ -28,8 +28,6 @@ LONGEST = (
     "malcom_rate", "bias_vs_batch_size", "sparsity", "malcom_bits", "malcom_convergence", "malcom_ablation",
     "transients", "linear_speedup",
 )  # fmt: skip
-# The studies share the cores: a second thread of BLAS in each would wait for the core that another study has.
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 FIRST = (STUDIES[0], *LONGEST, *(name for name in STUDIES[1:] if name not in LONGEST))
 
 
@@ -125,7 +123,7 @@ class Run:
         with open(folder / f"{name}.txt", "wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", f"figures.{name}", "--results", str(folder)],
-                env={**ONE_THREAD, **os.environ, "COLUMNS": str(console.width), **color},
+                env={**os.environ, "COLUMNS": str(console.width), **color},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
