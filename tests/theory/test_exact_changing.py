@@ -217,6 +217,20 @@ def test_unstable_in_mean_square_where_the_mean_is_stable() -> None:
     assert errors[60] > 5 * errors[20], errors
 
 
+def test_d2_diverges_where_most_links_are_down() -> None:
+    """The mean converges; found by theory, confirmed by simulation."""
+    problem = simlab.LeastSquares.synthetic(5, 20, 2, seed=0)
+    ring = topologies.ring(5, lazy=True)
+    half, most = (theory.predict(problem, dynamics.link_failures(ring, q), simlab.D2(0.02)) for q in (0.5, 0.8))
+    assert half.stable and half.mse < 1e-20
+    assert not most.stable and 1.02 < most.rate < 1.04
+    trace = simlab.simulate(
+        problem, dynamics.link_failures(ring, 0.8), simlab.D2(0.02), steps=500, replicates=20, record_every=500,
+        engine="numpy", progress=False,
+    )  # fmt: skip
+    assert trace.frame.groupby("step")["mse"].median()[500] > 1.0
+
+
 @pytest.mark.parametrize("equal", [True, False], ids=["decoupled", "as it is"])
 def test_equal_hessians_are_taken_apart(equal: bool) -> None:
     """Against the same problem with Hessians that differ by rounding, which is not taken apart."""
