@@ -55,6 +55,8 @@ def mixing_parameter(network: AnyNetwork) -> float:
 
     Raises
     ------
+    TypeError
+        It is no network.
     ValueError
         The law of a network is not known, or lists too many outcomes; too many nodes.
 
@@ -64,7 +66,8 @@ def mixing_parameter(network: AnyNetwork) -> float:
     >>> round(theory.mixing_parameter(simlab.dynamics.pairwise(simlab.topologies.complete(5))), 12)  # 1/(n − 1)
     0.25
     """
-    return mixing_window(network).p
+    remedy = "one of simlab.topologies or simlab.dynamics"
+    return mixing_window(checks.instance("network", network, Network | NetworkProcess, remedy)).p
 
 
 @remembered
@@ -72,8 +75,6 @@ def mixing_window(network: AnyNetwork) -> Window:
     """The window over which a network mixes, and its parameter p."""
     if isinstance(network, Network) and network.is_symmetric:
         return Window(1, 1 - network.rho**2)
-    if not isinstance(network, Network | NetworkProcess):
-        raise TypeError(f"network = {network!r} is no network; pass one of simlab.topologies or simlab.dynamics")
     n = network.n_nodes
     if n > LARGEST:
         raise ValueError(f"network has {n} nodes, and its p is computed densely, up to {LARGEST}; use a smaller one")

@@ -214,6 +214,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "predict": (theory.predict, {**TRIPLE, "noise_std": 0.1, "batch_size": None}),
     "tune": (theory.tune, {**TRIPLE, "target": 1e-3}),
     "stability_limit": (theory.stability_limit, TRIPLE),
+    "mixing_parameter": (theory.mixing_parameter, {"network": RING}),
     "stable_intervals": (theory.stable_intervals, TRIPLE),
     "critical_batch_size": (theory.critical_batch_size, TRIPLE),
     "verify": (theory.verify, {"trace": TRACE}),
