@@ -21,6 +21,7 @@ STUDIES = (
     "local_steps",
     "directed",
     "time_to_accuracy",
+    "random_momentum",
 )
 
 # Before NumPy loads: the matrices of the studies are small, and BLAS threads that wait for each other on busy cores

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Callable
+from functools import lru_cache
+from types import CodeType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,9 +71,14 @@ def source(function: Callable[..., object]) -> str:
     ValueError
         If there is no text, or if it has changed since, or if it depends on more than its arguments.
     """
-    name, imported = function.__name__, function.__code__
+    return _source(function.__code__)
+
+
+@lru_cache(1024)  # a text that was found to be that of this code stays so
+def _source(imported: CodeType) -> str:
+    name = imported.co_name
     try:
-        text = textwrap.dedent(inspect.getsource(function))
+        text = textwrap.dedent(inspect.getsource(imported))
         # Python compiles np.f() in two ways, by whether it sees np imported.
         modules = [compile(header + text, "kernel", "exec") for header in ("import math, numpy as np\n", "")]
     except (OSError, SyntaxError):

@@ -63,9 +63,7 @@ def first(
     goal = Target(column, checks.real("target", target), checks.flag("at_least", at_least))
     rows = []
     for label, trace in named:
-        if column not in trace.frame:
-            hint = checks.nearest(column, list(trace.frame.columns))
-            raise ValueError(f"{label} has no column {column!r}; {hint}choose one of {', '.join(trace.frame.columns)}")
+        checks.one_of("column", column, trace.frame.select_dtypes("number").columns)
         met = trace.frame[goal.met(trace.frame[column].to_numpy())].groupby("replicate").first()
         row: dict[str, Any] = {"run": label, "reached": len(met), "replicates": len(trace.x)}
         for cost in (cost for cost in COSTS if cost in trace.frame):
@@ -96,8 +94,7 @@ def table(frame: Any, format: str = "markdown", *, digits: int = 4) -> str:
     -------
     str
     """
-    if not hasattr(frame, "columns"):
-        raise TypeError(f"frame = {frame!r} is no pandas.DataFrame; pass one, such as simlab.first(...) returns")
+    checks.frame("frame", frame)
     checks.one_of("format", format, FORMATS)
     digits = checks.integer("digits", digits, minimum=1, maximum=17)
     names = [name for name in frame.columns if not _is_end(str(name), frame)]

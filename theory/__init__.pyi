@@ -1,5 +1,6 @@
 # The public names and where they live: read by lazy_loader at run time and by type checkers.
 from . import testing as testing, theorems as theorems, transfer as transfer
+from .mixing import mixing_parameter as mixing_parameter
 from .prediction import Prediction as Prediction, predict as predict
 from .rates import fit_rate as fit_rate
 from .report import Report as Report

@@ -12,19 +12,20 @@ import numpy as np
 
 from simlab import checks
 from simlab.markup import described
-from simlab.network import Network
+from simlab.network import AnyNetwork, Network, NetworkProcess
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.run import settings
 from theory.moments.affine import AffineStep, Surrogate
 from theory.moments.budget import Budget, CostError
+from theory.moments.changing import phases_of
+from theory.moments.choose import ChangingMoments, changing_moments
 from theory.moments.dense import INFINITE, NONE, Dense, Spread
 from theory.moments.krylov import Krylov
 from theory.moments.minibatches import residual_work
 from theory.moments.modes import Modes, network_modes
 from theory.moments.noise import Noise
 from theory.moments.protocol import Moments
-from theory.transfer import require_fixed_symmetric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,7 @@ CALLED = 2.5e6  # multiplications in whose time a step of few states is called: 
 STREAMED = 200  # the same for a step of the algorithm to read and write one number of its states
 SAMPLED = 40  # the same for each of the n m d² products of samples' gradients
 NEWTON_STEPS = 50
+SURELY = 1e-30  # what is left of the start where a stationary state stands for a transient
 UNDECIDED = 1e-11  # a spectral radius as near to 1 may be 1
 ROUNDINGS = 64  # of one step, in units of the machine precision
 
@@ -49,15 +51,18 @@ class Prediction:
         Whether the expected mse stays bounded; if not, `reason` says why.
     rate : float
         Asymptotic factor a step by which the mean state approaches its limit: the spectral radius of the step without
-        the quantities that it conserves (for D2 and the like), which the initial state fixes.
+        the quantities that it conserves (for D2 and the like), which the initial state fixes. Over a network that
+        changes the mean-square one, the root of the factor of second moments, which is at least that of the mean.
     limit : ndarray, shape (n, d)
-        Where the mean states tend to from x0; NaN if the mean diverges.
+        Where the mean states tend to from x0, on average over a period; NaN if the mean diverges.
     bias : float
         (1/n) Σ ||x_i,∞ − x*||².
+    network_variance : float
+        (1/n) Σ E||x_i − E x_i||² in the stationary state of the run without noise: what the network's randomness does.
     variance : float
-        (1/n) Σ E||x_i − E x_i||² in the stationary state.
+        What the noise of gradients adds to it.
     mse : float
-        bias + variance.
+        bias + network_variance + variance.
     consensus : float
         Stationary (1/n) E||X̃||², of the limit and the noise together.
     first_order : bool
@@ -65,6 +70,9 @@ class Prediction:
         the limit of the noiseless run (which is exact); or its mini-batch noise was frozen at that limit.
     reason : str
         Empty if stable.
+    phases : DataFrame or None
+        Where steps repeat with a period (cycles, local steps): the stationary errors after k steps, k modulo the
+        period, columns phase, bias, network_variance, variance, mse, consensus. All others are their means.
     error : float
         Estimate, from above, of what rounding leaves in the numbers: relative in 1 − rate and variance, in `limit` and
         the root of `bias` relative to the largest entry of limit, start and a step from 0. It goes with 1/(1 − rate)
@@ -77,6 +85,7 @@ class Prediction:
     rate: float
     limit: np.ndarray = field(repr=False)
     bias: float
+    network_variance: float
     variance: float
     mse: float
     consensus: float
@@ -85,9 +94,10 @@ class Prediction:
     error: float
     _path: Callable[[], Iterator[tuple[np.ndarray, Spread]]] = field(repr=False)
     _minimizer: np.ndarray = field(repr=False)
+    phases: pd.DataFrame | None = field(repr=False, default=None)
 
     def __repr__(self) -> str:
-        names = ("bias", "variance", "mse", "consensus")
+        names = ("bias", *(["network_variance"] if self.network_variance else []), "variance", "mse", "consensus")
         numbers = ", ".join(f"{name}={getattr(self, name):.6g}" for name in names)
         rate = _digits(self.rate)
         error = f", error={self.error:.2g}" if self.error > 1e-6 else ""
@@ -129,7 +139,7 @@ class Prediction:
 @checks.keywords
 def predict(
     problem: Problem,
-    network: Network,
+    network: AnyNetwork,
     algorithm: Algorithm,
     *,
     batch_size: int | None = None,
@@ -181,6 +191,8 @@ def predict(
     """
     start = check_nouns(problem, network, algorithm, x0)
     noise = checked_noise(problem, batch_size, noise_std)
+    if changes(network, algorithm, start):
+        return _predict_changing(problem, network, algorithm, start, noise)
     moments, limit = settle(problem, network, algorithm, start, additive=batch_size is None)
     step = moments.step
     _check_one_gradient(step, batch_size)
@@ -196,6 +208,7 @@ def predict(
             moments.rate,
             nowhere,
             np.inf,
+            0.0,
             spread.variance,
             np.inf,
             np.inf,
@@ -216,6 +229,7 @@ def predict(
         moments.rate,
         x,
         bias,
+        0.0,
         spread.variance,
         bias + spread.variance,
         disagreement(x) + spread.consensus,
@@ -225,6 +239,115 @@ def predict(
         path,
         minimizer,
     )
+
+
+def changes(network: AnyNetwork, algorithm: Algorithm, start: np.ndarray) -> bool:
+    """Whether a step is not the same at all times."""
+    return isinstance(network, NetworkProcess) or phases_of(algorithm, start) > 1
+
+
+def fixed(network: AnyNetwork) -> Network:
+    """`network`, which does not change."""
+    assert isinstance(network, Network)  # see `changes`
+    return network
+
+
+def _predict_changing(
+    problem: Problem, network: AnyNetwork, algorithm: Algorithm, start: np.ndarray, noise: Noise
+) -> Prediction:
+    """Of steps that are not the same at all times, see `predict`."""
+    import pandas as pd
+
+    moments = _changing(problem, network, algorithm, start, noise)
+    silent = Noise(problem, None, 0.0)
+    rate, reason = moments.mean_rate, ""
+    if not rate < 1.0:
+        reason = f"the mean diverges: its factor a step is {_digits(rate)}; choose a smaller lr"
+    elif moments.drifts:
+        reason = "the mean drifts without end along a direction that every step leaves as it is"
+    elif moments.walks(noise):
+        reason = "the variance grows without end: chance drives a direction that nothing pulls back"
+    else:
+        rate = max(rate, moments.mean_square_rate(noise))
+        if not rate < 1.0:
+            reason = f"the mean converges, but the mean square diverges: its factor a step is {_digits(rate)}, " \
+                     "squared; choose a smaller lr"  # fmt: skip
+    minimizer = problem.known_minimizer
+
+    def predicted(limit: np.ndarray, errors: Any, error: float) -> Prediction:
+        first_order = not noise.is_exact
+        mean = errors.mean()
+        phases = errors if len(errors) > 1 else None
+        bias, network_variance, variance, mse, consensus = (float(mean[name]) for name in columns[1:])
+        return Prediction(
+            not reason,
+            rate,
+            limit,
+            bias,
+            network_variance,
+            variance,
+            mse,
+            consensus,
+            first_order,
+            reason,
+            error,
+            partial(moments.walk, noise),
+            minimizer,
+            phases,
+        )
+
+    columns = ["phase", "bias", "network_variance", "variance", "mse", "consensus"]
+    if reason:
+        nowhere = pd.DataFrame([[0, *5 * [np.inf]]], columns=columns)
+        return predicted(np.full(start.shape, np.nan), nowhere, np.nan)
+    means, of_network = moments.means(), moments.settled(silent)
+    total = of_network if noise.is_zero else moments.settled(noise)
+    rows = []
+    for k, (x, own, whole) in enumerate(zip(means, of_network, total, strict=True)):
+        bias, added = mean_square(x - minimizer), max(whole.variance - own.variance, 0.0)
+        rows.append((k, bias, own.variance, added, bias + own.variance + added, disagreement(x) + whole.consensus))
+    error = ROUNDINGS * np.finfo(float).eps / (1 - rate)
+    return predicted(np.mean(means, axis=0), pd.DataFrame(rows, columns=columns), error)
+
+
+def _changing(
+    problem: Problem, network: AnyNetwork, algorithm: Algorithm, start: np.ndarray, noise: Noise
+) -> ChangingMoments:
+    if not problem.is_quadratic:
+        raise ValueError(
+            f"problem = {problem!r} is not quadratic, and what changes from step to step is predicted on quadratics "
+            "only; simulate it"
+        )
+    moments = changing_moments(Surrogate.of(problem), network, algorithm, start, noise.batch_size is None)
+    calls = moments.gradient_calls
+    if noise.batch_size is not None and calls != 1:
+        raise ValueError(
+            f"batch_size = {noise.batch_size}: {type(algorithm).__name__}.step asks for {calls} gradients, and "
+            "mini-batches are predicted for one; predict with batch_size=None and noise_std"
+        )
+    return moments
+
+
+def _changing_errors(
+    problem: Problem, network: AnyNetwork, algorithm: Algorithm, start: np.ndarray, noise: Noise, steps: int
+) -> tuple[float, float]:
+    """`expected_errors` of steps that are not the same at all times."""
+    moments = _changing(problem, network, algorithm, start, noise)
+    budget = Budget(AFFORDABLE)
+    minimizer = problem.known_minimizer
+    work = steps * (CALLED + moments.step_work)
+    if not budget.allows(work):
+        rate = moments.mean_rate if moments.drifts or moments.walks(noise) else moments.mean_square_rate(noise)
+        if not (rate < 1 and rate ** (2 * steps) < SURELY):
+            raise ValueError(
+                f"{budget.refusal(work, f'the transient of {steps} steps')}; if you can wait, ask "
+                f"theory.predict(...).transient({steps})"
+            )
+        phase = steps % moments.period
+        x, spread = moments.means()[phase], moments.settled(noise)[phase]
+    else:
+        x, spread = next(islice(moments.walk(noise), steps, None))
+    return mean_square(x - minimizer) + spread.variance, disagreement(x) + spread.consensus
 
 
 def rounding(moments: Moments, limit: np.ndarray) -> tuple[float, float]:
@@ -237,7 +360,7 @@ def rounding(moments: Moments, limit: np.ndarray) -> tuple[float, float]:
 @checks.keywords
 def expected_errors(
     problem: Problem,
-    network: Network,
+    network: AnyNetwork,
     algorithm: Algorithm,
     steps: int,
     *,
@@ -265,7 +388,9 @@ def expected_errors(
             f"exactness: how the mini-batch noise of a {type(problem).__name__} depends on the states is not known, so "
             "that predictions are of first order at best"
         )
-    moments = represent(AffineStep(Surrogate.of(problem), network, algorithm, start), batch_size is None)
+    if changes(network, algorithm, start):
+        return _changing_errors(problem, network, algorithm, start, noise, steps)
+    moments = represent(AffineStep(Surrogate.of(problem), fixed(network), algorithm, start), batch_size is None)
     _check_one_gradient(moments.step, batch_size)
     budget = Budget(AFFORDABLE)
     transient = f"the transient of {steps} steps"
@@ -329,11 +454,11 @@ def _late_spread(problem: Problem, moments: Moments, noise: Noise, steps: int, b
 
 
 def settle(
-    problem: Problem, network: Network, algorithm: Algorithm, start: np.ndarray, additive: bool = True
+    problem: Problem, network: AnyNetwork, algorithm: Algorithm, start: np.ndarray, additive: bool = True
 ) -> tuple[Any, np.ndarray]:
     """The moments of the step (linearized at the limit if need be) and its fixed point z_∞ (k, n, d) from `start`."""
     if problem.is_quadratic:
-        moments = represent(AffineStep(Surrogate.of(problem), network, algorithm, start), additive)
+        moments = represent(AffineStep(Surrogate.of(problem), fixed(network), algorithm, start), additive)
         return moments, moments.fixed_point()
     if not problem.is_convex:
         raise ValueError(
@@ -343,7 +468,7 @@ def settle(
     points = np.tile(problem.known_minimizer, (problem.n_nodes, 1))
     error = np.inf
     for _ in range(NEWTON_STEPS):
-        moments = represent(AffineStep(Surrogate.at(problem, points), network, algorithm, start), additive)
+        moments = represent(AffineStep(Surrogate.at(problem, points), fixed(network), algorithm, start), additive)
         if moments.step.gradient_calls != 1:
             raise ValueError(
                 f"algorithm: {type(algorithm).__name__}.step asks for {moments.step.gradient_calls} gradients, which "
@@ -364,7 +489,7 @@ def settle(
 
 def represent(step: AffineStep, additive: bool = True) -> Any:
     """The cheapest exact way to the moments of a step; `additive`: the noise is the same at all nodes and states."""
-    if additive and len(step.surrogate.curvature) == 1:
+    if additive and len(step.surrogate.curvature) == 1 and getattr(step.network, "is_symmetric", False):
         graph = network_modes(step.network)
         if graph is not None and step.has_modes:
             modes = Modes(step, graph)
@@ -418,12 +543,11 @@ def _digits(rate: float) -> str:
     return f"1{rate - 1:+.3g}" if text == "1" and rate != 1 else text
 
 
-def check_nouns(problem: Problem, network: Network, algorithm: Algorithm, x0: Any = None) -> np.ndarray:
+def check_nouns(problem: Problem, network: AnyNetwork, algorithm: Algorithm, x0: Any = None) -> np.ndarray:
     """Check what is predicted, as `simlab.simulate` does; return the initial states (n, d)."""
     if isinstance(algorithm, list | tuple) and not hasattr(algorithm, "_fields"):
         raise TypeError("algorithm is a list of algorithms; predict them one at a time")
     settings.check_nouns(problem, network, [algorithm])
-    require_fixed_symmetric(network)
     settings.hyperparameters(algorithm, steps=1)
     return settings.initial_state(problem, x0, np.dtype(np.float64))
 

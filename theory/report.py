@@ -121,7 +121,9 @@ class Report:
         yield "not applicable"
         for reason, theorems in names.items():
             yield textwrap.fill(reason, width, initial_indent="  ", subsequent_indent="  ")
-            listed = textwrap.fill("; ".join(theorems), width, initial_indent="    ", subsequent_indent="    ")
+            listed = textwrap.fill(
+                "; ".join(theorems), width, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
+            )
             yield listed.replace(NO_BREAK, " ")
 
     def __str__(self) -> str:

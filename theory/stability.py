@@ -23,6 +23,7 @@ from theory.moments.linear import Stein, spectral_radius, without_conserved
 from theory.moments.modes import Modes
 from theory.moments.protocol import Moments
 from theory.prediction import UNDECIDED, check_nouns, represent
+from theory.transfer import require_fixed_symmetric
 
 LEAST, MOST = 1e-6, 1e9  # times 1/L: where the search begins, and where it ends if instability is not proved before
 PROOFS = 3000  # at most, then the walk goes on without
@@ -128,6 +129,7 @@ def stability_limit(problem: Problem, network: Network, algorithm: Algorithm) ->
 def _intervals(problem: Problem, network: Network, algorithm: Algorithm) -> Iterator[tuple[float, float]]:
     """The intervals of `stable_intervals`, each when it is asked for."""
     start = check_nouns(problem, network, algorithm)
+    require_fixed_symmetric(network)
     require_lr(algorithm)
     unit = unit_of_lr(problem)
     surrogate = surrogate_of(problem)

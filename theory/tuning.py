@@ -19,6 +19,7 @@ from theory.moments.modes import network_modes
 from theory.moments.noise import Noise
 from theory.prediction import check_nouns, checked_noise, expected_path, mean_square, represent, rounding, settle
 from theory.stability import require_lr, surrogate_of, unit_of_lr
+from theory.transfer import require_fixed_symmetric
 
 MOMENTA = (0.0, 0.2, 0.35, 0.5, 0.6, 0.68, 0.75, 0.8, 0.85, 0.89, 0.92, 0.94, 0.96, 0.975, 0.985, 0.99)
 STEP_SIZES = np.geomspace(1e-4, 20.0, 86)  # times 1/L
@@ -94,6 +95,7 @@ def tune(
         No candidate reaches the target, or all Hessians are zero.
     """
     start = check_nouns(problem, network, algorithm, x0)
+    require_fixed_symmetric(network)
     require_lr(algorithm)
     target = checks.real("target", target, above=0.0)
     max_steps = checks.integer("max_steps", max_steps, minimum=1)
@@ -154,6 +156,7 @@ def critical_batch_size(problem: Problem, network: Network, algorithm: Algorithm
     from scipy.optimize import brentq
 
     start = check_nouns(problem, network, algorithm)
+    require_fixed_symmetric(network)
     if problem.n_samples is None:
         raise ValueError(f"problem = {problem!r} has no samples to draw batches from; pass one of data")
     moments, limit = settle(problem, network, algorithm, start, additive=False)

@@ -13,6 +13,7 @@ from simlab.trace import Trace
 from theory.report import Report, Row
 from theory.theorems import THEOREMS, Setting, Theorem
 from theory.theorems.theorem import first_failure, last
+from theory.transfer import require_fixed_symmetric
 
 REFUTED = 0.999  # an equality counts as violated outside this interval only: it misses 5 % of 95 % intervals when true
 TOLERANCE = {"float64": 1e-8, "float32": 1e-3}  # relative error of computed numbers
@@ -87,6 +88,11 @@ def judge(theorem: Theorem, trace: Trace, setting: Setting | None = None) -> Row
         ``Setting.of(trace)``, if at hand.
     """
     setting = Setting.of(trace) if setting is None else setting
+    if not theorem.changing:
+        try:
+            require_fixed_symmetric(setting.network)
+        except ValueError as error:
+            return _not_applicable(theorem.name, f"network: {error}")
     looked_at = theorem.assumptions(setting)
     failed = first_failure(looked_at)
     if failed is not None:
@@ -128,8 +134,11 @@ def _drifts(trace: Trace, setting: Setting) -> list[float]:
     """What rounding may have added to the root of mse and of consensus."""
     from theory.moments.affine import AffineStep, Surrogate
     from theory.moments.rounding import drift
+    from theory.prediction import changes
 
     start = np.broadcast_to(np.asarray(trace.x0, dtype=float), (setting.problem.n_nodes, setting.problem.dim))
+    if changes(setting.network, setting.algorithm, start):
+        return [0.0, 0.0]  # followed for one step that is the same at all times
     step = AffineStep(Surrogate.of(setting.problem), setting.network, setting.algorithm, start)
     return list(drift(step, setting.steps, float(np.finfo(trace.provenance["dtype"]).eps)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,6 +96,7 @@ def load(name: str | os.PathLike[str], *, n_features: int | None = None, standar
         if n_features is not None:
             raise ValueError(f"n_features = {n_features!r} belongs to files, {label!r} has its own; leave it out")
         features, targets, meaning = _BUNDLED[label]()
+        features, targets = features.copy(), targets.copy()  # those read are kept
     elif Path(label).is_file():
         other = standardize if isinstance(standardize, Dataset) else None
         features, targets, meaning, classes = _libsvm(label, n_features, other)
@@ -129,6 +131,7 @@ def _scale(features: np.ndarray, standardize: bool | Dataset) -> tuple[np.ndarra
     return features.mean(axis=0), scales, f" of mean 0 and variance 1{note}"
 
 
+@cache
 def _diabetes() -> tuple[np.ndarray, np.ndarray, str]:
     from sklearn.datasets import load_diabetes
 
@@ -141,6 +144,7 @@ def _diabetes() -> tuple[np.ndarray, np.ndarray, str]:
     )
 
 
+@cache
 def _breast_cancer() -> tuple[np.ndarray, np.ndarray, str]:
     from sklearn.datasets import load_breast_cancer
 
@@ -148,6 +152,7 @@ def _breast_cancer() -> tuple[np.ndarray, np.ndarray, str]:
     return features, np.where(benign == 1, 1.0, -1.0), "+1 benign, -1 malignant"
 
 
+@cache
 def _digits() -> tuple[np.ndarray, np.ndarray, str]:
     from sklearn.datasets import load_digits
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from heapq import heapify, heapreplace
 from typing import Any, NamedTuple
 
@@ -11,8 +13,10 @@ import numpy as np
 
 from simlab import checks
 from simlab.dynamics import inputs
-from simlab.dynamics.averages import pairs
-from simlab.network import Exchanges, Network, NetworkProcess
+from simlab.dynamics.averages import pair, pairs
+from simlab.network import Exchanges, Network, NetworkProcess, law
+from simlab.network.law import Law, Outcome
+from simlab.network.weights import matrix
 
 _EVENT = np.dtype([("time", np.float64), ("node", np.int64)])
 
@@ -104,6 +108,37 @@ class Asynchronous(NetworkProcess):
             return pairs(nodes, np.stack([first, ~first], axis=1), times)
 
         return draw
+
+    def law(self) -> Law:
+        """Of exponential times, each node and neighbour by the node's rate; of fixed ones, the nodes in their order."""
+        if isinstance(self.compute, Exponential):
+            rates = 1.0 / self.compute.mean
+            return law.independent(
+                event for node, rate in enumerate(rates / rates.sum()) for event in self._events(node, rate)
+            )
+        if callable(self.compute):
+            return super().law()
+        return law.Cycle(tuple(tuple(self._events(node, 1.0)) for node in self._order()))
+
+    def _events(self, node: int, probability: float) -> list[Outcome]:
+        """What may happen when `node` is done."""
+        w = matrix(self.network)
+        neighbours = [j for j in w.indices[w.indptr[node] : w.indptr[node + 1]] if j != node]
+        return [pair(self.n_nodes, node, j, probability / len(neighbours), (node,)) for j in neighbours]
+
+    def _order(self) -> list[int]:
+        """Who is done at each event of a period, after which all are done at once again."""
+        seconds = [Fraction(second).limit_denominator(10_000) for second in self.compute]
+        if any(
+            abs(float(exact) - second) > 1e-12 * second for exact, second in zip(seconds, self.compute, strict=True)
+        ):
+            raise ValueError(f"compute = {self.compute.tolist()} has no period that theory could follow: simulate it")
+        common = math.lcm(*(second.denominator for second in seconds))
+        ticks = [int(second * common) for second in seconds]
+        period = math.lcm(*ticks)
+        count = sum(period // tick for tick in ticks)
+        law.check_count(count, f"events of compute = {self.compute.tolist()}")
+        return [node for _, node in itertools.islice(_completions(ticks.__getitem__, self.n_nodes), count)]
 
 
 Events = Callable[[int], tuple[np.ndarray, np.ndarray]]  # of the next so many: times, nodes

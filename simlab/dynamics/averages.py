@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from simlab import checks
 from simlab.dynamics import inputs
-from simlab.network import Exchanges, Network, NetworkProcess
+from simlab.network import Exchanges, Network, NetworkProcess, law
+from simlab.network.law import Law
+from simlab.network.weights import matrix
 
 
 @checks.keywords
@@ -77,6 +81,11 @@ class Pairwise(NetworkProcess):
 
         return draw
 
+    def law(self) -> Law:
+        """Each link with the same probability."""
+        links = [(i, j) for i, j in np.argwhere(matrix(self.network).toarray() != 0) if i < j]
+        return law.independent(pair(self.n_nodes, i, j, 1 / len(links)) for i, j in links)
+
 
 class Groups(NetworkProcess):
     """See `groups`."""
@@ -110,6 +119,40 @@ class Groups(NetworkProcess):
             )
 
         return draw
+
+    def law(self) -> Law:
+        """Every partition into groups."""
+        n, size = self.n_nodes, self.size
+        count = math.factorial(n) // (math.factorial(size) ** (n // size) * math.factorial(n // size))
+        law.check_count(count, f"groups of {size} among {n} nodes")
+        found = []
+        for partition in _partitions(tuple(range(n)), size):
+            w = np.zeros((n, n))
+            for group in partition:
+                w[np.ix_(group, group)] = 1 / size
+            found.append(law.Outcome.of(1 / count, w))
+        return law.independent(found)
+
+
+def _partitions(nodes: tuple[int, ...], size: int) -> Iterator[list[tuple[int, ...]]]:
+    """All ways to part nodes into groups."""
+    if not nodes:
+        yield []
+        return
+    for others in itertools.combinations(nodes[1:], size - 1):
+        group = (nodes[0], *others)
+        rest = tuple(node for node in nodes if node not in group)
+        for partition in _partitions(rest, size):
+            yield [group, *partition]
+
+
+def pair(n_nodes: int, i: int, j: int, probability: float, fires: tuple[int, ...] | None = None) -> law.Outcome:
+    """The average of nodes i and j while all others sleep; both fire unless said."""
+    w, awake, computes = np.eye(n_nodes), np.zeros(n_nodes, bool), np.zeros(n_nodes, bool)
+    w[np.ix_([i, j], [i, j])] = 0.5
+    awake[[i, j]] = True
+    computes[[i, j] if fires is None else list(fires)] = True
+    return law.Outcome.of(probability, w, awake, computes)
 
 
 def pairs(nodes: np.ndarray, fires: np.ndarray, times: np.ndarray | None = None) -> Exchanges:

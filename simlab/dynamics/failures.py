@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,7 +11,9 @@ from scipy import sparse
 
 from simlab import checks
 from simlab.dynamics import inputs
-from simlab.network import Exchanges, Network, NetworkProcess
+from simlab.network import Exchanges, Network, NetworkProcess, law
+from simlab.network.law import Law
+from simlab.network.weights import matrix
 
 
 @checks.keywords
@@ -195,6 +198,22 @@ class LinkFailures(_Failures):
 
         return draw
 
+    def law(self) -> Law:
+        """Each link by itself; in bursts a chain over all that may be down together."""
+        w = matrix(self.network).toarray()
+        left, right = _links(w, self.one_sided)
+        fixed = np.diag(w.sum(axis=1))
+        toggles = law.Toggles(fixed, left, right, np.full(len(left), 1.0 - self.probability))
+        if self.burst == 1 or self.probability in (0.0, 1.0):
+            return toggles
+        law.check_count(4 ** len(left), f"{len(left)} links that fail in bursts")
+        up, stays = 1.0 - self.probability, 1.0 - 1.0 / self.burst
+        rows = stays * np.eye(2) + (1 - stays) * np.array([[up, 1 - up], [up, 1 - up]])
+        transitions, stationary = law.product_chain([(rows, np.array([up, 1 - up]))] * len(left))
+        return law.Chain(
+            tuple((outcome._replace(probability=1.0),) for outcome in toggles.outcomes()), transitions, stationary
+        )
+
 
 class NodeFailures(_Failures):
     """See `node_failures`."""
@@ -221,8 +240,35 @@ class NodeFailures(_Failures):
 
         return draw
 
+    def law(self) -> Law:
+        """Every set of nodes that may be awake."""
+        n, w = self.n_nodes, matrix(self.network).toarray()
+        law.check_count(2**n, f"{n} nodes that sleep and wake")
+        found = []
+        for awake in itertools.product((True, False), repeat=n):
+            up = np.array(awake)
+            kept = np.where(up[:, None] & up, w, 0.0)
+            kept += np.diag(w.sum(axis=1) - kept.sum(axis=1))
+            asleep = self.probability ** int(np.sum(~up)) * (1 - self.probability) ** int(np.sum(up))
+            found.append(law.Outcome.of(asleep, kept, up))
+        return law.independent(found)
 
-def matrix(network: Network) -> sparse.csr_array:
-    """W in compressed rows."""
-    indptr, indices, values = network.csr
-    return sparse.csr_array((values, indices, indptr), (network.n_nodes, network.n_nodes))
+
+def _links(w: np.ndarray, one_sided: bool) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    """What each link adds to a matrix without links, as left rightʹ: the weight off the diagonal, taken from it."""
+    left, right, unit = [], [], np.eye(len(w))
+    for i, j in np.argwhere(w != 0):
+        if i == j or (i > j and not one_sided):
+            continue
+        apart = (unit[j] - unit[i])[:, None]
+        if one_sided or w[i, j] != w[j, i]:
+            mine, right_mine = w[i, j] * unit[i][:, None], apart
+            if not one_sided:  # both directions at once, with weights of their own
+                mine = np.hstack([mine, w[j, i] * unit[j][:, None]])
+                right_mine = np.hstack([apart, -apart])
+            left.append(mine)
+            right.append(right_mine)
+        else:
+            left.append(-w[i, j] * apart)
+            right.append(apart)
+    return tuple(left), tuple(right)

@@ -42,9 +42,8 @@ def mixing(name: str, network: Any) -> Network:
 
 def several(name: str, networks: Any) -> list[Network]:
     """The members of a network that changes, if they fit each other."""
-    if isinstance(networks, Network | NetworkProcess | str | type) or not hasattr(networks, "__iter__"):
-        raise TypeError(f"{name} = {networks!r} is not a list; pass a list of simlab.Network")
-    members = [one(f"{name}[{k}]", network) for k, network in enumerate(networks)]
+    given = checks.each(name, networks, object, "a list of simlab.Network")
+    members = [one(f"{name}[{k}]", network) for k, network in enumerate(given)]
     if not members:
         raise ValueError(f"{name} = [] holds no network; pass at least one")
     for k, network in enumerate(members):

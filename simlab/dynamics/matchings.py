@@ -12,6 +12,7 @@ from simlab import checks
 from simlab.dynamics import inputs
 from simlab.dynamics.failures import Pattern
 from simlab.network import Exchanges, Network, NetworkProcess
+from simlab.network.law import Law, Toggles
 
 _GAP = 1e-6  # relative, between the best value found and the bound that proves it; programs are solved to 1e-7
 _CUTS = 500
@@ -104,6 +105,13 @@ class Matchings(NetworkProcess):
             return pattern.exchanges(on, np.ones((steps, n), bool), receivers)
 
         return draw
+
+    def law(self) -> Law:
+        """Each matching by itself."""
+        apart = np.eye(self.n_nodes)[self.edges[:, 0]] - np.eye(self.n_nodes)[self.edges[:, 1]]
+        of_matching = [apart[self.matching == j].T for j in range(len(self.probabilities))]
+        left = tuple(-self.edge_weight * links for links in of_matching)
+        return Toggles(np.eye(self.n_nodes), left, tuple(of_matching), self.probabilities)
 
 
 def decompose(network: Network) -> tuple[np.ndarray, np.ndarray]:

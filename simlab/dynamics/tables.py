@@ -10,9 +10,10 @@ from scipy import sparse
 
 from simlab import checks
 from simlab.dynamics import inputs
-from simlab.network import Exchanges, Network, NetworkProcess
+from simlab.network import Exchanges, Network, NetworkProcess, law
+from simlab.network.law import Law
 from simlab.network.process import table
-from simlab.network.weights import check_chain, stationary
+from simlab.network.weights import check_chain, matrix, stationary
 from simlab.topologies import disconnected
 
 
@@ -159,6 +160,10 @@ class Cycle(_Table):
 
         return draw
 
+    def law(self) -> Law:
+        """A member at each step of a period."""
+        return law.Cycle(tuple(law.sure(matrix(self.members[k])) for k in self.order))
+
 
 class OnePeer(Cycle):
     """See `one_peer_exponential`."""
@@ -184,6 +189,11 @@ class Choice(_Table):
         """One uniform number a step."""
         exchanges, levels = table(self.members), _levels(self.probabilities)
         return lambda steps: exchanges(np.searchsorted(levels, random.random(steps), side="right"))
+
+    def law(self) -> Law:
+        """Each member with its probability."""
+        shares = zip(self.probabilities, self.members, strict=True)
+        return law.independent(law.Outcome.of(share, matrix(network)) for share, network in shares)
 
 
 class Markov(_Table):
@@ -214,6 +224,12 @@ class Markov(_Table):
             return exchanges(which)
 
         return draw
+
+    def law(self) -> Law:
+        """A member in each state of the chain."""
+        return law.Chain(
+            tuple(law.sure(matrix(network)) for network in self.members), self.transitions, self.stationary
+        )
 
 
 def _levels(probabilities: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from scipy import sparse
 from simlab import checks
 from simlab.generators import NETWORK, generator
 from simlab.markup import described
+from simlab.network.law import Law
 
 #: Of the arrays of exchanges, as NumPy calls them.
 KINDS = {"which": "iu", "start": "iu", "rows": "iu", "fires": "b", "receivers": "iu", "indptr": "iu", "indices": "iu"}
@@ -387,6 +388,22 @@ class NetworkProcess:
         changes nothing.
         """
         raise NotImplementedError(f"{type(self).__name__}.walk is not written; write it (docs/own_network.md)")
+
+    def law(self) -> Law:
+        """The law of the matrices, from which `theory.predict` computes what a run must do.
+
+        Returns
+        -------
+        simlab.network.law.Cycle, Chain or Toggles
+
+        Raises
+        ------
+        ValueError
+            It is not known, or too large to be listed.
+        """
+        raise ValueError(
+            f"network = {self!r} has no law that theory knows; write {type(self).__name__}.law, or simulate"
+        )
 
     def sample(self, steps: int, seed: int = 0, replicate: int = 0) -> SamplePath:
         """The matrices that a run with this seed sees: ``path[k]`` is W_k, (n, n); see `SamplePath`.

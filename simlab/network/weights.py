@@ -240,3 +240,9 @@ def _bipartite(w: sparse.csr_array) -> bool:
     sides = sparse.csr_array([[0.0, 1.0], [1.0, 0.0]])
     cover = sparse.kron(sides, abs(w) > _NEGLIGIBLE, format="csr")  # as BSR it would store zeros, which count as edges
     return bool(connected_components(cover, directed=False)[0] > 1)
+
+
+def matrix(network: Any) -> sparse.csr_array:
+    """W of a network in compressed rows, (n, n)."""
+    indptr, indices, values = network.csr
+    return sparse.csr_array((values, indices, indptr), (network.n_nodes, network.n_nodes))

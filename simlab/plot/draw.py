@@ -108,10 +108,9 @@ def convergence(
     if bands is not None:
         checks.one_of("bands", bands, BANDS)
     checks.one_of("x", x, ABSCISSAS)
-    for label, trace in named.items():
-        for name in (x, y):
-            if name not in trace.frame:
-                raise ValueError(f"{label} has no column {name!r}; {_choices(name, trace.frame)}")
+    for trace in named.values():
+        for name, column in {"x": x, "y": y}.items():
+            checks.one_of(name, column, _numeric(trace.frame))
     ax = _axes(ax)
     looks = _looks(named)
     lines = {label: _line(trace.frame, x, y, bands) for label, trace in named.items()}
@@ -123,7 +122,8 @@ def convergence(
         drawn, every = looks[label], max(1, len(at[shown]) // MARKS)
         ax.plot(
             at[shown], middle[shown], color=drawn.color, linestyle=drawn.line, marker=drawn.marker, label=label,
-            zorder=3, markevery=(every // 2 if len(at) > 1 else 0, every), markerfacecolor="white" if drawn.open else drawn.color,
+            zorder=3, markevery=(every // 2 if len(at) > 1 else 0, every),
+            markerfacecolor="white" if drawn.open else drawn.color,
         )  # fmt: skip
         values.append(middle[shown][middle[shown] <= top])
         if low is not None and high is not None:
@@ -179,11 +179,10 @@ def sweep(frame: pd.DataFrame, x: str, y: str = "mse", *, hue: str = "algorithm_
     ValueError
         A column that is not there, or no number.
     """
-    for name in (x, y, hue):
-        if name not in frame:
-            raise ValueError(f"frame has no column {name!r}; {_choices(name, frame)}")
-    if frame[y].dtype.kind not in "iufb":
-        raise ValueError(f"frame[{y!r}] holds no numbers; choose a recorded column")
+    checks.frame("frame", frame)
+    checks.one_of("y", y, _numeric(frame))
+    for name, column in {"x": x, "hue": hue}.items():
+        checks.one_of(name, column, frame.columns)
     ax = _axes(ax)
     names = {str(value): value for value in frame[hue].dropna().unique()}
     looks = _looks(dict.fromkeys(names))
@@ -364,6 +363,8 @@ def _looks(named: Mapping[str, Any]) -> dict[str, Look]:
 
 def _axes(ax: Axes | None, size: tuple[float, float] = (COLUMN, 2.6)) -> Axes:
     if ax is not None:
+        if not all(hasattr(ax, name) for name in ("errorbar", "add_collection")):
+            raise TypeError(f"ax = {ax!r} is none; pass Matplotlib axes, such as plt.subplots() makes")
         return ax
     import matplotlib.pyplot as plt
 
@@ -485,5 +486,6 @@ def _dot(n: int) -> float:
     return float(np.clip(2400 / n, 15, 160))
 
 
-def _choices(name: str, frame: Any) -> str:
-    return f"{checks.nearest(name, list(map(str, frame.columns)))}choose one of {', '.join(map(str, frame.columns))}"
+def _numeric(frame: Any) -> list[str]:
+    """Columns that can be drawn."""
+    return [str(name) for name in frame.columns if frame[name].dtype.kind in "iufb"]

@@ -366,12 +366,7 @@ class Runs:
         """Which rows of the columns are at the target."""
         target = self.settings.stop_when
         assert target is not None
-        if target.column not in columns:
-            hint = checks.nearest(target.column, list(columns))
-            raise ValueError(
-                f"stop_when = {str(target)!r}: no column {target.column!r} is recorded; {hint}choose one of "
-                f"{', '.join(columns)}"
-            )
+        checks.one_of("stop_when's column", target.column, columns)
         return target.met(np.asarray(columns[target.column]))
 
     def _position(self, setting: int, start: Start) -> Position | None:

@@ -244,7 +244,8 @@ def load_sweep(folder: Any, **columns: Any) -> pd.DataFrame:
     RuntimeWarning
         If files are damaged, with their names.
     """
-    folders = [folder] if isinstance(folder, str | os.PathLike) else list(folder)
+    single = [folder] if isinstance(folder, str | os.PathLike) else folder
+    folders = checks.each("folder", single, str | os.PathLike, "the name of a folder, or a list of them")
     found: dict[str, str] = {}
     for each in folders:
         if not Path(each).is_dir():
@@ -260,9 +261,7 @@ def load_sweep(folder: Any, **columns: Any) -> pd.DataFrame:
         listed += rows(summary, key, summary["names"], [setting["algorithm"] for setting in summary["settings"]])
     frame = framed(listed)
     for name, value in columns.items():
-        if name not in frame:
-            hint = checks.nearest(name, list(frame.columns))
-            raise ValueError(f"load_sweep: no column {name!r}; {hint}choose one of {', '.join(frame.columns)}")
+        checks.one_of("column", name, frame.columns)
         wanted = list(value) if isinstance(value, (list, tuple, set, range, np.ndarray)) else [value]
         frame = frame[frame[name].isin(wanted)]
     return frame.reset_index(drop=True)

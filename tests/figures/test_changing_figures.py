@@ -11,13 +11,14 @@ QUICK = {
     "local_steps": {"local_steps": (1, 2, 4, 8), "data_sets": 6},
     "directed": {"lrs": (0.00125, 0.0025, 0.01), "data_sets": 4},
     "time_to_accuracy": {"nodes": (4, 16, 64)},
+    "random_momentum": {"data_sets": 3, "momenta": (0.5, 0.8, 0.9), "steps": 8000},
 }
 
 study = studies.runs(QUICK)
 
 
 class TestWritten(studies.Written):
-    MAY_BE_EMPTY = frozenset({("time_to_accuracy", "expected")})
+    MAY_BE_EMPTY = frozenset({("time_to_accuracy", "expected"), ("random_momentum", "simulated")})
 
 
 def test_claims_hold(study):
@@ -60,6 +61,14 @@ def exchanged_points(table):
 
 
 FALSE = [
+    ("random_momentum", scaled("simulated", 1.1), {"exact is simulated"}),
+    ("random_momentum", scaled("bias", lambda m: 1 + m, "momentum", algorithm="DecentLaM"), {"DecentLaM's bias stays"}),
+    ("random_momentum", scaled("network_variance", lambda m: (1 - m) ** 2, "momentum", algorithm="DecentLaM"),
+     {"DecentLaM's network variance grows"}),
+    ("random_momentum", scaled("network_variance", lambda m: (1 - m) ** 2, "momentum", algorithm="DmSGD"),
+     {"DmSGD's grows"}),
+    ("random_momentum", scaled("network_variance", lambda m: (1 - m) ** -1.5, "momentum", algorithm="QGDmSGD"),
+     {"quasi-global momentum's does not", "quasi-global momentum stays near DSGD"}),
     ("local_steps", scaled("bits", 1.01, algorithm="GossipPGA"), {"bits as counted"}),
     ("local_steps", scaled("limit", 1.001), {"limits are exact"}),
     ("local_steps", scaled("mse", 1e12, local_steps=1), {"no bias without local steps"}),

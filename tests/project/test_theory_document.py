@@ -26,7 +26,9 @@ from theory.theorems import (
     dual_averaging,
     heavy_ball,
     leading_constant,
+    local_momentum,
     local_sgd,
+    local_updates,
     spectral_gaps,
 )
 from theory.transfer import bias_transfer
@@ -184,6 +186,14 @@ BOUNDS = {
         "steps=T n_nodes=n shift=a local_steps=H smoothness=L strong_convexity=μ initial_distance=F variance=σ² "
         "second_moment=G²",
     ),
+    "D2": (
+        local_updates.bound,
+        "lr=γ smoothness=L steps=K n_nodes=n initial_gap=F dissimilarity=ς² variance=σ² window=τ p=p",
+    ),
+    "D3": (
+        local_momentum.bound,
+        "lr=γ smoothness=L steps=K n_nodes=n initial_gap=F dissimilarity=ς² variance=σ² momentum=β window=τ p=p",
+    ),
 }
 WORDS = {"(f(x⁰) − f_inf)": "F", "‖x⁰ − x*‖²": "F"}  # what is no formula of symbols
 
@@ -209,6 +219,7 @@ def test_bounds_are_those_of_the_theorems(name):
     for _ in range(5):
         values = dict(zip("γrbκCLFσςωδβμGR", random.uniform(0.1, 0.9, 15), strict=True))
         values |= {"n": 7.0, "K": 40.0, "T": 30.0, "k": 5.0, "a": 0.3, "H": 4.0, "ρ": 0.4, "σ2": 0.8, "e0": 3.0}
+        values |= {"τ": 3.0, "p": 0.6}
         values["γ"] /= 40  # so that what must be positive is
         if name == "B2, bias":
             values["a"] = evaluate(defined("a"), **values)

@@ -91,12 +91,12 @@ def test_what_diverges_hides_no_other():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: plot.convergence(TRACES, "los"), "no column 'los'; did you mean 'loss'"),
+        (lambda: plot.convergence(TRACES, "los"), "y = 'los' is unknown; did you mean 'loss'"),
         (lambda: plot.convergence(TRACES, x="stp"), "x = 'stp' is unknown; did you mean 'step'"),
         (lambda: plot.convergence(TRACES, bands="sd"), "bands = 'sd' is unknown"),
         (lambda: plot.convergence([3]), "holds 3, which is not a Trace"),
         (lambda: plot.convergence([TRACES[0], TRACES[0]]), "holds two of DSGD; pass a mapping"),
-        (lambda: plot.sweep(TRACES[0].frame, "lr"), "frame has no column 'lr'"),
+        (lambda: plot.sweep(TRACES[0].frame, "lr"), "x = 'lr' is unknown"),
         (lambda: plot.network(3), "is not a"),
         (lambda: plot.report(3), "is no report"),
     ],

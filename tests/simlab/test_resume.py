@@ -285,7 +285,7 @@ def test_replicates_that_diverge_are_not_waited_for(size: int, monkeypatch: pyte
         ("loss < 3", "is no target; pass a column, <= or >=, and a number"),
         ("loss <= low", "is no target"),
         ("loss <= nan", "is not finite"),
-        ("lss <= 3", "no column 'lss' is recorded; did you mean 'loss'"),
+        ("lss <= 3", "stop_when's column = 'lss' is unknown; did you mean 'loss'"),
         (3, "is not a text"),
     ],
 )
@@ -306,7 +306,7 @@ def test_refusals(tmp_path: Path) -> None:
         ({"steps": 16}, "steps = 16 must be at least 17"),
         ({"replicates": 1}, "replicates = 1 must be at least 2"),
         ({"steps": 20, "replicates": 3, "stop_when": "loss <= 1"}, "at once"),
-        ({"steps": 20, "stop_when": "step >= 3"}, "no column 'step'"),
+        ({"steps": 20, "stop_when": "step >= 3"}, "stop_when's column = 'step' is unknown"),
         ({"steps": 20, "stop_when": "gradients >= 3"}, "is met already, at step 4 of DSGD"),
         ({"problem": other}, "with another problem than"),
         ({"algorithm": simlab.DSGD(0.2)}, "with another algorithm than"),

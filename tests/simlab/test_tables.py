@@ -37,7 +37,7 @@ def test_first_is_the_first_record_of_each_replicate():
     rising = simlab.first({"a": traces[0]}, "bits", 10_000, at_least=True)
     assert rising["bits"][0] == frame[frame["bits"] >= 10_000]["bits"].min()
     assert np.isnan(simlab.first(run(simlab.DSGD(0.1), replicates=1), "mse", 0.2)["step_low"][0])
-    with pytest.raises(ValueError, match="no column 'ms'; did you mean 'mse'"):
+    with pytest.raises(ValueError, match="column = 'ms' is unknown; did you mean 'mse'"):
         simlab.first(traces, "ms", 0.1)
 
 

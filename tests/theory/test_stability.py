@@ -133,7 +133,7 @@ def check_intervals(seed):
 
 
 def test_no_interval_of_stable_step_sizes_is_missed():
-    assert max(check_intervals(seed) for seed in range(12)) > 1
+    assert max(check_intervals(seed) for seed in (*range(12), 119)) > 1  # 119: x is forgotten at lr = 1/L
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ import simlab
 import theory
 from simlab.operations import gradient, mix
 from tests.helpers import strategies
+from tests.theory import changing_cases
 from theory import verdict
 from theory.theorems import THEOREMS, Theorem, choco_gossip, dual_averaging, local_sgd, qsgd
 from theory.theorems.theorem import Check, Setting
@@ -207,6 +208,10 @@ BROKEN: dict[str, dict[str, Callable[[], simlab.Trace]]] = {
     "CHOCO-Gossip": GOSSIP,
     "ring gap": RING,
 }
+
+
+GOOD |= changing_cases.GOOD
+BROKEN |= changing_cases.BROKEN
 
 
 def family(name: str, table: dict[str, Any]) -> Any:

@@ -5,6 +5,7 @@ code.
 from __future__ import annotations
 
 import numbers
+from contextlib import nullcontext
 from copy import copy
 from typing import Any
 
@@ -12,10 +13,10 @@ import numpy as np
 
 import simlab
 from simlab.network import Network
-from simlab.operations import Batch
+from simlab.operations import Batch, present
 from simlab.problems.base import Problem
-from simlab.protocols import Algorithm, Objective
-from simlab.step.graph import ForeignNounError, check_new, step_graph, take_step
+from simlab.protocols import Algorithm, Mixing, Objective
+from simlab.step.graph import Counter, ForeignNounError, check_new, step_graph, take_step
 
 BLOCK = 1 << 22  # numbers of states held at once while a matrix is read off
 UNFELT = 1e-12  # relative: what rounding may leave of an effect that there is not
@@ -86,6 +87,8 @@ class AffineStep:
         What takes the step.
     x0 : ndarray, shape (n, d)
         Where it starts.
+    phase : Counter, optional
+        Where the step is one of several, see `simlab.operations.phase`.
 
     Attributes
     ----------
@@ -109,7 +112,18 @@ class AffineStep:
         The step is not affine, or a hyperparameter changes from step to step.
     """
 
-    def __init__(self, surrogate: Surrogate, network: Network, algorithm: Algorithm, x0: np.ndarray) -> None:
+    phase: Counter | None = None
+    nodes: tuple[np.ndarray, np.ndarray] | None = None
+
+    def __init__(
+        self,
+        surrogate: Surrogate,
+        network: Mixing,
+        algorithm: Algorithm,
+        x0: np.ndarray,
+        phase: Counter | None = None,
+    ) -> None:
+        self.phase = phase
         for field, value in zip(algorithm._fields, algorithm, strict=True):
             if callable(value) and not _compresses(value):
                 raise ValueError(
@@ -142,13 +156,16 @@ class AffineStep:
         self._hold(_combine(self.down, fields))
         self.gradient_calls = self._homogeneous.calls
         self._gradient_origin = np.array(self._homogeneous.point)
-        self._check_affine()
-        self._forget_what_x_never_feels()
+        self.check_affine()
+        self.has_modes = False
+        if isinstance(network, Network):  # of one that changes each outcome would have to agree
+            self._forget_what_x_never_feels()
 
     def _check_nouns(self, state: Any) -> None:
         """ForeignNounError where the step uses a problem or batch of its own, as `simlab.simulate` refuses it."""
         try:
-            step_graph(self.algorithm, state)
+            if self.phase is None:
+                step_graph(self.algorithm, state)
         except ForeignNounError:
             raise
         except TypeError:
@@ -174,15 +191,15 @@ class AffineStep:
 
     def matrix(self) -> np.ndarray:
         """T, shape (s, s), s = k n d: column j is what the step makes of unit state j."""
-        return self._read(self.linear, self.shape).T
+        return self.read(self.linear, self.shape).T
 
     def noise_matrix(self) -> np.ndarray:
         """N, shape (s, n d)."""
-        return self._read(self.drive, self.shape[1:]).T
+        return self.read(self.drive, self.shape[1:]).T
 
     def gradient_matrix(self) -> np.ndarray:
         """Y, shape (n d, s): gradients are evaluated at Yz plus a constant."""
-        return self._read(lambda z: self.gradient_points(z) - self._gradient_origin, self.shape).T
+        return self.read(lambda z: self.gradient_points(z) - self._gradient_origin, self.shape).T
 
     def operator(self) -> Any:
         """T as a scipy LinearOperator, matrix-free."""
@@ -193,7 +210,7 @@ class AffineStep:
 
         return LinearOperator((self.size, self.size), matvec=matvec, dtype=np.float64)
 
-    def _read(self, function: Any, shape: tuple[int, ...]) -> np.ndarray:
+    def read(self, function: Any, shape: tuple[int, ...]) -> np.ndarray:
         """Rows: `function` of each unit array of `shape`, flat."""
         count = int(np.prod(shape))
         width = max(1, BLOCK // self.size)
@@ -207,12 +224,24 @@ class AffineStep:
     def of(self, problem: Objective, z: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
         """The step of a problem that may be another: (..., k, n, d) -> (..., k, n, d)."""
         old = self._state(*np.moveaxis(_combine(self.up, z), -3, 0))
-        with np.errstate(divide="ignore", invalid="ignore"):  # such a step is not affine, which is found later
-            state = take_step(self.algorithm, old, problem, self.network, Batch(None, noise))
+        batch = Batch(None, noise, step=self.phase)
+        here = nullcontext() if self.nodes is None else present(*self.nodes)
+        with here, np.errstate(divide="ignore", invalid="ignore"):  # such a step is not affine, which is found later
+            state = take_step(self.algorithm, old, problem, self.network, batch)
         check_new(self.algorithm, old, state)
         shape = (*z.shape[:-3], *z.shape[-2:])
         new = np.stack([np.broadcast_to(np.asarray(value, dtype=float), shape) for value in state], axis=-3)
+        if self.nodes is not None:  # who sleeps keeps the whole state
+            new = np.where(self.nodes[0], new, np.stack([np.broadcast_to(value, shape) for value in old], axis=-3))
         return _combine(self.down, new)
+
+    def at(self, network: Any, phase: Counter | None, nodes: tuple[np.ndarray, np.ndarray] | None = None) -> AffineStep:
+        """The same states' step over another network, in a phase, with who is awake and who fires, (n, 1) each."""
+        other = copy(self)
+        other.network, other.phase, other.nodes = network, phase, nodes
+        other._hold(self.start)
+        other._gradient_origin = np.array(other._homogeneous.point)
+        return other
 
     def modes(self, graph: np.ndarray, curvature: np.ndarray, consensus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """T and N on modes, see `mode_matrices`, for states as here: (..., k, k), (..., k)."""
@@ -247,6 +276,8 @@ class AffineStep:
                 effects[:, field] = np.max(np.abs(self.linear(z)), axis=(1, 2))
         if not np.all(np.isfinite(effects)):
             return np.ones(count)
+        # What is left where an effect cancels (I − γH = 0) is rounding, and no size to go by.
+        effects[effects <= 8 * np.finfo(float).eps * np.max(effects, axis=1, keepdims=True)] = 0.0
         scale = dgebal(effects, scale=1, permute=0)[3]
         return scale / scale[0]
 
@@ -282,8 +313,8 @@ class AffineStep:
             self.up, self.down = self.up @ felt.T, felt @ self.down
             self._hold(start)
 
-    def _check_affine(self) -> None:
-        """Linear on random states of several sizes, and in the noise; a threshold or a quantizer is not."""
+    def check_affine(self) -> None:
+        """ValueError unless it is linear on random states, and in the noise; a threshold or a quantizer is not."""
         random = np.random.default_rng(0)
         with np.errstate(all="ignore"):
             for scale in (1e-4, 1.0, 1e4):

@@ -59,6 +59,12 @@ class Dense:
         return deflate(self.transition)
 
     @property
+    def drives(self) -> tuple[int, int]:
+        """How many independent sources of noise there are, and of how many numbers each: the nodes' gradients."""
+        n, d = self.step.shape[1:]
+        return n, d
+
+    @property
     def kept(self) -> np.ndarray:
         """T without what it conserves, see `theory.moments.linear.deflate`."""
         return self._deflated[0]
@@ -134,7 +140,7 @@ class Dense:
 
     def is_driven(self, covariances: np.ndarray) -> bool:
         """Whether noise of these covariances (n, d, d) enters a conserved quantity, which then walks at random."""
-        n, d = self.step.shape[1:]
+        n, d = self.drives
         driven = self.noise_matrix.reshape(-1, n, d).transpose(1, 0, 2) @ covariances
         flat = driven.transpose(1, 0, 2).reshape(self.step.size, n * d)
         return changes(self.conserved, flat, size_of(driven))
@@ -157,7 +163,7 @@ class Dense:
 
     def forcing(self, covariances: np.ndarray) -> np.ndarray:
         """N blockdiag(Q_i) Nʹ, shape (s, s)."""
-        n, d = self.step.shape[1:]
+        n, d = self.drives
         by_node = self.noise_matrix.reshape(-1, n, d).transpose(1, 0, 2)
         left = (by_node @ covariances).transpose(1, 0, 2).reshape(self.step.size, n * d)
         return left @ self.noise_matrix.T

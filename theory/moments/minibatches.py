@@ -10,7 +10,6 @@ import numpy as np
 
 from theory.moments.budget import FREE, Budget
 from theory.moments.linear import LEFT_OUT
-from theory.moments.noise import Noise
 
 EXACT = 2e-13  # relative residual of a stationary covariance that is called exact
 SOLVED = 1e-13  # relative residual of the covariances at the gradient points
@@ -20,7 +19,7 @@ DEFINITE = 1e-4  # least over largest eigenvalue of noise that is surely positiv
 
 
 def second_moment(
-    dense: Any, noise: Noise, at_limit: np.ndarray, budget: Budget = FREE, residual_to: float = EXACT
+    dense: Any, noise: Spreads, at_limit: np.ndarray, budget: Budget = FREE, residual_to: float = EXACT
 ) -> np.ndarray | None:
     """Stationary covariance S of the states, (s, s), or None where it diverges.
 
@@ -90,14 +89,14 @@ def _real_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return left @ right.swapaxes(-1, -2)
 
 
-def _correction(dense: Any, inverse: _Inverse, noise: Noise, residual: np.ndarray) -> np.ndarray:
+def _correction(dense: Any, inverse: _Inverse, noise: Spreads, residual: np.ndarray) -> np.ndarray:
     """Solution of the full equation with `residual` in place of the noise at the limit."""
     reads, s = dense.gradient_matrix, inverse.full(residual)
-    v = _solve(inverse, noise, node_blocks(reads @ s, reads, dense.step.shape[1:]))
+    v = _solve(inverse, noise, node_blocks(reads @ s, reads, dense.drives))
     return s + inverse.full(dense.forcing(noise.spread(v)))
 
 
-def _solve(inverse: _Inverse, noise: Noise, right: np.ndarray) -> np.ndarray:
+def _solve(inverse: _Inverse, noise: Spreads, right: np.ndarray) -> np.ndarray:
     """V = K(A(V)) + right."""
     from scipy.sparse.linalg import LinearOperator, gmres
 
@@ -125,6 +124,13 @@ def settling_work(drives: int, size: int) -> float:
     inside = 2.0 * drives * size**2
     states, full = inside + 3.0 * size**3, (INVERSE + 7.0) * size**3
     return EIGENVECTORS * float(size) ** 3 + 24 * 2 * inside + 2 * states + full + 3 * residual_work(drives, size)
+
+
+class Spreads(Protocol):
+    """Noise whose covariances are those at the mean and a linear function of the covariances of what it depends on."""
+
+    def spread(self, v: np.ndarray) -> np.ndarray:
+        """What covariances V_i add to the mean of Q_i: (n, d, d) -> (n, d, d)."""
 
 
 class _Inverse(Protocol):
@@ -173,7 +179,7 @@ class Eigenbasis:
     """
 
     def __init__(self, dense: Any) -> None:
-        self.shape = dense.step.shape[1:]
+        self.shape = dense.drives
         self.values, self.vectors = np.linalg.eig(dense.kept)
         self.drive = np.linalg.solve(self.vectors, dense.noise_matrix)
         self.reads = dense.gradient_matrix @ self.vectors
@@ -188,6 +194,17 @@ class Eigenbasis:
         other = copy(self)
         other.values = factor * self.values
         other.weights = 1.0 / (1.0 - other.values[self.half, None] * other.values.conj())
+        return other
+
+    def only(self, sources: slice) -> Eigenbasis:
+        """For some of the sources of noise, which then read only themselves."""
+        other = copy(self)
+        count, width = self.shape
+        chosen = np.arange(count)[sources]
+        rows = (chosen[:, None] * width + np.arange(width)).ravel()
+        other.shape = (len(chosen), width)
+        other.drive, other.reads = self.drive[:, rows], self.reads[rows]
+        other.half_drive, other.half_reads = self.half_drive[chosen], self.half_reads[rows]
         return other
 
     @cached_property
@@ -245,4 +262,4 @@ class Doubling:
 
     def blocks(self, q: np.ndarray) -> np.ndarray:
         reads = self.dense.gradient_matrix
-        return node_blocks(reads @ self.states(q), reads, self.dense.step.shape[1:])
+        return node_blocks(reads @ self.states(q), reads, self.dense.drives)

@@ -1,9 +1,9 @@
 """Theorems, one file each: statement, reference, assumptions that are checked, constants, bound.
 
 `THEOREMS` are those about runs, which `theory.verify` goes through: the `THEOREMS` of each module in `ABOUT_RUNS`.
-Modules in `ABOUT_FORMULAS` are about arrays and parameters alone: they have `assumptions(...)` and bounds of their own;
-`choco_gossip` and `spectral_gaps` have both. A new theorem is one file and one name here. All statements side by side:
-docs/theory.md, "Theorems".
+Modules in `ABOUT_FORMULAS` are about arrays and parameters alone: they have `assumptions(...)` and bounds of their
+own; `choco_gossip`, `spectral_gaps` and `local_sgd` have both. A new theorem is one file and one name here. All
+statements side by side: docs/theory.md, "Theorems".
 """
 
 from importlib import import_module
@@ -19,11 +19,20 @@ ABOUT_RUNS = (
     "choco_gossip",
     "heavy_ball",
     "spectral_gaps",
+    "random_mixing",
+    "local_updates",
+    "gossip_pga",
+    "local_momentum",
+    "one_peer",
+    "local_sgd",
 )
 ABOUT_FORMULAS = (
     "dual_averaging",
-    "local_sgd",
     "qsgd",
+    "averaging_time",
+    "matcha",
+    "push_sum",
+    "asynchronous_weights",
 )
 
 _modules = {name: import_module(f"theory.theorems.{name}") for name in (*ABOUT_RUNS, *ABOUT_FORMULAS)}

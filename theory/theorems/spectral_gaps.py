@@ -20,7 +20,7 @@ import numpy as np
 
 from simlab.trace import Trace
 from theory.theorems.theorem import Check, Setting, Theorem, nouns
-from theory.transfer import LARGEST, modes
+from theory.transfer import LARGEST, modes, require_fixed_symmetric
 
 
 def assumptions(setting: Setting) -> list[Check]:
@@ -62,7 +62,7 @@ def directed_exponential(n_nodes: int) -> np.ndarray:
 
 def measured_gap(trace: Trace) -> np.ndarray:
     """1 − ρ by a dense eigendecomposition of the weights; as the network computes it where they are too large."""
-    _, network, _ = nouns(trace)
+    network = require_fixed_symmetric(nouns(trace)[1])
     if network.n_nodes > LARGEST:
         return np.array([network.spectral_gap])
     return np.array([1 - np.max(np.abs(modes(network).values))])

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 import simlab
-from simlab.network import Network
+from simlab.network import AnyNetwork, NetworkProcess
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.trace import Trace
-from theory.transfer import limit_residual, require_fixed_symmetric, transfer_on
+from theory.transfer import limit_residual, transfer_on
 
 
 class Check(NamedTuple):
@@ -49,7 +49,7 @@ class Setting(NamedTuple):
     """
 
     problem: Problem
-    network: Network
+    network: Any  # any network: theorems about one that is fixed and symmetric say so by `changing`
     algorithm: Algorithm
     batch_size: int | None = None
     noise_std: float = 0.0
@@ -98,14 +98,14 @@ class Setting(NamedTuple):
         )
 
 
-def nouns(trace: Trace) -> tuple[Problem, Network, Algorithm]:
-    """What was simulated; ValueError of a trace that was loaded without it, or of no fixed symmetric network."""
+def nouns(trace: Trace) -> tuple[Problem, AnyNetwork, Algorithm]:
+    """What was simulated; ValueError of a trace that was loaded without it."""
     if trace.problem is None or trace.network is None or trace.algorithm is None:
         raise ValueError(
             f"trace = {trace!r} was loaded without its problem, network and algorithm; attach them with "
             "dataclasses.replace(trace, problem=..., network=..., algorithm=...)"
         )
-    return trace.problem, require_fixed_symmetric(trace.network), trace.algorithm
+    return trace.problem, trace.network, trace.algorithm
 
 
 class Theorem(NamedTuple):
@@ -126,6 +126,9 @@ class Theorem(NamedTuple):
         measured relation bound.
     random : bool
         Whether what is measured depends on the noise of the run.
+    changing : bool, default False
+        Whether it is about networks that change, or are directed, too; if not, it is looked at only where W is one
+        symmetric matrix.
     """
 
     name: str
@@ -137,6 +140,7 @@ class Theorem(NamedTuple):
     measured: Callable[[Any], np.ndarray]
     relation: str = "<="
     random: bool = True
+    changing: bool = False
 
 
 def first_failure(checks: Sequence[Check]) -> Check | None:
@@ -225,6 +229,37 @@ def at_limit(setting: Setting) -> Check:
     finest = 100 * np.finfo(setting.final.dtype).eps * (1 + float(np.abs(x).max()))
     tolerance = 1e-6 * spread + finest
     return Check(name, residual <= tolerance, f"residual {residual:.3g} against {tolerance:.3g}; run more steps")
+
+
+def independent_mixing(setting: Setting) -> Check:
+    """Doubly stochastic W_k, drawn independently (or one that is fixed), p > 0, all nodes computing at each step."""
+    return _mixing(setting, periodic=False)
+
+
+def periodic_mixing(setting: Setting) -> Check:
+    """As `independent_mixing`, or in a cycle: p of its windows."""
+    return _mixing(setting, periodic=True)
+
+
+def _mixing(setting: Setting, periodic: bool) -> Check:
+    from theory.mixing import mixing_window
+
+    name, network = "mixing", setting.network
+    if network.stochastic != "double":
+        return Check(name, False, f"{network.name} is not doubly stochastic")
+    if isinstance(network, NetworkProcess) and (network.awake < network.n_nodes or network.asynchronous):
+        return Check(name, False, f"{network.name} lets nodes sleep; all have to compute at each step")
+    try:
+        window = mixing_window(network)
+    except ValueError as error:
+        return Check(name, False, str(error))
+    if not window.independent:
+        return Check(name, False, f"the matrices of {network.name} depend on those before")
+    if not window.all_compute:
+        return Check(name, False, f"{network.name} lets nodes sleep; all have to compute at each step")
+    if window.steps > 1 and not periodic:
+        return Check(name, False, f"{network.name} repeats with period {window.steps}; it has to be drawn anew")
+    return Check(name, window.p > 1e-12, f"p = {window.p:.4g} over {window.steps} step(s), must be positive")
 
 
 def consensual_start(setting: Setting) -> Check:

@@ -181,6 +181,6 @@ def test_errors_name_argument_value_and_remedy(name):
 )
 def test_theory_refuses_what_it_does_not_cover(network):
     problem, algorithm = Quadratic(np.ones((4, 2)), np.ones((4, 2))), DSGD(0.1)
-    for ask in (theory.predict, theory.stability_limit, theory.critical_batch_size):
+    for ask in (theory.stability_limit, theory.critical_batch_size):
         with pytest.raises(ValueError, match=r"network = .*one fixed symmetric W; pass an undirected"):
             ask(problem, network, algorithm)

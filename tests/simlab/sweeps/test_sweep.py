@@ -259,7 +259,7 @@ def test_filters_and_folders_that_are_merged(tmp_path):
     chosen = simlab.load_sweep(tmp_path / "c", network="ring", seed=[1, 7])
     assert set(chosen["network"]) == {"ring"}
     assert set(chosen["seed"]) == {1}
-    with pytest.raises(ValueError, match="no column 'netwrk'; did you mean 'network'"):
+    with pytest.raises(ValueError, match="column = 'netwrk' is unknown; did you mean 'network'"):
         simlab.load_sweep(tmp_path / "c", netwrk="ring")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         simlab.load_sweep(tmp_path / "d")

@@ -1,0 +1,290 @@
+"""Predictions over networks that change, against the enumeration of all that may happen, and against simulations."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import simlab
+import theory
+from simlab import dynamics, topologies
+from simlab.network.law import Chain, Cycle, Toggles
+from simlab.operations import Batch, present
+from simlab.step.graph import Counter
+from theory.moments.choose import law_of
+from theory.prediction import expected_errors
+
+PATH, RING, LAZY = topologies.path(3), topologies.ring(4), topologies.ring(4, lazy=True)
+TRIANGLE = topologies.complete(3)
+PROCESSES: dict[str, Any] = {
+    "links": dynamics.link_failures(PATH, 0.3),
+    "one-sided links": dynamics.link_failures(PATH, 0.3, one_sided=True),
+    "bursts": dynamics.link_failures(PATH, 0.3, burst=3.0),
+    "nodes": dynamics.node_failures(PATH, 0.3),
+    "matchings": dynamics.matchings(PATH, 0.5),
+    "choice": dynamics.choice([PATH, TRIANGLE], [0.3, 0.7]),
+    "markov": dynamics.markov([PATH, TRIANGLE], [[0.8, 0.2], [0.5, 0.5]]),
+    "cycle": dynamics.cycle([PATH, TRIANGLE, topologies.disconnected(3)]),
+    "every": dynamics.every(PATH, 2),
+    "pairwise": dynamics.pairwise(PATH),
+    "groups": dynamics.groups(4, 2),
+    "one peer": dynamics.one_peer_exponential(4),
+    "fixed": PATH,
+    "directed": topologies.directed_ring(3),
+}
+ALGORITHMS: dict[str, Any] = {
+    "DSGD": simlab.DSGD(0.1),
+    "DSGD, cta": simlab.DSGD(0.1, order="cta"),
+    "PmSGD": simlab.PmSGD(0.05, 0.5),
+    "DmSGD": simlab.DmSGD(0.05, 0.5),
+    "AWCDmSGD": simlab.AWCDmSGD(0.05, 0.5),
+    "DADmSGD": simlab.DADmSGD(0.05, 0.5),
+    "DecentLaM": simlab.DecentLaM(0.05, 0.5),
+    "QGDmSGD": simlab.QGDmSGD(0.05, 0.5),
+    "GradientTracking": simlab.GradientTracking(0.05),
+    "D2": simlab.D2(0.05),
+    "LocalSGD": simlab.LocalSGD(0.05, 2, 0.3),
+    "GossipPGA": simlab.GossipPGA(0.05, 3),
+    "SlowMo": simlab.SlowMo(simlab.DSGD(0.05), 2, 0.5),
+}
+EVENTS: dict[str, Any] = {
+    "exponential": dynamics.asynchronous(PATH, dynamics.Exponential([1.0, 2.0, 0.5])),
+    "fixed times": dynamics.asynchronous(PATH, [1.0, 2.0, 1.0]),
+}
+PAIRS = [(p, a) for p in PROCESSES for a in ALGORITHMS] + [(p, "ADPSGD") for p in EVENTS]
+
+
+class Taken:
+    """Each path's own matrix at one step."""
+
+    smallest_eigenvalue = -1.0
+
+    def __init__(self, outcomes: list[Any], stochastic: str) -> None:
+        self.weights = np.array([outcome.weights for outcome in outcomes])
+        self.awake = np.array([outcome.awake for outcome in outcomes])[..., None]
+        self.fires = np.array([outcome.fires for outcome in outcomes])[..., None]
+        self.n_nodes, self.stochastic = self.weights.shape[-1], stochastic
+
+    def mix(self, x: np.ndarray) -> np.ndarray:
+        return self.weights @ x
+
+
+def paths(network: Any, steps: int) -> list[tuple[float, list[Any]]]:
+    """Every sequence of outcomes, and its probability."""
+    law = law_of(network)
+    if isinstance(law, Toggles):
+        law = Cycle((law.outcomes(),))
+    if isinstance(law, Chain):
+        found = []
+        for modes in itertools.product(range(len(law.modes)), repeat=steps):
+            share = law.stationary[modes[0]]
+            share *= np.prod([law.transitions[a, b] for a, b in itertools.pairwise(modes)])
+            found += [(share * p, chosen) for p, chosen in _chosen([law.modes[mode] for mode in modes])]
+        return found
+    return _chosen([law.steps[k % len(law.steps)] for k in range(steps)])
+
+
+def _chosen(steps: list[Any]) -> list[tuple[float, list[Any]]]:
+    return [
+        (float(np.prod([outcome.probability for outcome in chosen])), list(chosen))
+        for chosen in itertools.product(*steps)
+    ]
+
+
+def enumerated(problem: Any, network: Any, algorithm: Any, x0: np.ndarray, steps: int, std: float) -> np.ndarray:
+    """Expected mse and consensus at steps 0, ..., (steps + 1, 2): noise is ±std, with a normal's second moments."""
+    n, d = x0.shape
+    listed = paths(network, steps)
+    signs = np.array(list(itertools.product([-std, std], repeat=steps * n * d if std else 0))).reshape(-1, steps, n, d)
+    if not std:
+        signs = np.zeros((1, steps, n, d))
+    probability = np.repeat([share for share, _ in listed], len(signs)) / len(signs)
+    noise = np.tile(signs, (len(listed), 1, 1, 1))
+    state = algorithm.init(np.broadcast_to(x0, (len(probability), n, d)).copy())
+    errors = []
+    for k in range(steps + 1):
+        x = state[0]
+        mse = np.mean(np.sum((x - problem.minimizer) ** 2, axis=2), axis=1)
+        consensus = np.mean(np.sum((x - x.mean(axis=1, keepdims=True)) ** 2, axis=2), axis=1)
+        errors.append([probability @ mse, probability @ consensus])
+        if k < steps:
+            now = Taken([chosen[k] for _, chosen in listed for _ in signs], network.stochastic)
+            with present(now.awake, now.fires), np.errstate(invalid="ignore"):  # nobody may be awake
+                batch = Batch(None, noise[:, k] if std else None, step=Counter(k))
+                new = algorithm.step(state, problem, now, batch)
+            state = type(state)(*(np.where(now.awake, a, b) for a, b in zip(new, state, strict=True)))
+    return np.array(errors)
+
+
+def steps_for(network: Any, numbers: int, most: int = 3000) -> int:
+    """As many as can be enumerated."""
+    count = 1
+    while count < 7 and len(paths(network, count + 1)) * 2.0 ** (numbers * (count + 1)) <= most:
+        count += 1
+    return count
+
+
+def fits(network: Any, algorithm: Any) -> bool:
+    try:
+        simlab.run.settings.check_nouns(quadratic(network.n_nodes, 1), network, [algorithm])
+    except ValueError:
+        return False
+    return True
+
+
+def quadratic(n: int, d: int) -> Any:
+    random = np.random.default_rng(n)
+    roots = random.standard_normal((n, d, d))
+    return simlab.Quadratic(roots @ roots.swapaxes(1, 2) + 0.5 * np.eye(d), random.standard_normal((n, d)))
+
+
+def case(process: str, name: str) -> tuple[Any, Any]:
+    network = (EVENTS if name == "ADPSGD" else PROCESSES)[process]
+    algorithm = simlab.ADPSGD(0.1) if name == "ADPSGD" else ALGORITHMS[name]
+    if not fits(network, algorithm):
+        pytest.skip("the algorithm refuses such networks")
+    return network, algorithm
+
+
+@pytest.mark.parametrize(("process", "name"), PAIRS)
+def test_every_step_against_all_that_may_happen(process: str, name: str) -> None:
+    network, algorithm = case(process, name)
+    n = network.n_nodes
+    for d, std in ((2, 0.0), (1, 0.3)):
+        problem = quadratic(n, d)
+        x0 = np.random.default_rng(1).standard_normal((n, d))
+        steps = steps_for(network, n * d if std else 0)
+        expected = enumerated(problem, network, algorithm, x0, steps, std)
+        predicted = theory.predict(problem, network, algorithm, noise_std=std, x0=x0)
+        found = predicted.transient(steps)[["mse", "consensus"]].to_numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+        last = expected_errors(problem, network, algorithm, steps, noise_std=std, x0=x0)
+        np.testing.assert_allclose(last, expected[-1], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("process", "name"), PAIRS)
+def test_the_stationary_state_is_what_the_transient_tends_to(process: str, name: str) -> None:
+    network, algorithm = case(process, name)
+    problem = simlab.LeastSquares.synthetic(network.n_nodes, 12, 2, seed=3)
+    for batch_size in (None, 3):
+        predicted = theory.predict(problem, network, algorithm, batch_size=batch_size)
+        if not predicted.stable:
+            assert "diverges" in predicted.reason or "drives" in predicted.reason, predicted.reason
+            continue
+        assert predicted.mse == pytest.approx(predicted.bias + predicted.network_variance + predicted.variance)
+        period = 1 if predicted.phases is None else len(predicted.phases)
+        steps = period * int(np.ceil(40 / (1 - predicted.rate) / period))
+        late = predicted.transient(steps + period - 1).iloc[-period:]
+        assert late["mse"].mean() == pytest.approx(predicted.mse, rel=1e-7, abs=1e-14)
+        assert late["consensus"].mean() == pytest.approx(predicted.consensus, rel=1e-7, abs=1e-14)
+        if predicted.phases is not None:
+            np.testing.assert_allclose(late["mse"], predicted.phases["mse"], rtol=1e-7, atol=1e-14)
+
+
+def test_reference_values_of_momentum_under_failing_links():
+    """Momentum amplifies what the network's randomness does; DecentLaM's bias stays, its network variance does not."""
+    problem, network = quadratic(6, 3), dynamics.link_failures(topologies.ring(6), 0.2)
+    found = {m: theory.predict(problem, network, simlab.DecentLaM(0.02 * (1 - m), m)) for m in (0.0, 0.5, 0.8, 0.9)}
+    undamped = {m: theory.predict(problem, network, simlab.DecentLaM(0.004, m)) for m in (0.0, 0.5, 0.8)}
+    biases = [p.bias for p in undamped.values()]
+    np.testing.assert_allclose(biases, biases[0], rtol=1e-8)
+    variances = [p.network_variance for p in undamped.values()]
+    assert variances[0] < variances[1] < variances[2]
+    assert all(p.stable for p in found.values())
+    lazy = dynamics.link_failures(topologies.ring(6, lazy=True), 0.2)
+    for algorithm in (simlab.D2(0.02), simlab.GradientTracking(0.02)):
+        exact = theory.predict(problem, lazy, algorithm)
+        assert exact.bias < 1e-20 and exact.network_variance < 1e-20
+
+
+def test_unstable_in_mean_square_where_the_mean_is_stable() -> None:
+    """Two nodes, one of negative curvature, whose link is up half of the time: E W would hold them together."""
+    problem = simlab.Quadratic(np.array([[[3.0]], [[-0.5]]]), np.ones((2, 1)))
+    network, algorithm = dynamics.link_failures(topologies.complete(2), 0.5), simlab.DecentLaM(0.5, 0.5)
+    predicted = theory.predict(problem, network, algorithm)
+    mean = theory.predict(problem, simlab.Network.from_matrix([[0.75, 0.25], [0.25, 0.75]]), algorithm)
+    assert mean.stable and mean.rate < 0.75
+    assert not predicted.stable and predicted.rate > 1.05
+    assert "mean square diverges" in predicted.reason
+    trace = simlab.simulate(
+        problem, network, algorithm, steps=60, replicates=4000, record_every=20, engine="numpy", progress=False
+    )
+    errors = trace.frame.groupby("step")["mse"].mean()
+    assert errors[60] > 5 * errors[20], errors
+
+
+def test_d2_diverges_where_most_links_are_down() -> None:
+    """The mean converges; found by theory, confirmed by simulation."""
+    problem = simlab.LeastSquares.synthetic(5, 20, 2, seed=0)
+    ring = topologies.ring(5, lazy=True)
+    half, most = (theory.predict(problem, dynamics.link_failures(ring, q), simlab.D2(0.02)) for q in (0.5, 0.8))
+    assert half.stable and half.mse < 1e-20
+    assert not most.stable and 1.02 < most.rate < 1.04
+    trace = simlab.simulate(
+        problem, dynamics.link_failures(ring, 0.8), simlab.D2(0.02), steps=500, replicates=20, record_every=500,
+        engine="numpy", progress=False,
+    )  # fmt: skip
+    assert trace.frame.groupby("step")["mse"].median()[500] > 1.0
+
+
+@pytest.mark.parametrize("equal", [True, False], ids=["decoupled", "as it is"])
+def test_equal_hessians_are_taken_apart(equal: bool) -> None:
+    """Against the same problem with Hessians that differ by rounding, which is not taken apart."""
+    random = np.random.default_rng(0)
+    root = random.standard_normal((4, 4))
+    hessians = np.tile(root @ root.T / 4 + np.eye(4), (4, 1, 1))
+    problem = simlab.Quadratic(hessians, random.standard_normal((4, 4)))
+    apart = simlab.Quadratic(hessians * (1 + 1e-10 * np.arange(4))[:, None, None], problem.linear)
+    for network in (dynamics.link_failures(RING, 0.3), dynamics.every(RING, 2), dynamics.pairwise(RING)):
+        a, b = (theory.predict(p, network, simlab.DecentLaM(0.05, 0.5), noise_std=0.2) for p in (problem, apart))
+        for name in ("rate", "bias", "network_variance", "variance", "consensus"):
+            assert getattr(a, name) == pytest.approx(getattr(b, name), rel=1e-6), name
+        if equal:
+            np.testing.assert_allclose(a.transient(5), b.transient(5), rtol=1e-7)
+
+
+MANY = {"links": dynamics.link_failures(topologies.ring(6), 0.3)} | {
+    "one-sided": dynamics.link_failures(topologies.ring(6), 0.3, one_sided=True),
+    "bursts": dynamics.link_failures(topologies.path(5), 0.3, burst=3.0),
+    "nodes": dynamics.node_failures(topologies.ring(6), 0.3),
+    "matchings": dynamics.matchings(topologies.ring(6), 0.5),
+    "groups": dynamics.groups(6, 2),
+    "pairwise": dynamics.pairwise(topologies.ring(6)),
+    "markov": dynamics.markov([topologies.ring(6), topologies.star(6)], [[0.9, 0.1], [0.3, 0.7]]),
+    "one peer": dynamics.one_peer_exponential(6),
+    "every": dynamics.every(topologies.ring(6), 3),
+}
+
+
+@pytest.mark.slow
+def test_simulations_are_inside_their_intervals() -> None:
+    """Every algorithm on every process: 99.99 % intervals of each, and no more 95 % ones missed than by chance."""
+    missed, looked_at = 0, 0
+    cases = [(network, algorithm) for network in MANY.values() for algorithm in ALGORITHMS.values()]
+    cases += [(dynamics.asynchronous(topologies.ring(6), times), simlab.ADPSGD(0.1)) for times in ("exponential", 1.0)]
+    for network, algorithm in cases:
+        if not fits(network, algorithm):
+            continue
+        problem = simlab.LeastSquares.synthetic(network.n_nodes, 20, 3, seed=2)
+        steps, replicates = 60, 1000
+        trace = simlab.simulate(
+            problem, network, algorithm, steps=steps, batch_size=4, replicates=replicates, seed=looked_at,
+            record_every=steps, progress=False,
+        )  # fmt: skip
+        expected = expected_errors(problem, network, algorithm, steps, batch_size=4)
+        last = trace.frame[trace.frame["step"] == steps]
+        for name, value in zip(("mse", "consensus"), expected, strict=True):
+            seen = last[name].to_numpy()
+            if seen.std() < 1e-12 * max(value, 1e-30):
+                assert seen.mean() == pytest.approx(value, rel=1e-6, abs=1e-20)
+                continue
+            z = (seen.mean() - value) / (seen.std(ddof=1) / np.sqrt(replicates))
+            assert abs(z) < 4.5, (network, algorithm, name, z)
+            missed, looked_at = missed + (abs(z) > 1.96), looked_at + 1
+    assert looked_at > 200
+    # mse and consensus of one run go together: half as many are independent.
+    assert missed / 2 <= stats.binom.ppf(0.999, looked_at // 2, 0.05), (missed, looked_at)
