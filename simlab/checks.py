@@ -98,7 +98,8 @@ def each(name: str, values: Any, kind: Any, remedy: str) -> tuple[Any, ...]:
     found = tuple(instance(name, values, Iterable, remedy))
     for value in found:
         if not isinstance(value, kind):
-            raise TypeError(f"{name} holds {value!r}, which is not a {getattr(kind, "__name__", kind)}; pass {remedy}")
+            called = getattr(kind, "__name__", kind)
+            raise TypeError(f"{name} holds {value!r}, which is not a {called}; pass {remedy}")
     return found
 
 
