@@ -10,8 +10,19 @@ import simlab.algorithms
 from simlab.algorithms.table import names
 from simlab.schedules import choices
 
+# The same path as another one at some hyperparameters (tests/simlab/algorithms/test_identities.py).
+TWINS = {"ExactDiffusion": "NIDS", "EDM": "D2DmSGD", "DSMT": "DSGTHB"}
 CLASSES: list[Any] = [getattr(simlab.algorithms, name) for name in names()]
-DEFAULTS = {"lr": 0.02, "momentum": 0.9, "consensus_lr": 0.3, "l1": 0.01, "local_steps": 3, "period": 3}
+DEFAULTS = {
+    "lr": 0.02,
+    "momentum": 0.9,
+    "consensus_lr": 0.3,
+    "dual_lr": 0.3,
+    "acceleration": 0.5,
+    "l1": 0.01,
+    "local_steps": 3,
+    "period": 3,
+}
 
 
 def forms(**values: Any) -> dict[str, Any]:
@@ -33,3 +44,8 @@ def affine(lr: Any, momentum: Any) -> dict[str, Any]:
     """Those that have a bias transfer function, so that their step is affine where gradients are; by name."""
     found = forms(lr=lr, momentum=momentum, l1=0.0)
     return {name: a for name, a in found.items() if hasattr(type(a), "bias_transfer")}
+
+
+def distinct(lr: Any, momentum: Any) -> dict[str, Any]:
+    """Those of `affine` without twins, for tests that take seconds for each."""
+    return {name: a for name, a in affine(lr, momentum).items() if name not in TWINS}
