@@ -21,7 +21,7 @@ class State(NamedTuple):
 
 
 class DSMT(NamedTuple):
-    """Stochastic momentum tracking: damped momentum, tracked, and exchanged by gossip that is accelerated without loops.
+    """Stochastic momentum tracking: damped momentum, tracked, by gossip that is accelerated without inner loops.
 
     Z⁺ = βZ + (1 − β)G;  with P = Y + Z⁺ − Z:  Y⁺ = (1 + η)VP − η(Y_b + Z⁺ − Z),  Y_b⁺ = P;  with Q = X − γY⁺:
     X⁺ = (1 + η)VQ − η(X_b − γY⁺),  X_b⁺ = Q;  V = (I + W)/2, from X_b = X⁰ and Y = Y_b = Z = 0. The mean of Y's rows
@@ -67,7 +67,7 @@ class DSMT(NamedTuple):
         second = (1 + network.second_eigenvalue) / 2
         root = math.sqrt(1 - second**2)
         acceleration = (1 + (1 - root) / (1 + root)) / 2
-        return cls(lr, math.sqrt(acceleration), acceleration)
+        return cls(lr, math.sqrt(acceleration), acceleration)  # type: ignore[call-arg]
 
     def init(self, x: Array) -> State:
         """Start from `x` with empty buffers."""

@@ -12,6 +12,7 @@ from simlab.schedules import choices
 
 # The same path as another one at some hyperparameters (tests/simlab/algorithms/test_identities.py).
 TWINS = {"ExactDiffusion": "NIDS", "EDM": "D2DmSGD", "DSMT": "DSGTHB"}
+UNBIASED = (simlab.ECDPSGD, simlab.MARINA)  # what they ask of their compressor
 CLASSES: list[Any] = [getattr(simlab.algorithms, name) for name in names()]
 DEFAULTS = {
     "lr": 0.02,
@@ -22,6 +23,8 @@ DEFAULTS = {
     "l1": 0.01,
     "local_steps": 3,
     "period": 3,
+    "threshold": 0.5,
+    "probability": 0.3,
 }
 
 
@@ -33,6 +36,8 @@ def forms(**values: Any) -> dict[str, Any]:
     found = {}
     for kind in CLASSES:
         given = {name: value for name, value in values.items() if name in kind._fields}
+        if kind in UNBIASED:
+            given["compressor"] = values["compressor"]._replace(scaled=False)
         options = choices(kind)
         for chosen in itertools.product(*options.values()):
             label = "-".join([kind.__name__, *chosen])
@@ -41,9 +46,11 @@ def forms(**values: Any) -> dict[str, Any]:
 
 
 def affine(lr: Any, momentum: Any) -> dict[str, Any]:
-    """Those that have a bias transfer function, so that their step is affine where gradients are; by name."""
+    """Those that have a bias transfer function and compress nothing, so that their step is affine where gradients are;
+    by name.
+    """
     found = forms(lr=lr, momentum=momentum, l1=0.0)
-    return {name: a for name, a in found.items() if hasattr(type(a), "bias_transfer")}
+    return {name: a for name, a in found.items() if hasattr(type(a), "bias_transfer") and not hasattr(a, "compressor")}
 
 
 def distinct(lr: Any, momentum: Any) -> dict[str, Any]:

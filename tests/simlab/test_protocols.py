@@ -76,7 +76,7 @@ def test_mixing(name):
 @pytest.mark.parametrize("label", algorithms.forms())
 def test_algorithms(label):
     algorithm, problem, network = algorithms.forms()[label], OBJECTIVES["LeastSquares"], NETWORKS["lazy"]
-    dither = np.random.default_rng(6).random((3, 1, N, D), dtype=np.float32)
+    dither = np.random.default_rng(6).random((3, 4, N, D), dtype=np.float32)  # more than any step compresses
 
     def steps(x, dither):
         state = algorithm.init(x)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from simlab.step.graph import ARRAYS, MIXES, Graph, Node
+from simlab.step.graph import ARRAYS, AVERAGES, MIXES, Graph, Node
 from simlab.step.operation import kind
 
 Position = tuple[int, int]  #: (stage, level)
@@ -75,7 +75,7 @@ def lay_out(graph: Graph) -> Layout:
         if not node.is_array or node.op in ARRAYS:
             continue
         for a in node.args:
-            outlives = positions[a] != FLOATING and nodes[a].op != "average" and positions[a][0] < positions[user][0]
+            outlives = positions[a] != FLOATING and nodes[a].op not in AVERAGES and positions[a][0] < positions[user][0]
             complete = outlives or kind(node.op) == "exchange"
             if nodes[a].is_array and nodes[a].op not in ARRAYS and complete and a not in kept:
                 kept.append(a)
@@ -101,7 +101,7 @@ def lay_out(graph: Graph) -> Layout:
     for k, node in enumerate(nodes):
         if kind(node.op) == "row call" or node.op in MIXES:
             scratch[k] = f"r{len(scratch)}"
-    averages = tuple(k for k, node in enumerate(nodes) if node.op == "average")
+    averages = tuple(k for k, node in enumerate(nodes) if node.op in AVERAGES)
     early_mix = any(node.op in MIXES and positions[k][0] == 0 for k, node in enumerate(nodes))
     return Layout(
         positions, last, stored, outputs, swapped, tuple(buffers), scratch, averages, early_mix, not graph.networks
@@ -165,7 +165,7 @@ def _in_place(
             elif kind(nodes[k].op) == "elementwise" and (k == root or k not in kept):
                 pending.extend(nodes[k].args)
     mixes = [positions[k][0] for k, node in enumerate(nodes) if node.op in MIXES and node.args == (old,)]
-    averages = [positions[k][0] for k, node in enumerate(nodes) if node.op == "average" and node.args == (old,)]
+    averages = [positions[k][0] for k, node in enumerate(nodes) if node.op in AVERAGES and node.args == (old,)]
     return (
         all(place <= written for place in reads)
         and all(stage < written[0] for stage in mixes)

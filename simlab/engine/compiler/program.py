@@ -75,7 +75,7 @@ def program(
     if form == "side by side":
         gradients = {kind: kernel.lanes for kind, kernel in gradients.items() if kernel.lanes is not None}
     compressors = [
-        [_compressor_kernel(each, 1 if narrow else problem.dim) for each, narrow in graph.compressors]
+        [_compressor_kernel(each.compressor, 1 if narrow else problem.dim) for each, narrow in graph.compressors]
         for graph in steps.graphs
     ]
     words = [

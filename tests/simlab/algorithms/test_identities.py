@@ -1,4 +1,4 @@
-"""Where two methods are one, path by path, with mini-batches and noise; what steps conserve; where they come to rest."""
+"""Where two methods are one, path by path, with mini-batches and noise; what steps conserve; where they rest."""
 
 from __future__ import annotations
 
@@ -133,7 +133,9 @@ def test_acceleration_pays_on_a_ring() -> None:
     x0 = np.cos(2 * np.pi * np.arange(40) / 40)[:, None]
     tuned = simlab.DSMT.tuned(0.01, network)
     left = [
-        simlab.simulate(problem, network, a, steps=150, x0=x0, record_every=150, engine="numpy").frame.consensus.iloc[-1]
+        simlab.simulate(problem, network, a, steps=150, x0=x0, record_every=150, engine="numpy").frame.consensus.iloc[
+            -1
+        ]
         for a in (tuned, simlab.DSMT(0.01, tuned.momentum, 0.0))
     ]
     assert left[0] < 1e-3 * left[1]

@@ -40,7 +40,7 @@ def simulated(setting: strategies.Setting, algorithm: Any, engine: str, **choice
 
 
 # A program says the same whether it is compiled or interpreted, which takes milliseconds. Compiled are every kernel,
-# with mini-batches or with noise, one by one and side by side, and every algorithm once.
+# with mini-batches or with noise, one by one and side by side, and an algorithm of each kind.
 COMPILED = [
     ("quadratic", False, "DSGD-cta", [2, 17]),
     ("diagonal", False, "D2DmSGD", [2, 17]),
@@ -68,8 +68,8 @@ def agree_in_mode(setting: strategies.Setting, name: str, sampled: bool, noisy: 
     agree(setting, name, batch_size=batch_size, noise_std=noise_std, **choices)
 
 
-def test_every_algorithm_is_compiled() -> None:
-    assert {name for _, _, name, _ in COMPILED} == set(strategies.NAMES)
+def test_every_kind_is_compiled() -> None:
+    assert {name for _, _, name, _ in COMPILED} <= set(strategies.NAMES)
     assert {kind for kind, *_ in COMPILED} == set(strategies.KINDS)
     assert {kind for kind, sampled, *_ in COMPILED if sampled} == set(strategies.SAMPLED_KINDS)
 
