@@ -73,7 +73,7 @@ def _note(operation: str, width: int, network: Mixing | None = None) -> None:
         calls.append((operation, width, network))
 
 
-for _name in ("gradient", "compress"):
+for _name in ("gradient", "proximal", "compress"):
     add(Operation(_name, "row call"))
 for _name in MIXES:
     add(Operation(_name, "exchange"))
@@ -248,6 +248,39 @@ def gradient(problem: Objective, x: Array, batch: Batch) -> Array:
                 "for the gradient of all samples without noise"
             )
     return Expression("gradient", (x,), (batch.indices is not None, batch.noise is not None))
+
+
+def proximal(problem: Any, v: Array, weight: Any) -> Array:
+    """Rows argmin_x f_i(x) + (weight/2)‖x − v_i‖², of all samples: in closed form or by Newton's method.
+
+    Parameters
+    ----------
+    problem : Problem
+        What `step` was given.
+    v : array (..., n, d)
+        One row a node.
+    weight : number, or array (..., n, 1)
+        Positive, and large enough to make the sum convex.
+
+    Returns
+    -------
+    array (..., n, d)
+
+    Raises
+    ------
+    TypeError
+        In a simulation: it is another problem, or `weight` is an array (n, d).
+    """
+    if not isinstance(v, Expression):
+        _note("proximal", v.shape[-1])
+        return problem.proximal(v, weight)
+    if not is_given(problem, "problem"):
+        raise ForeignNounError(f"proximal was given {problem!r}, not the problem that step was given; pass that one")
+    if isinstance(weight, Expression) and weight.is_array and not weight.narrow:
+        raise TypeError("proximal was given a weight (n, d); pass a number, or one number a node, (n, 1)")
+    if isinstance(weight, Expression) and weight.is_array:
+        v = Expression("where", (weight == weight, v, v))  # so that v, a row, is there no earlier than its weight
+    return Expression("proximal", (v, weight))
 
 
 def mix(network: Mixing, x: Array) -> Array:

@@ -17,7 +17,7 @@ class State(NamedTuple):
 
 
 class DCDPSGD(NamedTuple):
-    """Difference compression: a node moves by the compressed change of its parameters, which its neighbours get to know.
+    """Difference compression: a node moves by the compressed change of its parameters, so neighbours know where it is.
 
     X½ = WX − γG;  X⁺ = X + C(X½ − X).
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from simlab import checks
-from simlab.arrays import aligned_copy, namespace_of
+from simlab.arrays import aligned_copy, namespace_of, to_host
 from simlab.kernel import Kernel
 from simlab.operations import Batch
 from simlab.problems.composite import minimize_composite
@@ -170,6 +170,41 @@ class Problem:
             result = self.sampled_gradients(xp, x, batch.indices)
         return result if batch is None or batch.noise is None else result + batch.noise
 
+    def proximal(self, x: Array, weight: Any) -> Array:
+        """Proximal points, rows argmin_u f_i(u) + (weight/2)||u - x_i||^2: (..., n, d) -> (..., n, d).
+
+        Parameters
+        ----------
+        x : array, shape (..., n, d)
+        weight : float, or array (..., n, 1)
+            Positive, and large enough to make the sum convex.
+        """
+        xp, rows, lead = self._by_node(x)
+        column = xp.zeros((*lead, self.n_nodes, 1), dtype=x.dtype) + weight
+        weights = xp.permute_dims(xp.reshape(column, (math.prod(lead), self.n_nodes, 1)), (1, 0, 2))
+        by_node = xp.permute_dims(self.local_proximal(xp, rows, weights), (1, 0, 2))
+        return xp.reshape(by_node, (*lead, self.n_nodes, self.dim))
+
+    def local_proximal(self, xp: Any, x: Array, weights: Array) -> Array:
+        """Proximal points, nodes first: (n, R, d) and (n, R, 1) -> (n, R, d); by Newton's method in float64."""
+        original = self if self._original is None else self._original
+        points, w = (to_host(a).astype(np.float64) for a in (x, weights))
+        found = np.empty_like(points)
+        for r in range(points.shape[1]):
+            v, mine = points[:, r], w[:, r]
+
+            def loss(u: np.ndarray, v: np.ndarray = v, mine: np.ndarray = mine) -> np.ndarray:
+                return original.loss(u) + (mine * (u - v) ** 2).sum(axis=-1) / 2
+
+            def gradient(u: np.ndarray, v: np.ndarray = v, mine: np.ndarray = mine) -> np.ndarray:
+                return original.gradient(u) + mine * (u - v)
+
+            def hessian(u: np.ndarray, mine: np.ndarray = mine) -> np.ndarray:
+                return original.hessian(u) + mine[:, :, None] * np.eye(original.dim)
+
+            found[:, r] = newton(loss, gradient, hessian, v)
+        return xp.asarray(found, dtype=x.dtype)
+
     def global_loss(self, x: Array) -> Array:
         """Global loss f, the mean of the f_i, at any number of points: (..., d) -> (...)."""
         xp, points, lead = self._points(x)
@@ -283,6 +318,13 @@ class Problem:
         sampled : bool
             True: ``row(i, indices, x, out, *work, *data)``, the mean over `indices` (B,); False:
             ``row(i, x, out, *work, *data)``. `x` and `out` are of shape (d,).
+        """
+        return Kernel((), ())
+
+    def proximal_kernel(self) -> Kernel:
+        """The proximal point as a row function, ``row(i, v, weight, out, *work, *data)``, for the compiled engine.
+
+        Without functions, as here, only the array engine takes proximal steps.
         """
         return Kernel((), ())
 

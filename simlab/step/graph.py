@@ -236,6 +236,11 @@ class Graph(NamedTuple):
         return list(dict.fromkeys(node.by[0] for node in self.nodes if node.op == "gradient"))
 
     @property
+    def oracles(self) -> list[bool | str]:
+        """What a step asks of the problem: its gradients, and "proximal"."""
+        return [*self.gradients, *(["proximal"] if self.count("proximal") else [])]
+
+    @property
     def compressors(self) -> list[tuple[Message, bool]]:
         """Each compression of a step, in the order of the calls, and whether it is of one number."""
         calls = [(node.by, node.narrow) for node in self.nodes if node.op == "compress"]

@@ -25,14 +25,18 @@ DEFAULTS = {
     "period": 3,
     "threshold": 0.5,
     "probability": 0.3,
+    "trigger": 0.05,
+    "penalty": 0.3,
+    "decay": 0.9,
+    "most": 3,
 }
 
 
-def forms(**values: Any) -> dict[str, Any]:
+def forms(n_nodes: int = 6, **values: Any) -> dict[str, Any]:
     """An instance of each class and choice, by name (DSGD-atc, DSGD-cta); `values` where there is such a field."""
     compressor = simlab.compression.QSGD(levels=16, scaled=True)
     base = simlab.DmSGD(values.get("lr", DEFAULTS["lr"]), values.get("momentum", DEFAULTS["momentum"]))
-    values = {**DEFAULTS, "compressor": compressor, "base": base, **values}
+    values = {**DEFAULTS, "compressor": compressor, "base": base, "smoothness": (1.0,) * n_nodes, **values}
     found = {}
     for kind in CLASSES:
         given = {name: value for name, value in values.items() if name in kind._fields}

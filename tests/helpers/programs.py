@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 from simlab.kernel import Kernel
 from simlab.operations import (
     average,
+    average_replicas,
+    common_uniform,
     compress,
+    degrees,
     differences,
+    differences_replicas,
     fires,
     gradient,
     maximum,
@@ -23,6 +27,7 @@ from simlab.operations import (
     soft_threshold,
     sqrt,
     steps_taken,
+    sum_replicas,
     where,
     zeros_like,
 )
@@ -130,6 +135,7 @@ BINARY = {
 }
 TIMES = ("phase", "steps", "fires")
 CALLS = ("mix", "mix", "differences", "average", "gradient", "gradient", "mix_replicas", "compress")
+STANDING = ("differences_replicas", "sum_replicas", "average_replicas", "up", "down", "coin")  # on networks that stay
 
 
 class RandomMethod(NamedTuple):
@@ -159,6 +165,18 @@ class RandomMethod(NamedTuple):
                     return gradient(problem, a, batch)
                 case "compress":
                     return compress(Damped(10 + i), a, batch)
+                case "up":
+                    return compress(Damped(10 + i), a, batch, to="server")
+                case "down":
+                    return compress(Damped(10 + i), a, batch, to="all")
+                case "coin":
+                    return a * common_uniform(a, batch)
+                case "average_replicas":
+                    return average_replicas(a)
+                case "differences_replicas":
+                    return differences_replicas(network, a)
+                case "sum_replicas":
+                    return sum_replicas(network, a) / (1 + degrees(network, a))
                 case "average":
                     return average(a)
                 case "mix":
@@ -213,7 +231,13 @@ def random_methods(draw: st.DrawFn, plain: bool | None = None, replicas: bool = 
     narrow = not plain and draw(st.booleans())
     n_fields = draw(st.integers(1 + narrow, 4))
     elementwise = st.sampled_from([*UNARY, *BINARY, *BINARY])
-    calls = st.sampled_from([c for c in (*CALLS, *(() if plain else TIMES)) if replicas or c != "mix_replicas"])
+    calls = st.sampled_from(
+        [
+            *(c for c in CALLS if replicas or c != "mix_replicas"),
+            *(() if plain else TIMES),
+            *(STANDING if replicas else ()),
+        ]
+    )
     operations = []
     for k in range(draw(st.integers(0, 12))):
         size = n_fields + k

@@ -139,7 +139,7 @@ class Text(NamedTuple):
 def generate(
     steps: Steps,
     layouts: list[Layout],
-    gradients: dict[bool, Kernel],
+    gradients: dict[bool | str, Kernel],
     compressors: list[list[Kernel]],
     *,
     title: str,
@@ -155,7 +155,8 @@ def generate(
     layouts : list of Layout
         The stages and storage of each graph.
     gradients : dict of Kernel
-        The problem's gradients of one node that the steps take: on mini-batches (True), of all samples (False).
+        The problem's gradients of one node that the steps take: on mini-batches (True), of all samples (False); and
+        its "proximal".
     compressors : list of lists of Kernel
         The row function of each compression, a list for each graph.
     title : str
@@ -323,7 +324,7 @@ class _Writer:
         self,
         graph: Graph,
         layout: Layout,
-        gradients: dict[bool, _Call],
+        gradients: dict[bool | str, _Call],
         compressors: list[_Call],
         networks: list[Any],
         form: Form,
@@ -463,6 +464,11 @@ class _Writer:
                     work = ["if fires[t]:", *("    " + line for line in work)]
                     work += ["else:", f"    for j in range({out}.shape[0]):", f"        {out}[j] = 0"]
                 lines += work
+            elif node.op == "proximal":
+                name, trailing = self.gradients["proximal"]
+                v, weight = node.args
+                lines += self._assignments([(weight, "")], place)[:-1]
+                lines.append(f"{name}({', '.join(['i', self._row(v), self._register(weight), out, *trailing])})")
             elif node.op == "compress":
                 lines += self._message(k)
             elif kind(node.op) == "row call":
@@ -565,11 +571,12 @@ class _Writer:
                 return "real(receivers[i])"
             case "average" | "average_replicas":
                 return f"a{k}[{j}]"
-        names = (_hyper(n.args[0]) if n.op == "hyper" else f"v{a}" for a, n in self._arguments(k))
-        return OPERATIONS[node.op].printed.format(*names)
+        return OPERATIONS[node.op].printed.format(*map(self._register, node.args))
 
-    def _arguments(self, k: int):  # type: ignore[no-untyped-def]
-        return [(a, self.graph.nodes[a]) for a in self.graph.nodes[k].args]
+    def _register(self, k: int) -> str:
+        """The local variable that holds one number of node k."""
+        node = self.graph.nodes[k]
+        return _hyper(node.args[0]) if node.op == "hyper" else f"v{k}"
 
     def _array(self, k: int) -> str:
         """The (n, d) array that holds node k, complete."""
