@@ -55,7 +55,7 @@ class DmSGD(NamedTuple):
         """One iteration."""
         g = gradient(problem, state.x, batch)
         m = self.momentum * state.m + g
-        direction = m + g if self.nesterov else m
+        direction = self.momentum * m + g if self.nesterov else m
         return State(mix(network, state.x - self.lr * direction), m)
 
     def bias_transfer(self, eigenvalues: Array) -> Array:
