@@ -24,6 +24,7 @@ from simlab.operations import (
     mix_replicas,
     norm,
     phase,
+    proximal,
     soft_threshold,
     sqrt,
     steps_taken,
@@ -135,7 +136,15 @@ BINARY = {
 }
 TIMES = ("phase", "steps", "fires")
 CALLS = ("mix", "mix", "differences", "average", "gradient", "gradient", "mix_replicas", "compress")
-STANDING = ("differences_replicas", "sum_replicas", "average_replicas", "up", "down", "coin")  # on networks that stay
+STANDING = (
+    "differences_replicas",
+    "sum_replicas",
+    "average_replicas",
+    "up",
+    "down",
+    "coin",
+    "proximal",
+)  # of networks that stay
 
 
 class RandomMethod(NamedTuple):
@@ -171,6 +180,8 @@ class RandomMethod(NamedTuple):
                     return compress(Damped(10 + i), a, batch, to="all")
                 case "coin":
                     return a * common_uniform(a, batch)
+                case "proximal":
+                    return proximal(problem, a, 1.5 + b / (1 + abs(b)))
                 case "average_replicas":
                     return average_replicas(a)
                 case "differences_replicas":
@@ -204,15 +215,17 @@ class RandomMethod(NamedTuple):
             two = name in BINARY or name == "fires"
             if name == "phase":  # of one shape in all phases
                 two, a, b = True, (a + zeros if wide[j] > wide[i] else a), (b + zeros if wide[i] > wide[j] else b)
-            if name == "gradient" and not wide[i]:
+            if name in ("gradient", "proximal") and not wide[i]:
                 a = a + zeros
+            if name == "proximal" and wide[j]:
+                b = self.momentum  # its weight is one number, of all nodes or of each
             if name in UNARY:
                 pool.append(UNARY[name](self, a))
             elif name in BINARY:
                 pool.append(BINARY[name](a, b))
             else:
                 pool.append(call(name, a, b, i, j))
-            wide.append(wide[i] or name == "gradient" or (two and wide[j]))
+            wide.append(wide[i] or name in ("gradient", "proximal") or (two and wide[j]))
         some = [k for k, each in enumerate(wide) if not each]
         chosen = []
         for field, k in zip(state._fields, self.outputs, strict=True):

@@ -94,6 +94,19 @@ def test_marina_without_noise() -> None:
         np.testing.assert_allclose(a, b, rtol=0, atol=accuracy)
 
 
+def test_the_first_messages_start_as_the_papers_do() -> None:
+    """MoTEF from M = V = G, BEER from V = G; CPD-SGDM averages old replicas: without compression it is cta, from zero."""
+    first = PROBLEM.gradient(SETTING.x0)
+    for algorithm in (simlab.MoTEF(0.1, 0.3, TOP, 0.6), simlab.BEER(0.1, 0.3, TOP)):
+        state = algorithm.step(algorithm.init(SETTING.x0), PROBLEM, NETWORK, Batch(ledger=[], step=0))
+        for field in (state.v, state[-1]):
+            np.testing.assert_allclose(field, first, atol=1e-14)
+    one, two = (
+        trace(a, x0=np.zeros((N, D))) for a in (simlab.CPDSGDM(0.1, 1.0, Identity(), 1, 0.6), simlab.AWCDmSGD(0.1, 0.6))
+    )
+    np.testing.assert_allclose(one.x, two.x, rtol=0, atol=1e-12)
+
+
 def test_beer_without_compression_is_gradient_tracking() -> None:
     """DIGing with (1 − ζ)I + ζW, but for the start: the replicas are one step behind."""
     zeta, lr = 0.6, 0.1

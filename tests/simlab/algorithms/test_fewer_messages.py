@@ -4,14 +4,14 @@ consensus control; and the proximal step that ADMM takes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
 import simlab
-from simlab.operations import proximal
+from simlab.operations import average, per_node, proximal
 from tests.helpers import algorithms, strategies
 from tests.helpers.agreement import SETTING, assert_same
 from tests.helpers.interpreted import interpreted
@@ -79,6 +79,31 @@ def test_proximal_rows_are_the_array_form(kind: str) -> None:
     np.testing.assert_allclose(single.x, two.x, rtol=0, atol=1e-5)
 
 
+class Weighted(NamedTuple):
+    """Parameters, and one number a node."""
+
+    x: Any
+    w: Any
+
+
+class Overwritten(NamedTuple):
+    """A weight that reads a number which the same row's work replaces."""
+
+    lr: float = 1.0
+
+    def init(self, x: Any) -> Weighted:
+        return Weighted(x, per_node(x) + x[..., :1])
+
+    def step(self, state: Weighted, problem: Any, network: Any, batch: Any) -> Weighted:
+        return Weighted(proximal(problem, state.x + 0.1, 1 + state.w * state.w), average(state.w) * self.lr)
+
+
+def test_a_weight_is_read_before_it_is_overwritten() -> None:
+    with interpreted():
+        compiled = trace(Overwritten(), x0=SETTING.x0, engine="compiled")
+    assert_same(compiled, trace(Overwritten(), x0=SETTING.x0))
+
+
 def test_proximal_steps_that_are_not_written_are_refused() -> None:
     problem = strategies.objective("nonconvex", 5, 3, 6, np.random.default_rng(3)).problem
     with pytest.raises(NotImplementedError, match=r"NonconvexLogistic\.proximal_kernel.*engine='numpy'"):
@@ -119,6 +144,18 @@ def test_special_cases(name: str) -> None:
     np.testing.assert_allclose(one.x, other.x, rtol=0, atol=1e-12)
     if "LAG" not in name:
         assert one.frame.bits.equals(other.frame.bits)
+
+
+def test_dlm_is_a_gradient_method_on_its_lagrangian() -> None:
+    """x⁺ = x − γ(∇f + cLx + λ), λ⁺ = λ + cLx⁺, with the Laplacian of a graph of unequal degrees."""
+    network, lr, c = strategies.network(N, "metropolis", False, np.random.default_rng(4)), 0.1, 0.3
+    adjacency = (np.asarray(network.weights) > 0) & ~np.eye(N, dtype=bool)
+    laplacian = np.diag(adjacency.sum(axis=1)) - adjacency
+    x, dual = EQUAL, np.zeros((N, D))
+    for _ in range(STEPS):
+        x = x - lr * (PROBLEM.gradient(x) + c * laplacian @ x + dual)
+        dual = dual + c * laplacian @ x
+    np.testing.assert_allclose(trace(simlab.DLM(lr, c), network=network).x[0], x, atol=1e-12)
 
 
 # Limits.
