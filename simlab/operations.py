@@ -283,7 +283,7 @@ def proximal(problem: Any, v: Array, weight: Any) -> Array:
     return Expression("proximal", (v, weight))
 
 
-def mix(network: Mixing, x: Array) -> Array:
+def mix(network: Mixing | Polynomial, x: Array) -> Array:
     """W x: one exchange with the neighbours, sent at every step, also where a `where` then does not choose it.
 
     Parameters
@@ -303,13 +303,42 @@ def mix(network: Mixing, x: Array) -> Array:
     TypeError
         In a simulation: it is no network.
     """
+    if isinstance(network, Polynomial):
+        return network.mix(x)
     if isinstance(x, Expression):
         return _exchange("mix", network, x)
     _note("mix", x.shape[-1], network)
     return network.mix(x)
 
 
-def differences(network: Mixing, x: Array) -> Array:
+class Polynomial(NamedTuple):
+    """A network as a step may pass it to `mix` and `differences`: T_K(W/ρ)/T_K(1/ρ) in place of W, in K exchanges.
+
+    Parameters
+    ----------
+    network : Network
+        What `step` was given.
+    rounds : int
+        K >= 1.
+    rho : number
+        0 < ρ <= 1.
+    """
+
+    network: Mixing
+    rounds: int
+    rho: Any
+
+    def mix(self, x: Array) -> Array:
+        """By the recursion of Chebyshev's polynomials, each divided by its value at 1/ρ."""
+        before, after = x, mix(self.network, x)
+        lower, upper = 1.0, 1 / self.rho  # T_0 and T_1 at 1/ρ
+        for _ in range(self.rounds - 1):
+            lower, upper = upper, 2 / self.rho * upper - lower
+            before, after = after, before + 2 * lower / (self.rho * upper) * (mix(self.network, after) - before)
+        return after
+
+
+def differences(network: Mixing | Polynomial, x: Array) -> Array:
     """Rows Σⱼ wᵢⱼ(xⱼ − xᵢ), (W − I)x where rows of W sum to 1: one exchange, which costs what `mix` does.
 
     It is computed from differences, so that rounding is some eps of how far the nodes are apart, and nothing where they
@@ -331,6 +360,8 @@ def differences(network: Mixing, x: Array) -> Array:
     TypeError
         In a simulation: it is no network.
     """
+    if isinstance(network, Polynomial):
+        return network.mix(x) - x if network.rounds > 1 else differences(network.network, x)
     if isinstance(x, Expression):
         return _exchange("differences", network, x)
     _note("differences", x.shape[-1], network)

@@ -1,8 +1,11 @@
 # The registry: one line an algorithm, read by lazy_loader at run time and by type checkers.
+from .acc_dngd import AccDNGD as AccDNGD
 from .ad_psgd import ADPSGD as ADPSGD
+from .apapc import APAPC as APAPC
 from .awc_dmsgd import AWCDmSGD as AWCDmSGD
 from .beer import BEER as BEER
 from .cedas import CEDAS as CEDAS
+from .chebyshev_gossip import ChebyshevGossip as ChebyshevGossip
 from .choco_gossip import ChocoGossip as ChocoGossip
 from .choco_sgd import ChocoSGD as ChocoSGD
 from .coca import COCA as COCA
@@ -15,6 +18,7 @@ from .dadmm import DADMM as DADMM
 from .dcd_psgd import DCDPSGD as DCDPSGD
 from .decentlam import DecentLaM as DecentLaM
 from .deep_squeeze import DeepSqueeze as DeepSqueeze
+from .destress import DESTRESS as DESTRESS
 from .dlm import DLM as DLM
 from .dmsgd import DmSGD as DmSGD
 from .double_squeeze import DoubleSqueeze as DoubleSqueeze
@@ -29,6 +33,8 @@ from .exact_diffusion import ExactDiffusion as ExactDiffusion
 from .extra import EXTRA as EXTRA
 from .gossip_pga import GossipPGA as GossipPGA
 from .gradient_tracking import GradientTracking as GradientTracking
+from .gt_sarah import GTSARAH as GTSARAH
+from .gt_svrg import GTSVRG as GTSVRG
 from .k_gt import KGT as KGT
 from .lag_ps import LAGPS as LAGPS
 from .lag_wk import LAGWK as LAGWK

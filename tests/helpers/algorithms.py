@@ -29,6 +29,10 @@ DEFAULTS = {
     "penalty": 0.3,
     "decay": 0.9,
     "most": 3,
+    "rounds": 3,
+    "rho": 0.8,
+    "extrapolation": 0.5,
+    "strong_convexity": 0.2,
 }
 
 

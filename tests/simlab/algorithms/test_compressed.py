@@ -95,7 +95,7 @@ def test_marina_without_noise() -> None:
 
 
 def test_the_first_messages_start_as_the_papers_do() -> None:
-    """MoTEF from M = V = G, BEER from V = G; CPD-SGDM averages old replicas: without compression it is cta, from zero."""
+    """MoTEF from M = V = G, BEER from V = G; CPD-SGDM averages old replicas: uncompressed it is cta, from zero."""
     first = PROBLEM.gradient(SETTING.x0)
     for algorithm in (simlab.MoTEF(0.1, 0.3, TOP, 0.6), simlab.BEER(0.1, 0.3, TOP)):
         state = algorithm.step(algorithm.init(SETTING.x0), PROBLEM, NETWORK, Batch(ledger=[], step=0))
