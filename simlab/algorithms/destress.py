@@ -22,7 +22,7 @@ class State(NamedTuple):
 class DESTRESS(NamedTuple):
     """DESTRESS: a gradient tracker of all samples in an outer loop, recursive mini-batch estimates in an inner one.
 
-    At multiples of τ  S⁺ = P_o(S + F′(X) − F′(X of the last multiple)) and V = S⁺, else V = P_i(V⁻ + G(X) − G(X⁻)), both
+    At multiples of τ  S⁺ = P_o(S + F′(X) − F′(X of the last one)) and V = S⁺, else V = P_i(V⁻ + G(X) − G(X⁻)), both
     G on the same samples;  X⁺ = P_i(X − γV);  P_o and P_i Chebyshev polynomials of W (`ChebyshevGossip`) in as many
     exchanges as said. The means of S and V over nodes are those of the gradients and their estimates.
 
