@@ -73,7 +73,7 @@ def _note(operation: str, width: int, network: Mixing | None = None) -> None:
         calls.append((operation, width, network))
 
 
-for _name in ("gradient", "proximal", "compress"):
+for _name in ("gradient", "tilted", "compress"):
     add(Operation(_name, "row call"))
 for _name in MIXES:
     add(Operation(_name, "exchange"))
@@ -272,15 +272,40 @@ def proximal(problem: Any, v: Array, weight: Any) -> Array:
         In a simulation: it is another problem, or `weight` is an array (n, d).
     """
     if not isinstance(v, Expression):
-        _note("proximal", v.shape[-1])
+        _note("tilted", v.shape[-1])
         return problem.proximal(v, weight)
     if not is_given(problem, "problem"):
         raise ForeignNounError(f"proximal was given {problem!r}, not the problem that step was given; pass that one")
     if isinstance(weight, Expression) and weight.is_array and not weight.narrow:
         raise TypeError("proximal was given a weight (n, d); pass a number, or one number a node, (n, 1)")
-    if isinstance(weight, Expression) and weight.is_array:
-        v = Expression("where", (weight == weight, v, v))  # so that v, a row, is there no earlier than its weight
-    return Expression("proximal", (v, weight))
+    return Expression("tilted", (weight * v, weight))
+
+
+def conjugate(problem: Any, y: Array) -> Array:
+    """Rows ∇f_i*(y_i) = argmin_x f_i(x) − ⟨y_i, x⟩, of all samples: what dual methods ask of a problem.
+
+    Parameters
+    ----------
+    problem : Problem
+        What `step` was given; every f_i strongly convex.
+    y : array (..., n, d)
+        One row a node.
+
+    Returns
+    -------
+    array (..., n, d)
+
+    Raises
+    ------
+    TypeError
+        In a simulation: it is another problem.
+    """
+    if not isinstance(y, Expression):
+        _note("tilted", y.shape[-1])
+        return problem.conjugate(y)
+    if not is_given(problem, "problem"):
+        raise ForeignNounError(f"conjugate was given {problem!r}, not the problem that step was given; pass that one")
+    return Expression("tilted", (y, 0.0))
 
 
 def mix(network: Mixing | Polynomial, x: Array) -> Array:

@@ -55,4 +55,5 @@ from .sign_sgd import SignSGD as SignSGD
 from .slow_mo import SlowMo as SlowMo
 from .sparq_sgd import SPARQSGD as SPARQSGD
 from .squarm_sgd import SQuARMSGD as SQuARMSGD
+from .ssda import SSDA as SSDA
 from .subgradient_push import SubgradientPush as SubgradientPush

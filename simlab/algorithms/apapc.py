@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, NamedTuple, Self
 
+from simlab.algorithms.ssda import spectrum
 from simlab.operations import Array, Batch, differences, gradient, zeros_like
 from simlab.protocols import Mixing, Objective
 from simlab.schedules import ConsensusStep, Range, Scheduled, StepSize
@@ -74,11 +75,7 @@ class APAPC(NamedTuple):
             λ_max its largest eigenvalue.
         """
         mu = float(problem.strong_convexity if strong_convexity is None else strong_convexity)
-        if rounds > 1:
-            reach = 1 / math.cosh(rounds * math.acosh(1 / network.rho))
-            least, largest = 1 - reach, 1 + reach
-        else:
-            least, largest = 1 - network.second_eigenvalue, 1 - network.smallest_eigenvalue
+        least, largest = spectrum(network, rounds)
         extrapolation = min(1.0, math.sqrt(largest / least * mu / problem.smoothness) / 2)
         lr = 1 / (4 * extrapolation * problem.smoothness)
         return cls(lr, extrapolation, 1 / (lr * largest), mu)  # type: ignore[call-arg]

@@ -179,31 +179,42 @@ class Problem:
         weight : float, or array (..., n, 1)
             Positive, and large enough to make the sum convex.
         """
-        xp, rows, lead = self._by_node(x)
-        column = xp.zeros((*lead, self.n_nodes, 1), dtype=x.dtype) + weight
+        return self._tilted(weight * x, weight)
+
+    def conjugate(self, y: Array) -> Array:
+        """Gradients of the conjugate functions, rows argmin_u f_i(u) - <y_i, u>: (..., n, d) -> (..., n, d)."""
+        return self._tilted(y, 0.0)
+
+    def _tilted(self, y: Array, weight: Any) -> Array:
+        xp, rows, lead = self._by_node(y)
+        column = xp.zeros((*lead, self.n_nodes, 1), dtype=y.dtype) + weight
         weights = xp.permute_dims(xp.reshape(column, (math.prod(lead), self.n_nodes, 1)), (1, 0, 2))
-        by_node = xp.permute_dims(self.local_proximal(xp, rows, weights), (1, 0, 2))
+        by_node = xp.permute_dims(self.tilted_minimizers(xp, rows, weights), (1, 0, 2))
         return xp.reshape(by_node, (*lead, self.n_nodes, self.dim))
 
-    def local_proximal(self, xp: Any, x: Array, weights: Array) -> Array:
-        """Proximal points, nodes first: (n, R, d) and (n, R, 1) -> (n, R, d); by Newton's method in float64."""
+    def tilted_minimizers(self, xp: Any, y: Array, weights: Array) -> Array:
+        """Rows argmin_u f_i(u) + (w/2)||u||^2 - <y, u>, nodes first: (n, R, d) and (n, R, 1) -> (n, R, d).
+
+        Here by Newton's method in float64.
+        """
         original = self if self._original is None else self._original
-        points, w = (to_host(a).astype(np.float64) for a in (x, weights))
-        found = np.empty_like(points)
-        for r in range(points.shape[1]):
-            v, mine = points[:, r], w[:, r]
+        tilts, w = (to_host(a).astype(np.float64) for a in (y, weights))
+        found = np.empty_like(tilts)
+        for r in range(tilts.shape[1]):
+            tilt, mine = tilts[:, r], w[:, r]
 
-            def loss(u: np.ndarray, v: np.ndarray = v, mine: np.ndarray = mine) -> np.ndarray:
-                return original.loss(u) + (mine * (u - v) ** 2).sum(axis=-1) / 2
+            def loss(u: np.ndarray, tilt: np.ndarray = tilt, mine: np.ndarray = mine) -> np.ndarray:
+                return original.loss(u) + (u * (mine * u / 2 - tilt)).sum(axis=-1)
 
-            def gradient(u: np.ndarray, v: np.ndarray = v, mine: np.ndarray = mine) -> np.ndarray:
-                return original.gradient(u) + mine * (u - v)
+            def gradient(u: np.ndarray, tilt: np.ndarray = tilt, mine: np.ndarray = mine) -> np.ndarray:
+                return original.gradient(u) + mine * u - tilt
 
             def hessian(u: np.ndarray, mine: np.ndarray = mine) -> np.ndarray:
                 return original.hessian(u) + mine[:, :, None] * np.eye(original.dim)
 
-            found[:, r] = newton(loss, gradient, hessian, v)
-        return xp.asarray(found, dtype=x.dtype)
+            start = tilt / np.where(mine > 0, mine, 1.0) * (mine > 0)
+            found[:, r] = newton(loss, gradient, hessian, start)
+        return xp.asarray(found, dtype=y.dtype)
 
     def global_loss(self, x: Array) -> Array:
         """Global loss f, the mean of the f_i, at any number of points: (..., d) -> (...)."""
@@ -321,10 +332,10 @@ class Problem:
         """
         return Kernel((), ())
 
-    def proximal_kernel(self) -> Kernel:
-        """The proximal point as a row function, ``row(i, v, weight, out, *work, *data)``, for the compiled engine.
+    def tilted_kernel(self) -> Kernel:
+        """`tilted_minimizers` as a row function, ``row(i, y, weight, out, *work, *data)``, for the compiled engine.
 
-        Without functions, as here, only the array engine takes proximal steps.
+        Without functions, as here, only the array engine takes proximal and dual steps.
         """
         return Kernel((), ())
 

@@ -11,8 +11,8 @@ from simlab.kernel import LANES, Kernel
 from simlab.problems.base import Array, constant, read_only
 from simlab.problems.lanes import add_product, samples_kernel
 from simlab.problems.linear_model import LinearModel, largest_gram_eigenvalues, local_models
-from simlab.problems.proximal import factors_kernel, proximal_points
 from simlab.problems.quadratic import dense_quadratic, least_eigenvalue, least_norm_minimizers
+from simlab.problems.tilted import factors_kernel, tilted_quadratics
 
 
 class LeastSquares(LinearModel):
@@ -122,10 +122,10 @@ class LeastSquares(LinearModel):
             return Kernel((least_squares_sampled_row,), data)
         return Kernel((least_squares_row,), data, lanes=samples_kernel(least_squares_lanes, data))
 
-    def local_proximal(self, xp: Any, x: Array, weights: Array) -> Array:
-        return proximal_points(xp, x, weights, self._factors, self.linear)
+    def tilted_minimizers(self, xp: Any, y: Array, weights: Array) -> Array:
+        return tilted_quadratics(xp, y, weights, self._factors, self.linear)
 
-    def proximal_kernel(self) -> Kernel:
+    def tilted_kernel(self) -> Kernel:
         return factors_kernel(self._factors, self.linear)
 
     @constant

@@ -12,7 +12,7 @@ from simlab.kernel import LANES, Kernel
 from simlab.problems.base import Array, constant
 from simlab.problems.lanes import add_product, samples_kernel
 from simlab.problems.linear_model import LinearModel, largest_gram_eigenvalues, local_models
-from simlab.problems.proximal import logistic_proximal_kernel
+from simlab.problems.tilted import tilted_logistic
 
 
 class LogisticLoss(LinearModel):
@@ -108,8 +108,8 @@ class LogisticRegression(LogisticLoss):
         lanes = samples_kernel(logistic_lanes, data, (add_logistic_lanes,))
         return Kernel((add_logistic_gradient, logistic_row), data, lanes=lanes)
 
-    def proximal_kernel(self) -> Kernel:
-        return logistic_proximal_kernel(self.features, self.targets, self.l2)
+    def tilted_kernel(self) -> Kernel:
+        return tilted_logistic(self.features, self.targets, self.l2)
 
     def _minimize(self) -> np.ndarray:
         x = super()._minimize()

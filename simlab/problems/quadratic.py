@@ -10,7 +10,7 @@ from simlab import checks
 from simlab.kernel import LANES, Kernel
 from simlab.problems.base import Array, Problem, constant, own, read_only
 from simlab.problems.lanes import add_product
-from simlab.problems.proximal import diagonal_proximal_row, factors_kernel, proximal_points
+from simlab.problems.tilted import factors_kernel, tilted_diagonal_row, tilted_quadratics
 
 
 class Quadratic(Problem):
@@ -96,14 +96,14 @@ class Quadratic(Problem):
         data = self.curvature, self.linear
         return Kernel((diagonal_quadratic_row,), data) if self.curvature.ndim == 2 else dense_quadratic(*data)
 
-    def local_proximal(self, xp: Any, x: Array, weights: Array) -> Array:
+    def tilted_minimizers(self, xp: Any, y: Array, weights: Array) -> Array:
         if self.curvature.ndim == 3:
-            return proximal_points(xp, x, weights, self._factors, self.linear)
-        return (self.linear[:, None, :] + weights * x) / (self.curvature[:, None, :] + weights)
+            return tilted_quadratics(xp, y, weights, self._factors, self.linear)
+        return (self.linear[:, None, :] + y) / (self.curvature[:, None, :] + weights)
 
-    def proximal_kernel(self) -> Kernel:
+    def tilted_kernel(self) -> Kernel:
         if self.curvature.ndim == 2:
-            return Kernel((diagonal_proximal_row,), (self.curvature, self.linear))
+            return Kernel((tilted_diagonal_row,), (self.curvature, self.linear))
         return factors_kernel(self._factors, self.linear)
 
     @constant

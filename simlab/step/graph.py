@@ -237,8 +237,8 @@ class Graph(NamedTuple):
 
     @property
     def oracles(self) -> list[bool | str]:
-        """What a step asks of the problem: its gradients, and "proximal"."""
-        return [*self.gradients, *(["proximal"] if self.count("proximal") else [])]
+        """What a step asks of the problem: its gradients, and its "tilted" minimizers."""
+        return [*self.gradients, *(["tilted"] if self.count("tilted") else [])]
 
     @property
     def compressors(self) -> list[tuple[Message, bool]]:

@@ -13,6 +13,7 @@ from simlab.operations import (
     average_replicas,
     common_uniform,
     compress,
+    conjugate,
     degrees,
     differences,
     differences_replicas,
@@ -136,15 +137,9 @@ BINARY = {
 }
 TIMES = ("phase", "steps", "fires")
 CALLS = ("mix", "mix", "differences", "average", "gradient", "gradient", "mix_replicas", "compress")
-STANDING = (
-    "differences_replicas",
-    "sum_replicas",
-    "average_replicas",
-    "up",
-    "down",
-    "coin",
-    "proximal",
-)  # of networks that stay
+ORACLES = ("gradient", "proximal", "conjugate")  # of the problem, on arrays (n, d)
+REPLICAS = ("differences_replicas", "sum_replicas", "average_replicas")
+STANDING = (*REPLICAS, "up", "down", "coin", *ORACLES[1:])  # of networks that stay
 
 
 class RandomMethod(NamedTuple):
@@ -180,6 +175,8 @@ class RandomMethod(NamedTuple):
                     return compress(Damped(10 + i), a, batch, to="all")
                 case "coin":
                     return a * common_uniform(a, batch)
+                case "conjugate":
+                    return conjugate(problem, a)
                 case "proximal":
                     return proximal(problem, a, 1.5 + b / (1 + abs(b)))
                 case "average_replicas":
@@ -215,7 +212,7 @@ class RandomMethod(NamedTuple):
             two = name in BINARY or name == "fires"
             if name == "phase":  # of one shape in all phases
                 two, a, b = True, (a + zeros if wide[j] > wide[i] else a), (b + zeros if wide[i] > wide[j] else b)
-            if name in ("gradient", "proximal") and not wide[i]:
+            if name in ORACLES and not wide[i]:
                 a = a + zeros
             if name == "proximal" and wide[j]:
                 b = self.momentum  # its weight is one number, of all nodes or of each
@@ -225,7 +222,7 @@ class RandomMethod(NamedTuple):
                 pool.append(BINARY[name](a, b))
             else:
                 pool.append(call(name, a, b, i, j))
-            wide.append(wide[i] or name in ("gradient", "proximal") or (two and wide[j]))
+            wide.append(wide[i] or name in ORACLES or (two and wide[j]))
         some = [k for k, each in enumerate(wide) if not each]
         chosen = []
         for field, k in zip(state._fields, self.outputs, strict=True):

@@ -156,7 +156,7 @@ def generate(
         The stages and storage of each graph.
     gradients : dict of Kernel
         The problem's gradients of one node that the steps take: on mini-batches (True), of all samples (False); and
-        its "proximal".
+        its "tilted" minimizers.
     compressors : list of lists of Kernel
         The row function of each compression, a list for each graph.
     title : str
@@ -464,11 +464,11 @@ class _Writer:
                     work = ["if fires[t]:", *("    " + line for line in work)]
                     work += ["else:", f"    for j in range({out}.shape[0]):", f"        {out}[j] = 0"]
                 lines += work
-            elif node.op == "proximal":
-                name, trailing = self.gradients["proximal"]
-                v, weight = node.args
+            elif node.op == "tilted":
+                name, trailing = self.gradients["tilted"]
+                row, weight = node.args
                 lines += self._assignments([(weight, "")], place)[:-1]
-                lines.append(f"{name}({', '.join(['i', self._row(v), self._register(weight), out, *trailing])})")
+                lines.append(f"{name}({', '.join(['i', self._row(row), self._register(weight), out, *trailing])})")
             elif node.op == "compress":
                 lines += self._message(k)
             elif kind(node.op) == "row call":

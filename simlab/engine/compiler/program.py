@@ -93,16 +93,16 @@ def program(
 
 
 def _oracle_kernel(problem: Problem, kind: bool | str) -> Kernel:
-    return _proximal_kernel(problem) if isinstance(kind, str) else _gradient_kernel(problem, kind)
+    return _tilted_kernel(problem) if isinstance(kind, str) else _gradient_kernel(problem, kind)
 
 
-def _proximal_kernel(problem: Problem) -> Kernel:
-    kernel, name = problem.proximal_kernel(), type(problem).__name__
+def _tilted_kernel(problem: Problem) -> Kernel:
+    kernel, name = problem.tilted_kernel(), type(problem).__name__
     if not kernel.functions:
         raise NotImplementedError(
-            f"{name}.proximal_kernel is not written, and the compiled engine needs it; run with engine='numpy'"
+            f"{name}.tilted_kernel is not written, and the compiled engine needs it; run with engine='numpy'"
         )
-    check_row(f"{name}.proximal_kernel", kernel, "i, v, weight, out")
+    check_row(f"{name}.tilted_kernel", kernel, "i, y, weight, out")
     return kernel
 
 

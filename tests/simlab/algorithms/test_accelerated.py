@@ -15,7 +15,7 @@ from tests.helpers.agreement import SETTING, assert_same
 from tests.helpers.interpreted import interpreted
 
 STEPS = 12
-NAMES = ("ChebyshevGossip", "GTSVRG", "GTSARAH", "DESTRESS", "AccDNGD", "APAPC")
+NAMES = ("ChebyshevGossip", "SSDA", "GTSVRG", "GTSARAH", "DESTRESS", "AccDNGD", "APAPC")
 PROBLEM, NETWORK = SETTING.objective.problem, SETTING.network
 N, D = SETTING.x0.shape
 RHO = float(NETWORK.rho)
@@ -85,6 +85,7 @@ BALANCED = {
     "DESTRESS": (simlab.DESTRESS(0.1, 3, RHO, 2, 3), lambda s: s.s - s.full),
     "AccDNGD": (simlab.AccDNGD(0.1, 0.25), lambda s: s.s - s.g),
     "APAPC": (simlab.APAPC.tuned(PROBLEM, NETWORK), lambda s: s.dual),
+    "SSDA": (simlab.SSDA.tuned(PROBLEM, NETWORK, 0.25), lambda s: s.dual),
 }
 
 
@@ -118,6 +119,8 @@ def test_mini_batches_leave_no_error(name: str, engine: str) -> None:
 EXACT = {
     "AccDNGD": simlab.AccDNGD(0.05, 0.25),
     "APAPC": simlab.APAPC.tuned(PROBLEM, NETWORK, strong_convexity=0.25),
+    "SSDA": simlab.SSDA.tuned(PROBLEM, NETWORK, 0.25),
+    "MSDA": simlab.ChebyshevGossip(simlab.SSDA.tuned(PROBLEM, NETWORK, 0.25, 3), 3, RHO),
     "OPAPC": simlab.ChebyshevGossip(simlab.APAPC.tuned(PROBLEM, NETWORK, 3, 0.25), 3, RHO),
 }
 
@@ -155,6 +158,21 @@ def test_acceleration_of_gossip_pays_on_a_ring() -> None:
     rounds = int(np.ceil(np.sqrt(1 / network.spectral_gap)))
     fast = simlab.ChebyshevGossip(simlab.APAPC.tuned(problem, network, rounds), rounds, float(network.rho))
     assert gap(problem, network, fast, 1000) < 1e-2 * gap(problem, network, simlab.APAPC.tuned(problem, network), 1000)
+
+
+@pytest.mark.parametrize("rounds", [1, 4])
+def test_dual_acceleration_is_as_fast_as_its_theorem_says(rounds: int) -> None:
+    """SSDA and MSDA: the distance falls by 1 − 1/√(κχ) a step, over the second half of a run, and by little more."""
+    random, network = np.random.default_rng(5), simlab.topologies.ring(12)
+    problem = simlab.Quadratic(random.uniform(0.05, 1.0, (12, 6)), random.standard_normal((12, 6)))
+    algorithm: Any = simlab.SSDA.tuned(problem, network, float(problem.diagonals.min()), rounds)
+    gap = (1 - algorithm.momentum) / (1 + algorithm.momentum)
+    if rounds > 1:
+        algorithm = simlab.ChebyshevGossip(algorithm, rounds, float(network.rho))
+    steps = int(12 / gap)
+    mse = trace(algorithm, problem, network, steps=2 * steps, record_every=steps, x0=np.zeros(6)).frame.mse
+    measured = 1 - (mse.iloc[2] / mse.iloc[1]) ** (1 / (2 * steps))
+    assert gap < measured < 1.5 * gap
 
 
 def test_bases_with_replicas_are_refused() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import simlab
-from simlab.operations import average, per_node, proximal
+from simlab.operations import average, conjugate, per_node, proximal
 from tests.helpers import algorithms, strategies
 from tests.helpers.agreement import SETTING, assert_same
 from tests.helpers.interpreted import interpreted
@@ -47,6 +47,8 @@ def test_proximal_points_are_stationary(kind: str, seed: int, lead: tuple[int, .
     u = proximal(problem, v, weight)
     size = np.abs(weight * (u - v)).max() + 1
     np.testing.assert_allclose(problem.gradient(u) + weight * (u - v), 0, atol=1e-10 * size)
+    if getattr(problem, "l2", 0.0) > 0.01:  # every f_i is strongly convex
+        np.testing.assert_allclose(problem.gradient(conjugate(problem, v)), v, atol=1e-9 * (1 + np.abs(v).max()))
 
 
 class Proximal(simlab.DADMM):
@@ -106,7 +108,7 @@ def test_a_weight_is_read_before_it_is_overwritten() -> None:
 
 def test_proximal_steps_that_are_not_written_are_refused() -> None:
     problem = strategies.objective("nonconvex", 5, 3, 6, np.random.default_rng(3)).problem
-    with pytest.raises(NotImplementedError, match=r"NonconvexLogistic\.proximal_kernel.*engine='numpy'"):
+    with pytest.raises(NotImplementedError, match=r"NonconvexLogistic\.tilted_kernel.*engine='numpy'"):
         trace(Proximal(2.0), problem, simlab.topologies.star(5, lazy=True), engine="compiled")
 
 

@@ -1,4 +1,7 @@
-"""Proximal points: of quadratics by the factors of their Hessians, of logistic regression by Newton's method."""
+"""Minimizers of f_i(u) + (w/2)||u||^2 - <y, u>, of which proximal and dual steps are made.
+
+Of quadratics by the factors of their Hessians, which are kept; of logistic regression by Newton's method.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,22 @@ from simlab.kernel import Kernel
 Array = Any  #: an array of any namespace of the array API
 
 
-def proximal_points(xp: Any, x: Array, weights: Array, factors: tuple[np.ndarray, np.ndarray], linear: Array) -> Array:
-    """(H_i + w)^-1 (c_i + w x), by H_i = Q diag(h) Qʹ: (n, R, d) and weights (n, R, 1) -> (n, R, d).
+def tilted_quadratics(
+    xp: Any, y: Array, weights: Array, factors: tuple[np.ndarray, np.ndarray], linear: Array
+) -> Array:
+    """(H_i + w)^-1 (c_i + y), by H_i = Q diag(h) Qʹ: (n, R, d) and weights (n, R, 1) -> (n, R, d).
 
     Parameters
     ----------
     xp : array namespace
-    x, weights : arrays (n, R, d), (n, R, 1)
+    y, weights : arrays (n, R, d), (n, R, 1)
     factors : arrays
         h (n, d), and Q (n, d, d).
     linear : array (n, d)
         c_i.
     """
-    values, vectors = (xp.asarray(a, dtype=x.dtype) for a in factors)
-    right = xp.asarray(linear, dtype=x.dtype)[:, None, :] + weights * x
+    values, vectors = (xp.asarray(a, dtype=y.dtype) for a in factors)
+    right = xp.asarray(linear, dtype=y.dtype)[:, None, :] + y
     rotated = xp.matmul(right, vectors) / (values[:, None, :] + weights)
     return xp.matmul(rotated, xp.matrix_transpose(vectors))
 
@@ -33,12 +38,12 @@ def proximal_points(xp: Any, x: Array, weights: Array, factors: tuple[np.ndarray
 def factors_kernel(factors: tuple[np.ndarray, np.ndarray], linear: np.ndarray) -> Kernel:
     """The same as a row function."""
     values, vectors = factors
-    return Kernel((factors_proximal_row,), (values, vectors, linear), (np.empty(linear.shape[1]),))
+    return Kernel((tilted_quadratic_row,), (values, vectors, linear), (np.empty(linear.shape[1]),))
 
 
-def factors_proximal_row(
+def tilted_quadratic_row(
     i: int,
-    v: np.ndarray,
+    y: np.ndarray,
     weight: float,
     out: np.ndarray,
     rotated: np.ndarray,
@@ -46,40 +51,40 @@ def factors_proximal_row(
     vectors: np.ndarray,
     linear: np.ndarray,
 ) -> None:
-    """(H_i + w)^-1 (c_i + w v), by the factors of H_i."""
+    """(H_i + w)^-1 (c_i + y), by the factors of H_i."""
     rotated[:] = 0
-    for j in range(v.shape[0]):
-        right = linear[i, j] + weight * v[j]
-        for k in range(v.shape[0]):
+    for j in range(y.shape[0]):
+        right = linear[i, j] + y[j]
+        for k in range(y.shape[0]):
             rotated[k] += vectors[i, j, k] * right
-    for k in range(v.shape[0]):
+    for k in range(y.shape[0]):
         rotated[k] /= values[i, k] + weight
-    for j in range(v.shape[0]):
-        total = v.dtype.type(0)
-        for k in range(v.shape[0]):
+    for j in range(y.shape[0]):
+        total = y.dtype.type(0)
+        for k in range(y.shape[0]):
             total += vectors[i, j, k] * rotated[k]
         out[j] = total
 
 
-def diagonal_proximal_row(
-    i: int, v: np.ndarray, weight: float, out: np.ndarray, diagonals: np.ndarray, linear: np.ndarray
+def tilted_diagonal_row(
+    i: int, y: np.ndarray, weight: float, out: np.ndarray, diagonals: np.ndarray, linear: np.ndarray
 ) -> None:
-    """(H_i + w)^-1 (c_i + w v), H_i diagonal."""
-    for k in range(v.shape[0]):
-        out[k] = (linear[i, k] + weight * v[k]) / (diagonals[i, k] + weight)
+    """(H_i + w)^-1 (c_i + y), H_i diagonal."""
+    for k in range(y.shape[0]):
+        out[k] = (linear[i, k] + y[k]) / (diagonals[i, k] + weight)
 
 
-def logistic_proximal_kernel(features: np.ndarray, labels: np.ndarray, l2: float) -> Kernel:
+def tilted_logistic(features: np.ndarray, labels: np.ndarray, l2: float) -> Kernel:
     """That of logistic regression with a ridge."""
     d = features.shape[2]
     work = np.empty((3, d)), np.empty((2, d)), np.empty((d, d))
-    return Kernel((logistic_terms, solve_definite, logistic_proximal_row), (features, labels, l2), work)
+    return Kernel((logistic_terms, solve_definite, tilted_logistic_row), (features, labels, l2), work)
 
 
 def logistic_terms(
     i: int,
     x: np.ndarray,
-    v: np.ndarray,
+    y: np.ndarray,
     weight: float,
     gradient: np.ndarray,
     hessian: np.ndarray,
@@ -87,12 +92,12 @@ def logistic_terms(
     labels: np.ndarray,
     l2: float,
 ) -> None:
-    """Gradient and Hessian of f_i(x) + (w/2)||x - v||^2."""
+    """Gradient and Hessian of f_i(x) + (w/2)||x||^2 - <y, x>."""
     m, d = features.shape[1], x.shape[0]
     scale = x.dtype.type(1.0 / m)
     hessian[:] = 0
     for k in range(d):
-        gradient[k] = l2 * x[k] + weight * (x[k] - v[k])
+        gradient[k] = (l2 + weight) * x[k] - y[k]
         hessian[k, k] = l2 + weight
     for s in range(m):
         margin = x.dtype.type(0)
@@ -127,9 +132,9 @@ def solve_definite(matrix: np.ndarray, right: np.ndarray, out: np.ndarray) -> No
         out[k] /= matrix[k, k]
 
 
-def logistic_proximal_row(
+def tilted_logistic_row(
     i: int,
-    v: np.ndarray,
+    y: np.ndarray,
     weight: float,
     out: np.ndarray,
     points: np.ndarray,
@@ -139,11 +144,12 @@ def logistic_proximal_row(
     labels: np.ndarray,
     l2: float,
 ) -> None:
-    """Newton steps from v, halved until the gradient is smaller, as long as it becomes smaller."""
+    """Newton steps from y/w or 0, halved until the gradient is smaller, as long as it becomes smaller."""
     x, trial, direction = points[0], points[1], points[2]
     g, after = gradients[0], gradients[1]
-    x[:] = v
-    logistic_terms(i, x, v, weight, g, hessian, features, labels, l2)
+    for k in range(y.shape[0]):
+        x[k] = y[k] / weight if weight > 0 else 0
+    logistic_terms(i, x, y, weight, g, hessian, features, labels, l2)
     for _ in range(100):
         size = np.sum(g * g)
         if not size > 0:
@@ -152,9 +158,9 @@ def logistic_proximal_row(
         length = 1.0
         smaller = False
         while length > 1e-6 and not smaller:
-            for k in range(v.shape[0]):
+            for k in range(y.shape[0]):
                 trial[k] = x[k] - length * direction[k]
-            logistic_terms(i, trial, v, weight, after, hessian, features, labels, l2)
+            logistic_terms(i, trial, y, weight, after, hessian, features, labels, l2)
             smaller = np.sum(after * after) < size
             length /= 2
         if not smaller:
