@@ -105,6 +105,10 @@ class Compressor(Protocol):
     E‖C(v) − v‖² <= (1 − ω)‖v‖² with ω = ``contraction(dim)`` (1 / (1 + its relative variance) of an unbiased one that
     is scaled). The two forms agree: row i of what ``compress`` returns, and its bits, must be identical to those of the
     row function of ``kernel`` at the same dither. NaN and infinite entries stay visible in what is decoded.
+
+    Optional members: ``variance_factor(dim)``, q in E‖C(v) − v‖² <= q‖v‖² of an unbiased one; ``shared = True`` where
+    all nodes draw the same dither; ``compose(x, dim, send)`` in place of `compress` and `kernel`, for one that is made
+    of others: what is decoded, of messages ``send(compressor, v)``.
     """
 
     def contraction(self, dim: int) -> float:

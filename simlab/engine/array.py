@@ -177,10 +177,19 @@ class ArrayEngine:
             if changing:
                 new = type(new)(*(xp.where(network.awake, a, b) for a, b in zip(new, current, strict=True)))
             current = new
-            for bits in batch.ledger or ():
+            for bits, to in batch.ledger or ():
                 bits = xp.asarray(bits)
-                once = bits if not changing else bits * xp.astype(receivers > 0, bits.dtype)
-                sent = sent + xp.stack([once, bits * receivers], axis=-1)
+                match to:
+                    case "neighbours":
+                        once = bits if not changing else bits * xp.astype(receivers > 0, bits.dtype)
+                        each = bits * receivers
+                    case "server":
+                        once = each = bits
+                    case "all":  # one message, which counts as the first node's
+                        first = xp.arange(bits.shape[-1]) == 0
+                        once = xp.where(first, bits, xp.zeros_like(bits))
+                        each = once * bits.shape[-1]
+                sent = sent + xp.stack([once, each], axis=-1)
             yield current, sent
 
     def _replayed(self, start: Any, hyper: list[np.ndarray], draws: list[Draws]) -> Iterator[tuple[Any, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -433,6 +434,30 @@ class Network:
         # A sparse matrix multiplies two-dimensional arrays only: the leading axes become columns.
         by_node = x.swapaxes(-2, 0)
         return (weights @ by_node.reshape(self.n_nodes, -1)).reshape(by_node.shape).swapaxes(-2, 0)
+
+    def sum_neighbours(self, x: Any) -> Any:
+        """A x, A the adjacency matrix: each node's sum over its neighbours, itself not among them.
+
+        Parameters
+        ----------
+        x : array of any array-API namespace, shape (..., n_nodes, d)
+
+        Returns
+        -------
+        array, shape (..., n_nodes, d)
+        """
+        return self._adjacency.mix(x)
+
+    @functools.cached_property
+    def _adjacency(self) -> Network:
+        """The network whose weights are all 1, which mixes nothing: for `sum_neighbours`."""
+        linked = self._compressed.copy()
+        linked.data = (linked.indices != np.repeat(np.arange(self.n_nodes), np.diff(linked.indptr))).astype(float)
+        linked.eliminate_zeros()
+        csr = CSR(linked.indptr.astype(np.int64), linked.indices.astype(np.int32), linked.data)
+        unweighted = copy.copy(self)
+        unweighted.__dict__.update(weights=linked if _is_sparse(self.weights) else linked.toarray(), csr=csr)
+        return unweighted
 
     def _weights_like(self, x: Any) -> Any:
         """W in the namespace, dtype and device of x, kept for the next call."""

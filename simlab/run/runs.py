@@ -18,7 +18,7 @@ from simlab.run.code import code
 from simlab.run.metrics import Traffic, measure, recorded
 from simlab.run.provenance import describe
 from simlab.run.settings import LARGEST, Settings, same
-from simlab.step.graph import ForeignNounError, Steps, is_algorithm, numeric_fields, step_graphs
+from simlab.step.graph import REPLICAS, ForeignNounError, Steps, is_algorithm, is_shared, numeric_fields, step_graphs
 from simlab.step.streams import Draws
 from simlab.trace import Position, Trace
 
@@ -503,10 +503,18 @@ def traced(problem: Problem, network: AnyNetwork, algorithm: Algorithm, state: A
 def check_changes(network: NetworkProcess, steps: Steps) -> None:
     """ForeignNounError if a step relies on exchanges that a network that changes does not make."""
     for graph in steps.graphs:
-        if graph.count("mix_replicas"):
+        if any(graph.count(name) for name in (*REPLICAS, "degrees")):
             raise ForeignNounError(
                 f"{graph.algorithm} keeps replicas of its neighbours' rows, which go stale where {network!r} leaves an "
                 "exchange out; use a network that does not change, or a method without replicas such as DSGD"
+            )
+        server = graph.count("average_replicas") or any(
+            each.to != "neighbours" or is_shared(each.compressor, each.to) for each, _ in graph.compressors
+        )
+        if server:
+            raise ForeignNounError(
+                f"{graph.algorithm} sends through a server, or draws random numbers that all nodes share, on "
+                f"{network!r}, where nodes may sleep; use a network that does not change"
             )
         if graph.networks:
             raise ForeignNounError(

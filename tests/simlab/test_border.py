@@ -266,6 +266,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "source_code": (compression.source_code, {"name": "level", "n_levels": 2}),
     "empirical_entropy": (compression.empirical_entropy, {"levels": LEVELS}),
     "check_contraction": (compression.check_contraction, {"compressor": compression.TopK(1), "dim": 3}),
+    "check_unbiased": (compression.check_unbiased, {"compressor": compression.Natural(), "dim": 3}),
 }
 CALLS |= {
     f"topologies.{name}": (getattr(simlab.topologies, name), {"n": 4, "weights": "metropolis", "lazy": False})
@@ -429,17 +430,17 @@ def test_missing_arguments_are_named(entry: str) -> None:
 
 def test_what_is_missing_is_explained() -> None:
     with pytest.raises(
-        TypeError, match=r"^DmSGD misses lr \(float or schedule: Step size γ > 0\); it takes lr, momentum$"
+        TypeError, match=r"^DecentLaM misses lr \(float or schedule: Step size γ > 0\); it takes lr, momentum$"
     ):
-        simlab.DmSGD()  # type: ignore[call-arg]
+        simlab.DecentLaM()  # type: ignore[call-arg]
     with pytest.raises(
         TypeError, match=r"^LeastSquares misses targets \(array, shape \(n, m\): b_i\); it takes features, "
     ):
         simlab.LeastSquares(FEATURES)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match=r"DmSGD does not take 3 without a name; it takes lr, momentum"):
-        simlab.DmSGD(1, 2, 3)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match=r"DmSGD gets lr by its place and as lr = 2; pass it once"):
-        simlab.DmSGD(1, lr=2)  # type: ignore[misc]
+    with pytest.raises(TypeError, match=r"DecentLaM does not take 3 without a name; it takes lr, momentum"):
+        simlab.DecentLaM(1, 2, 3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"DecentLaM gets lr by its place and as lr = 2; pass it once"):
+        simlab.DecentLaM(1, lr=2)  # type: ignore[misc]
 
 
 def test_every_public_function_is_among_the_calls() -> None:

@@ -34,15 +34,15 @@ def sweep(number: int) -> list[Any]:
     ]
 
 
-TOP, RANDOM = simlab.compression.TopK(2), simlab.compression.RandomK(2)
+TOP, RANK = simlab.compression.TopK(2), simlab.compression.RankOne(2)
 
 
 @pytest.mark.parametrize("engine", ["compiled", "numpy"])
 @pytest.mark.parametrize(
     "pair",
     [
-        (simlab.DmSGD(0.05, 0.5), simlab.DecentLaM(0.05, 0.5)),
-        (simlab.ChocoSGD(0.05, 0.3, TOP), simlab.ChocoSGD(0.05, 0.3, RANDOM)),
+        (simlab.DADmSGD(0.05, 0.5), simlab.DecentLaM(0.05, 0.5)),
+        (simlab.ChocoSGD(0.05, 0.3, TOP), simlab.ChocoSGD(0.05, 0.3, RANK)),
         (simlab.DSGD(simlab.schedules.Inverse(0.05, 3.0)), simlab.DSGD(simlab.schedules.InverseSqrt(0.05, 3.0))),
     ],
     ids=["algorithms", "compressors", "schedules"],
