@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from figures import STUDIES, record
-from figures.style import RC
 from simlab.markup import rendered
+from simlab.plot.style import RC
 from simlab.tables import table
 
 if TYPE_CHECKING:
