@@ -11,3 +11,4 @@ from .tuning import (
     tune as tune,
 )
 from .verdict import verify as verify
+from .worst.case import WorstCase as WorstCase, worst_case as worst_case
