@@ -227,6 +227,11 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "tune": (theory.tune, {**TRIPLE, "target": 1e-3}),
     "stability_limit": (theory.stability_limit, TRIPLE),
     "mixing_parameter": (theory.mixing_parameter, {"network": RING}),
+    "worst_case_rate": (theory.worst_case_rate, {"algorithm": simlab.DSGD(0.1), "condition_number": 2.0, "rho": 0.5}),
+    "worst_case_bias": (
+        theory.worst_case_bias,
+        {"algorithm": simlab.DSGD(0.1), "condition_number": 2.0, "rho": 0.5, "heterogeneity": 1.0},
+    ),
     "worst_case": (
         theory.worst_case,
         {
