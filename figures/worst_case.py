@@ -138,7 +138,7 @@ def draw(table: Any) -> Any:
         style.mark(right, rows["lr"].to_numpy(), rows["attained"].to_numpy(), name, label=name)
         right.plot(rows["lr"], rows["data"], color=style.look(name).color, linestyle=":", linewidth=1)
     left.set(xscale="log", yscale="log", xlabel=r"$1/(1-\beta)$", title="squared bias over the class")
-    right.set(xscale="log", yscale="log", xlabel=r"$\gamma/(1-\beta)$", title=f"mse after {STEPS} steps")
+    right.set(yscale="log", xlabel=r"$\gamma/(1-\beta)$", title=f"mse after {STEPS} steps")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(
         [*handles, *style.keys("-", ":")], [*labels, "worst case; markers: attained", "on data"],

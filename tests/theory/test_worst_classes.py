@@ -25,7 +25,7 @@ EXACT = ("EXTRA", "ExactDiffusion", "GradientTracking")
 
 
 def member(rng: np.random.Generator, k: int) -> tuple[simlab.Quadratic, simlab.Network]:
-    """Quadratics of two dimensions with spectra in [1/κ, 1], b = 1, and a symmetric W, ‖W − J‖ = ρ; equal ones at k = 0."""
+    """Quadratics with spectra in [1/κ, 1], b = 1, and a symmetric W with ‖W − J‖ = ρ; equal ones at k = 0."""
     n = int(rng.integers(2, 6))
     axes = np.linalg.qr(rng.standard_normal((n, 2, 2)))[0]
     curvature = (axes * rng.choice([1 / KAPPA, 1.0, 0.5], (n, 1, 2))) @ axes.swapaxes(1, 2)
