@@ -44,6 +44,9 @@ class Exchanges:
         among them wherever its weight is not 0. int64, int32, float64.
     times : float array (K,), optional
         When each step is done, where the network itself keeps the time.
+    noise : float array (T,), optional
+        Standard deviation of the Gaussian noise that is added to each coordinate of the row's sum, in each exchange
+        anew: what comes with all that the node receives. None where nothing is added.
     """
 
     which: np.ndarray
@@ -55,6 +58,7 @@ class Exchanges:
     indices: np.ndarray
     weights: np.ndarray
     times: np.ndarray | None = None
+    noise: np.ndarray | None = None
 
     @classmethod
     def of(cls, matrices: Any, awake: Any = None, fires: Any = None, receivers: Any = None) -> Exchanges:
@@ -121,6 +125,12 @@ class Exchanges:
     def drawn(self) -> np.ndarray:
         """Nodes that were awake before each step and before the end, summed over the steps: (K + 1,)."""
         return np.concatenate([[0], np.cumsum(np.diff(self.start)[self.which])])
+
+    @property
+    def taken(self) -> np.ndarray:
+        """The row of each node that is awake, step after step: (U,)."""
+        lengths = np.diff(self.start)[self.which]
+        return np.repeat(self.start[self.which] - self.drawn[:-1], lengths) + np.arange(self.drawn[-1])
 
     def matrix(self, k: int, n_nodes: int) -> sparse.csr_array:
         """W of step k, (n, n); sleeping nodes keep what they have."""
@@ -253,6 +263,11 @@ def _wrong(network: Any, links: Any, steps: int) -> str:
     if getattr(network, "keeps_time", False) and (links.times is None or len(links.times) != steps):
         return "no time for each step, and keeps_time is set; return times"
     blocks, n_rows, n_entries = len(links.start) - 1, len(links.rows), min(len(links.indices), len(links.weights))
+    noisy, noise = getattr(network, "noisy", False), np.asarray(links.noise)
+    if links.noise is not None and not noisy:
+        return "noise on what is received; pass noisy=True to NetworkProcess.__init__"
+    if noisy and (noise.dtype.kind != "f" or noise.shape != (n_rows,) or not ((noise >= 0) & (noise < np.inf)).all()):
+        return f"noise = {links.noise!r}, and noisy is set; give each of the {n_rows} rows a standard deviation"
     if not (len(links.fires) == len(links.receivers) == len(links.indptr) - 1 == n_rows):
         return f"{n_rows} rows with other numbers of fires, receivers or indptr; give each row one"
     for name, values, least, most in (
@@ -308,6 +323,8 @@ class NetworkProcess:
         Where they are not doubly stochastic: whether their columns sum to 1, or else their rows.
     asynchronous : bool, default False
         Whether there are nodes that are awake and do not fire.
+    noisy : bool, default False
+        Whether its exchanges have noise on what is received.
     smallest_eigenvalue : float, optional
         A lower bound of the eigenvalues of all its matrices, where they are symmetric; some methods ask for it.
     **given
@@ -321,6 +338,7 @@ class NetworkProcess:
     double: bool
     symmetric: bool
     asynchronous: bool
+    noisy: bool
     given: dict[str, Any]
     references: tuple[str, ...] = ()
     _column: bool
@@ -337,11 +355,12 @@ class NetworkProcess:
         symmetric: bool = True,
         column: bool = False,
         asynchronous: bool = False,
+        noisy: bool = False,
         smallest_eigenvalue: float | None = None,
         **given: Any,
     ) -> None:
         n_nodes = checks.integer("n_nodes", n_nodes, minimum=1)
-        about = {"double": double, "symmetric": symmetric, "asynchronous": asynchronous}
+        about = {"double": double, "symmetric": symmetric, "asynchronous": asynchronous, "noisy": noisy}
         self.__dict__.update(
             n_nodes=n_nodes, name=name, awake=n_nodes if awake is None else awake, keeps_time=keeps_time, **about,
             _column=column, _smallest_eigenvalue=smallest_eigenvalue,

@@ -180,7 +180,7 @@ def generate(
         *dict.fromkeys(name for layout in layouts for name in layout.buffers),
         *("scratch", "averages"),
         *itertools.chain(*work),
-        *("hyper", "hyper_rows", "order", "sent", "indices", "noise", "dither"),
+        *("hyper", "hyper_rows", "order", "sent", "indices", "noise", "dither", "received"),
         *(LINKS if form == "changing" else ("receivers",)),
         *itertools.chain(*(network_names(k) for k in range(len(networks) + 1))),
         *itertools.chain(*data),
@@ -519,6 +519,8 @@ class _Writer:
                 return "real(first_step + k)"
             case "fires":
                 return "fires[t]" if self.changing else "True"
+            case "received":
+                return f"received[shift + t, {node.args[0]}, {j}]"
             case "average":
                 return f"a{k}[{j}]"
         names = (_hyper(n.args[0]) if n.op == "hyper" else f"v{a}" for a, n in self._arguments(k))
