@@ -57,8 +57,9 @@ def noise(network: AnyNetwork, std: Any) -> AnyNetwork:
     network = checks.instance(
         "network", network, Network | NetworkProcess, "a simlab.Network, or one of simlab.dynamics"
     )
-    if np.ndim(std) == 0:
-        given = np.asarray(checks.real("std", std, minimum=0.0))
+    given = checks.array("std", std).astype(float)
+    if not given.ndim:
+        checks.real("std", float(given), minimum=0.0)
     else:
         given = checks.array("std", std, shape=(network.n_nodes, network.n_nodes)).astype(float)
         if given.min() < 0:

@@ -673,7 +673,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError, r"compute returned -2\.0 for node 0; it must return a positive",
     ),
     "noise of nothing": (lambda: dynamics.noise(3, 0.1), TypeError, r"network = 3 is not .*pass a simlab\.Network"),
-    "negative noise": (lambda: dynamics.noise(W4, -1), ValueError, "std = -1 must be at least 0"),
+    "negative noise": (lambda: dynamics.noise(W4, -1), ValueError, r"std = -1\.0 must be at least 0"),
     "a negative link": (
         lambda: dynamics.noise(W4, np.eye(4) - 0.5), ValueError, r"std\[0, 1\] = -0\.5 is negative; pass .* at least 0",
     ),
