@@ -286,12 +286,32 @@ def _wrong(network: Any, links: Any, steps: int) -> str:
         return "start, indptr, or rows within a block, that do not ascend; sort them, each node once"
     if not (getattr(network, "asynchronous", False) or links.fires.all()):
         return "nodes that are awake and do not fire; pass asynchronous=True to NetworkProcess.__init__"
-    if network.stochastic != "column" and n_rows:
-        used = links.weights[: links.indptr[-1]]
-        sums = np.add.reduceat(used, links.indptr[:-1]) if lengths.min() > 0 else np.zeros(1)
-        worst = np.abs(sums - 1).argmax()
-        if not abs(sums[worst] - 1) < SUMS:
-            return f"a row whose weights sum to {sums[worst]:.6g}, not 1; scale it, or say column=True if columns do"
+    return _wrong_weights(network, links, lengths) if n_rows else ""
+
+
+def _wrong_weights(network: Any, links: Exchanges, lengths: np.ndarray) -> str:
+    """What is wrong with the weights of rows of these lengths: who has one, and what they sum to."""
+    n_rows, n_nodes = len(links.rows), network.n_nodes
+    used = slice(links.indptr[0], links.indptr[-1])
+    weights, row = links.weights[used], np.repeat(np.arange(n_rows), lengths)
+    # Each node of each block by a number of its own, ascending; of rows that are in no block, too.
+    block = np.repeat(np.arange(len(links.start) + 1), np.diff(links.start, prepend=0, append=n_rows)) * n_nodes
+    other = block[row] + links.indices[used]
+    column = np.searchsorted(block + links.rows, other).clip(max=n_rows - 1)
+    asleep = (block[column] + links.rows[column] != other) & (weights != 0)
+    if asleep.any():
+        e = asleep.argmax()
+        return (
+            f"a weight {weights[e]:.6g} of node {links.indices[used][e]} in a row of node {links.rows[row[e]]}, in a "
+            "step in which it is asleep; put its weight elsewhere in the row"
+        )
+    for kind, place, other in (("row", row, "column"), ("column", column, "row")):
+        if network.stochastic in (kind, "double"):
+            sums = np.bincount(place, weights, minlength=n_rows)
+            worst = np.abs(sums - 1).argmax()
+            if not abs(sums[worst] - 1) < SUMS:
+                say = f"double=False, column={other == 'column'} if {other}s do"
+                return f"a {kind} whose weights sum to {sums[worst]:.6g}, not 1; scale it, or say {say}"
     return ""
 
 
