@@ -17,6 +17,7 @@ from simlab.step.streams import Stream
 N, D = 6, 3
 PROBLEM = simlab.LeastSquares.synthetic(n_nodes=N, n_samples=10, dim=D, seed=0)
 RING, GRID = simlab.topologies.ring(N), simlab.topologies.grid(N, lazy=True)
+COMPLETE = simlab.topologies.complete(N)
 BITS = 64 * D
 
 
@@ -96,11 +97,11 @@ def test_who_receives_nothing_waits_for_nobody(alone):
             return lambda steps: simlab.Exchanges.of(np.tile(w, (steps, 1, 1)))
 
     network = Walk(N, "walk", double=False, symmetric=False, column=True)
-    cluster = simlab.Cluster(np.arange(N) + 1.0, latency=0.1)
-    (found,) = times(Gossip(0.01), cluster, network)
-    t = np.zeros(N)
-    for k in range(12):
-        ready = t + np.arange(N) + 1.0
+    cluster = simlab.Cluster(Exponential(1.0), latency=0.1)
+    (found,) = times(Gossip(0.01), cluster, network, steps=50)
+    t, c = np.zeros(N), compute(cluster, 50, 0)
+    for k in range(50):
+        ready = t + c[k]
         t = np.array([max([ready[i], *(ready[j] + 0.1 * (j != i) for j in np.flatnonzero(w[i]))]) for i in range(N)])
         assert found[k + 1] == pytest.approx(t.max(), rel=1e-12)
 
@@ -134,10 +135,10 @@ class Second(NamedTuple):
 
 def test_exchanges_over_two_networks_wait_each_over_its_own():
     cluster = simlab.Cluster(Exponential(1.0), latency=0.3)
-    (found,) = times(Second(0.1, GRID), cluster)
+    (found,) = times(Second(0.1, RING), cluster, COMPLETE)
     t, c = np.zeros(N), compute(cluster, 12, 0)
     for k in range(12):
-        t = gossip(gossip(t, c[k], GRID, 0.3), 0.0, RING, 0.3)
+        t = gossip(gossip(t, c[k], RING, 0.3), 0.0, COMPLETE, 0.3)
         assert found[k + 1] == pytest.approx(t.max(), rel=1e-12)
 
 
