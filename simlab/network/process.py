@@ -295,10 +295,12 @@ def _wrong_weights(network: Any, links: Exchanges, lengths: np.ndarray) -> str:
     used = slice(links.indptr[0], links.indptr[-1])
     weights, row = links.weights[used], np.repeat(np.arange(n_rows), lengths)
     # Each node of each block by a number of its own, ascending; of rows that are in no block, too.
-    block = np.repeat(np.arange(len(links.start) + 1), np.diff(links.start, prepend=0, append=n_rows)) * n_nodes
-    other = block[row] + links.indices[used]
-    column = np.searchsorted(block + links.rows, other).clip(max=n_rows - 1)
-    asleep = (block[column] + links.rows[column] != other) & (weights != 0)
+    first = np.repeat(np.arange(-1, len(links.start)), np.diff(links.start, prepend=0, append=n_rows)) * n_nodes
+    node, column = first + links.rows, first[row] + links.indices[used]
+    asleep = np.zeros(1, bool)
+    if node[0] != 0 or node[-1] != n_rows - 1:  # not all are awake in all blocks
+        place = np.searchsorted(node, column).clip(max=n_rows - 1)
+        asleep, column = (node[place] != column) & (weights != 0), place
     if asleep.any():
         e = asleep.argmax()
         return (
