@@ -298,7 +298,7 @@ def _wrong_weights(network: Any, links: Exchanges, lengths: np.ndarray) -> str:
     first = np.repeat(np.arange(-1, len(links.start)), np.diff(links.start, prepend=0, append=n_rows)) * n_nodes
     node, column = first + links.rows, first[row] + links.indices[used]
     asleep = np.zeros(1, bool)
-    if node[0] != 0 or node[-1] != n_rows - 1:  # not all are awake in all blocks
+    if not (links.start[0] == 0 and links.start[-1] == n_rows == (len(links.start) - 1) * n_nodes):  # some sleep
         place = np.searchsorted(node, column).clip(max=n_rows - 1)
         asleep, column = (node[place] != column) & (weights != 0), place
     if asleep.any():
