@@ -140,7 +140,8 @@ def _drifts(trace: Trace, setting: Setting) -> list[float]:
     if changes(setting.network, setting.algorithm, start):
         return [0.0, 0.0]  # followed for one step that is the same at all times
     step = AffineStep(Surrogate.of(setting.problem), setting.network, setting.algorithm, start)
-    return list(drift(step, setting.steps, float(np.finfo(trace.provenance["dtype"]).eps)))
+    eps, noisy = float(np.finfo(trace.provenance["dtype"]).eps), setting.batch_size is not None or setting.noise_std > 0
+    return list(drift(step, setting.steps, eps, rests=not noisy))
 
 
 def _expected(trace: Trace, setting: Setting) -> tuple[float, float]:
