@@ -31,8 +31,9 @@ def drift(step: AffineStep, steps: int, eps: float, *, rests: bool = False) -> D
     grows linearly along what T conserves (the drift of D² written with `mix`) and stays bounded elsewhere, by
     (I − T)⁻¹. The largest response of some patterns is returned.
 
-    Where all exchanges are `simlab.operations.differences`, as D2's are, what a step adds to the sums over nodes that it
-    conserves vanishes as the run comes to rest, and its rounding with it: η moves them no longer than `until_rest`.
+    Where all exchanges are `simlab.operations.differences`, as D2's are, what a step adds to the sums over nodes that
+    it conserves vanishes as the run comes to rest, and its rounding with it: η moves them no longer than `until_rest`,
+    and meanwhile, as all numbers change, with other signs at each step: by √m of its size in m steps.
 
     Parameters
     ----------
@@ -53,6 +54,7 @@ def drift(step: AffineStep, steps: int, eps: float, *, rests: bool = False) -> D
     positive = type(surrogate)(np.abs(surrogate.curvature), 0 * surrogate.linear)
     kept = conserved_sums(step) if rests else np.zeros((k, k))
     moving = until_rest(step, steps, eps) if kept.any() else steps
+    walk = np.sqrt(max(moving, 1)) if kept.any() else 1.0
     z, before = step.start, None
     e = np.zeros((2, SIGNS, k, n, d))  # the responses to what η has of conserved sums, and to the rest
     for done in range(steps):
@@ -63,7 +65,7 @@ def drift(step: AffineStep, steps: int, eps: float, *, rests: bool = False) -> D
             rounded = signs[:, :k] * (2 * eps * np.max(size, axis=(1, 2), keepdims=True))
             rounded = rounded + step.drive(eps * np.max(in_gradient) * signs[:, k])
             sums = np.broadcast_to(np.einsum("kl,slnd->skd", kept, rounded)[:, :, None] / n, rounded.shape)
-        move = step.linear(e) + np.stack([sums * (done < moving), rounded - sums]) - e
+        move = step.linear(e) + np.stack([sums * (done < moving) / walk, rounded - sums]) - e
         e = e + move
         if before is not None and done > 50 and np.max(np.abs(move - before)) <= STEADY * np.max(np.abs(move)):
             e[0] += max(0, moving - 1 - done) * move[0]
@@ -76,12 +78,12 @@ def drift(step: AffineStep, steps: int, eps: float, *, rests: bool = False) -> D
 
 
 def conserved_sums(step: AffineStep) -> np.ndarray:
-    """Which combinations v of the fields have a sum over nodes that T keeps, of steps that exchange by differences alone.
+    """The combinations v of fields whose sum over nodes T keeps, of a step that exchanges by differences alone.
 
     Returns
     -------
     ndarray, shape (k, k)
-        The projector onto the v; 0 where there are none, or an exchange is not by differences.
+        The projector onto them; 0 where there are none, or an exchange is not by differences.
     """
     k = step.shape[0]
     with tally() as calls:
