@@ -13,7 +13,7 @@ import simlab
 import theory
 from simlab import dynamics, simulation, topologies
 from simlab.network import Exchanges, NetworkProcess
-from simlab.operations import gradient
+from simlab.operations import differences, gradient, mix
 from simlab.step.streams import Stream
 from tests.helpers.interpreted import interpreted
 
@@ -229,6 +229,33 @@ def test_float32_hears_the_same() -> None:
     np.testing.assert_allclose(coarse, fine, rtol=0, atol=1e-5)
 
 
+class Flow(NamedTuple):
+    """x -> x + Σⱼ wᵢⱼ(xⱼ − xᵢ), whatever the rows of W sum to."""
+
+    lr: float
+    needs = "column"
+
+    def init(self, x: Any) -> Any:
+        return simlab.DSGD(0.1).init(x)
+
+    def step(self, state: Any, problem: Any, network: Any, batch: Any) -> Any:
+        return type(state)(state.x + differences(network, state.x))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_differences_weigh_themselves_exactly(engine: str) -> None:
+    """Sums of rows are nobody's message."""
+    push, steps = NETWORKS["push"], 7
+    w, sigma = push.weights, 0.1 * (1 - np.eye(N))
+    s = np.tile(np.sqrt(np.square(w * sigma).sum(axis=1)), steps)
+    noise = Stream(4, 0).received(s, 1, D, np.dtype(float)).reshape(steps, N, D)
+    x = X0
+    for k in range(steps):
+        x = x + (w - np.diag(w.sum(axis=1))) @ x + noise[k]
+    found = run(dynamics.noise(push, 0.1), Flow(0.1), steps=steps, seed=4, engine=engine).x[0]
+    np.testing.assert_allclose(found, x, rtol=0, atol=1e-12)
+
+
 class Untraceable(NamedTuple):
     """A second exchange whose result is not used, and NumPy on the state, which the array engine alone can run."""
 
@@ -240,8 +267,6 @@ class Untraceable(NamedTuple):
         return simlab.DSGD(0.1).init(x)
 
     def step(self, state: Any, problem: Any, network: Any, batch: Any) -> Any:
-        from simlab.operations import mix
-
         x = mix(network, state.x) - self.lr * gradient(problem, state.x, batch)
         mix(network, x)
         return type(state)(x if self.traceable else np.asarray(x) + 0)
