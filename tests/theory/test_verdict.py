@@ -486,9 +486,9 @@ def test_single_precision_is_judged_at_its_own_rounding():
 # Rounding
 
 
-def drifting(algorithm: Any, steps: int, dtype: str = "float64", engine: str = "numpy") -> simlab.Trace:
+def drifting(algorithm: Any, steps: int, dtype: str = "float64") -> simlab.Trace:
     problem, network = simlab.LeastSquares.synthetic(8, 50, 5, seed=0), simlab.topologies.ring(8, lazy=True)
-    return run(problem, network, algorithm, steps, record_every=steps, dtype=dtype, engine=engine)
+    return run(problem, network, algorithm, steps, record_every=steps, dtype=dtype)
 
 
 @pytest.mark.parametrize(
@@ -536,8 +536,8 @@ class Mixed(NamedTuple):
 
 
 def test_what_conserves_by_differences_is_not_excused_by_drift():
-    """In float32 the allowance on mse was 0.06 after 50,000 steps; mse is 2e-14, and 3e-5 of the form by `mix`."""
-    healthy = drifting(simlab.D2(0.1), 50_000, "float32", engine="compiled")
+    """By drift in float32 mse might be 6e-4 after 5,000 steps, and is, of the form by `mix`, 3e-7; of D2 2e-14."""
+    healthy = drifting(simlab.D2(0.1), 5000, "float32")
     assert healthy.frame["mse"].iloc[-1] < 1e-12
     assert theory.verify(healthy, theorems=())["prediction, mse"].verdict == "holds"
     frame = healthy.frame.assign(mse=healthy.frame["mse"] + 1e-8)

@@ -57,6 +57,7 @@ def drift(step: AffineStep, steps: int, eps: float, *, rests: bool = False) -> D
     walk = np.sqrt(max(moving, 1)) if kept.any() else 1.0
     z, before = step.start, None
     e = np.zeros((2, SIGNS, k, n, d))  # the responses to what η has of conserved sums, and to the rest
+    moved = e[0]  # the first one, after `moving` steps
     for done in range(steps):
         z = step(z)
         if done < 50 or done % 100 == 0:
@@ -65,14 +66,15 @@ def drift(step: AffineStep, steps: int, eps: float, *, rests: bool = False) -> D
             rounded = signs[:, :k] * (2 * eps * np.max(size, axis=(1, 2), keepdims=True))
             rounded = rounded + step.drive(eps * np.max(in_gradient) * signs[:, k])
             sums = np.broadcast_to(np.einsum("kl,slnd->skd", kept, rounded)[:, :, None] / n, rounded.shape)
-        move = step.linear(e) + np.stack([sums * (done < moving) / walk, rounded - sums]) - e
+        move = step.linear(e) + np.stack([sums / walk, rounded - sums]) - e
         e = e + move
+        moved = e[0] if done < moving else moved
         if before is not None and done > 50 and np.max(np.abs(move - before)) <= STEADY * np.max(np.abs(move)):
-            e[0] += max(0, moving - 1 - done) * move[0]
+            moved = moved + max(0, moving - 1 - done) * move[0]
             e[1] += (steps - 1 - done) * move[1]
             break
         before = move
-    x = e.sum(axis=0)[:, 0]
+    x = (moved + e[1])[:, 0]
     rest = x - x.mean(axis=1, keepdims=True)
     return Drift(*(float(np.sqrt(np.max(np.sum(part * part, axis=(1, 2)) / n))) for part in (x, rest)))
 
