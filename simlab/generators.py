@@ -7,6 +7,7 @@ import numpy as np
 # Purposes beside those of `simlab.step.streams`, which are small numbers.
 NETWORK = 2**16  # what a network that changes draws
 CLOCK = NETWORK + 1  # compute times
+RECEIVED = 2 * NETWORK  # noise on what is received, then one for each further exchange of a step
 
 
 def generator(seed: int, replicate: int, purpose: int) -> np.random.Generator:

@@ -21,7 +21,17 @@ from simlab.arrays import namespace_of
 from simlab.kernel import Kernel
 from simlab.protocols import Compressor, Mixing, Objective
 from simlab.step.batch import Batch as Batch, Receivers
-from simlab.step.graph import MIXES, Counter, Expression, ForeignNounError, Message, Unseen, is_given, is_shared
+from simlab.step.graph import (
+    MIXES,
+    Counter,
+    Expression,
+    ForeignNounError,
+    Message,
+    Noisy,
+    Unseen,
+    is_given,
+    is_shared,
+)
 from simlab.step.operation import Kind, Operation, add
 
 Array = Any  #: an array of shape (..., n, d): one row a node; leading axes are independent runs
@@ -396,7 +406,8 @@ def differences(network: Mixing | Polynomial, x: Array) -> Array:
 def _apart(network: Mixing, x: Array) -> Array:
     apart = x - x[..., :1, :]  # the differences of nodes are those of their differences from one of them
     if getattr(network, "stochastic", "row") == "column":  # rows sum to something else
-        return network.mix(apart) - network.mix(_namespace(x).ones_like(x[..., :1])) * apart
+        sums = getattr(network, "exact_mix", network.mix)(_namespace(x).ones_like(x[..., :1]))
+        return network.mix(apart) - sums * apart
     return network.mix(apart) - apart
 
 
@@ -405,7 +416,8 @@ def _exchange(name: str, network: Mixing, x: Expression) -> Expression:
     parts = ("n_nodes", "csr", "degrees", "mix")
     if not own and (isinstance(network, Unseen) or not all(hasattr(network, part) for part in parts)):
         raise ForeignNounError(f"{name} was given {network!r}, which is no network; pass the one that step was given")
-    return Expression(name, (x,), None if own else network)
+    exchanged = Expression(name, (x,), None if own else network)
+    return network.received(exchanged) if isinstance(network, Noisy) else exchanged
 
 
 def mix_replicas(network: Mixing, x: Array) -> Array:

@@ -477,10 +477,12 @@ def _lockstep(runs: list[Runs], problem: Problem, settings: Settings, streams: l
     awake = network.awake if isinstance(network, NetworkProcess) else problem.n_nodes
     shape = (awake, problem.dim)
     compressions = max(run.graphs.compressions for run in runs)
+    heard = max(run.graphs.heard for run in runs)
     step_bytes = settings.replicates * (
         (awake * settings.batch_size * 4 if settings.batch_size is not None else 0)
         + (np.prod(shape) * 8 if settings.noise_std > 0 else 0)
         + compressions * np.prod(shape) * 4
+        + heard * np.prod(shape) * settings.dtype.itemsize
         + (awake * LINK_BYTES if isinstance(network, NetworkProcess) else 0)
         + sum(len(run.algorithms) for run in runs)
         * (problem.n_nodes * problem.dim * settings.dtype.itemsize / settings.record_every)
@@ -493,7 +495,7 @@ def _lockstep(runs: list[Runs], problem: Problem, settings: Settings, streams: l
         while done < settings.steps and any(run.active for run in runs):
             began = time.perf_counter()
             size = min(size, settings.steps - done)
-            draw = partial(_draw, size=size, compressions=compressions, problem=problem, settings=settings)
+            draw = partial(_draw, size=size, compressions=compressions, heard=heard, problem=problem, settings=settings)
             draws = _each(pool, draw, list(zip(streams, walks, strict=True)))
             places = [stream.position() for stream in streams]
             jobs = [job for run in runs for job in run.plan(done, size, draws, places)]
@@ -535,12 +537,21 @@ def next_size(chunk: tuple[int, float], last: tuple[int, float]) -> int:
 
 
 def _draw(
-    source: tuple[Stream, Walk | None], size: int, compressions: int, problem: Problem, settings: Settings
+    source: tuple[Stream, Walk | None],
+    size: int,
+    compressions: int,
+    heard: int,
+    problem: Problem,
+    settings: Settings,
 ) -> Draws:
     (stream, walk), n, d, batch_size = source, problem.n_nodes, problem.dim, settings.batch_size
     seconds = None if settings.cluster is None else settings.cluster.seconds(stream.clock(), size, n)
     if walk is not None:
-        return _draw_awake(stream, walk(size), compressions, problem, settings)._replace(seconds=seconds)
+        links = walk(size)
+        drawn = _draw_awake(stream, links, compressions, problem, settings)._replace(seconds=seconds)
+        if links.noise is None:
+            return drawn
+        return drawn._replace(received=stream.received(links.noise[links.taken], heard, d, settings.dtype))
     return Draws(
         None if batch_size is None else stream.indices(size, n, batch_size, problem.sample_count),
         stream.noise(size, n, d, settings.noise_std, settings.dtype) if settings.noise_std > 0 else None,

@@ -50,6 +50,11 @@ class SlowMo(NamedTuple):
         """What the base needs of W."""
         return getattr(self.base, "needs", "symmetric")
 
+    @property
+    def static(self) -> bool:
+        """Whether the base needs a W that does not change."""
+        return getattr(self.base, "static", False)
+
     def check(self, problem: Objective, network: Mixing) -> None:
         """Raise ValueError where the base is no method that this can go around."""
         if not hasattr(self.base, "lr") or self.needs == "column":

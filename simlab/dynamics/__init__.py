@@ -8,6 +8,7 @@ from simlab.dynamics.asynchronous import Exponential, asynchronous
 from simlab.dynamics.averages import groups, pairwise
 from simlab.dynamics.failures import link_failures, node_failures
 from simlab.dynamics.matchings import matchings
+from simlab.dynamics.noise import noise
 from simlab.dynamics.tables import choice, cycle, every, markov, one_peer_exponential
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "markov",
     "matchings",
     "node_failures",
+    "noise",
     "one_peer_exponential",
     "pairwise",
 ]

@@ -241,15 +241,27 @@ class Now:
         Which nodes take the step, which of them compute gradients.
     receivers : array (R, n)
         Of each node's messages.
+    received : array (R, e, n, d) or None
+        Noise on what nodes receive in each exchange of the step.
     """
 
-    def __init__(self, xp: Any, stochastic: str, matrices: list[Any], awake: Any, fires: Any, receivers: Any) -> None:
+    def __init__(
+        self, xp: Any, stochastic: str, matrices: list[Any], awake: Any, fires: Any, receivers: Any, received: Any
+    ) -> None:
         self.n_nodes, self.stochastic = awake.shape[1], stochastic
         self.awake, self.fires, self.receivers = awake, fires, receivers
         self._xp, self._matrices = xp, matrices
+        self._received, self._exchanges = received, 0
 
     def mix(self, x: Any) -> Any:
-        """W x, each run's own W: (R, n, d) -> (R, n, d)."""
+        """W x, each run's own W, with the noise on what is received: (R, n, d) -> (R, n, d)."""
+        if self._received is None:
+            return self.exact_mix(x)
+        self._exchanges += 1
+        return self.exact_mix(x) + self._received[:, self._exchanges - 1, :, : x.shape[-1]]
+
+    def exact_mix(self, x: Any) -> Any:
+        """W x, of numbers that nobody sends."""
         xp = self._xp
         if xp is np and self.n_nodes > DENSE_NODES:
             return np.stack([w.astype(x.dtype) @ each for w, each in zip(self._matrices, x, strict=True)])
@@ -264,7 +276,8 @@ def now(xp: Any, network: Any, draws: list[Draws], k: int, shape: tuple[int, ...
     receivers = np.zeros((runs, n_nodes), np.int64)
     matrices = []
     spread: list[Any] = []
-    for a in draws[0][:3]:
+    random = [(mine.indices, mine.noise, mine.dither, mine.received) for mine in draws]
+    for a in random[0]:
         lead = (runs, *(() if a is None or a.ndim < 3 else a.shape[1:2]), n_nodes)
         spread.append(None if a is None else np.zeros((*lead, a.shape[-1]), a.dtype))
     for r, mine in enumerate(draws):
@@ -275,9 +288,9 @@ def now(xp: Any, network: Any, draws: list[Draws], k: int, shape: tuple[int, ...
         awake[r, rows, 0], fires[r, rows, 0], receivers[r, rows] = True, links.fires[block], links.receivers[block]
         matrices.append(links.matrix(k, n_nodes))
         drawn = slice(*links.drawn[k : k + 2])
-        for there, a in zip(spread, mine[:3], strict=True):
+        for there, a in zip(spread, random[r], strict=True):
             if a is not None:
                 there[r][..., rows, :] = np.moveaxis(a[drawn], 0, -2)
-    arrays = (None if a is None else xp.asarray(a) for a in spread)
-    current = Now(xp, network.stochastic, matrices, *(xp.asarray(a) for a in (awake, fires, receivers)))
-    return current, Batch(*arrays)
+    who = [xp.asarray(a) for a in (awake, fires, receivers)]
+    *batch, received = (None if a is None else xp.asarray(a) for a in spread)
+    return Now(xp, network.stochastic, matrices, who[0], who[1], who[2], received), Batch(*batch)

@@ -65,7 +65,10 @@ class CompiledEngine:
         self.dtype = np.dtype(dtype)
         self.threads = threads
         runs, n_nodes, dim = state[0].shape
-        choose = partial(program, problem, algorithm, state, dtype=self.dtype, sampled=sampled, noisy=noisy)
+        received = getattr(network, "noisy", False)
+        choose = partial(
+            program, problem, algorithm, state, dtype=self.dtype, sampled=sampled, noisy=noisy, received=received
+        )
         built = choose()
         # A message is one run's row, so compressed algorithms run one by one.
         self.changing = isinstance(network, NetworkProcess)
@@ -162,6 +165,7 @@ class CompiledEngine:
             "indices": draws.indices,
             "noise": draws.noise,
             "dither": draws.dither,
+            "received": draws.received,
             **self.constants,
             **(links or {}),
         }

@@ -45,6 +45,9 @@ class Exchanges:
         among them wherever its weight is not 0. int64, int32, float64.
     times : float array (K,), optional
         When each step is done, where the network itself keeps the time.
+    noise : float array (T,), optional
+        Standard deviation of the Gaussian noise that is added to each coordinate of the row's sum, in each exchange
+        anew: what comes with all that the node receives. None where nothing is added.
     """
 
     which: np.ndarray
@@ -56,6 +59,7 @@ class Exchanges:
     indices: np.ndarray
     weights: np.ndarray
     times: np.ndarray | None = None
+    noise: np.ndarray | None = None
 
     @classmethod
     def of(cls, matrices: Any, awake: Any = None, fires: Any = None, receivers: Any = None) -> Exchanges:
@@ -122,6 +126,12 @@ class Exchanges:
     def drawn(self) -> np.ndarray:
         """Nodes that were awake before each step and before the end, summed over the steps: (K + 1,)."""
         return np.concatenate([[0], np.cumsum(np.diff(self.start)[self.which])])
+
+    @property
+    def taken(self) -> np.ndarray:
+        """The row of each node that is awake, step after step: (U,)."""
+        lengths = np.diff(self.start)[self.which]
+        return np.repeat(self.start[self.which] - self.drawn[:-1], lengths) + np.arange(self.drawn[-1])
 
     def matrix(self, k: int, n_nodes: int) -> sparse.csr_array:
         """W of step k, (n, n); sleeping nodes keep what they have."""
@@ -254,6 +264,11 @@ def _wrong(network: Any, links: Any, steps: int) -> str:
     if getattr(network, "keeps_time", False) and (links.times is None or len(links.times) != steps):
         return "no time for each step, and keeps_time is set; return times"
     blocks, n_rows, n_entries = len(links.start) - 1, len(links.rows), min(len(links.indices), len(links.weights))
+    noisy, noise = getattr(network, "noisy", False), np.asarray(links.noise)
+    if links.noise is not None and not noisy:
+        return "noise on what is received; pass noisy=True to NetworkProcess.__init__"
+    if noisy and (noise.dtype.kind != "f" or noise.shape != (n_rows,) or not ((noise >= 0) & (noise < np.inf)).all()):
+        return f"noise = {links.noise!r}, and noisy is set; give each of the {n_rows} rows a standard deviation"
     if not (len(links.fires) == len(links.receivers) == len(links.indptr) - 1 == n_rows):
         return f"{n_rows} rows with other numbers of fires, receivers or indptr; give each row one"
     for name, values, least, most in (
@@ -272,12 +287,34 @@ def _wrong(network: Any, links: Any, steps: int) -> str:
         return "start, indptr, or rows within a block, that do not ascend; sort them, each node once"
     if not (getattr(network, "asynchronous", False) or links.fires.all()):
         return "nodes that are awake and do not fire; pass asynchronous=True to NetworkProcess.__init__"
-    if network.stochastic != "column" and n_rows:
-        used = links.weights[: links.indptr[-1]]
-        sums = np.add.reduceat(used, links.indptr[:-1]) if lengths.min() > 0 else np.zeros(1)
-        worst = np.abs(sums - 1).argmax()
-        if not abs(sums[worst] - 1) < SUMS:
-            return f"a row whose weights sum to {sums[worst]:.6g}, not 1; scale it, or say column=True if columns do"
+    return _wrong_weights(network, links, lengths) if n_rows else ""
+
+
+def _wrong_weights(network: Any, links: Exchanges, lengths: np.ndarray) -> str:
+    """What is wrong with the weights of rows of these lengths: who has one, and what they sum to."""
+    n_rows, n_nodes = len(links.rows), network.n_nodes
+    used = slice(links.indptr[0], links.indptr[-1])
+    weights, row = links.weights[used], np.repeat(np.arange(n_rows), lengths)
+    # Each node of each block by a number of its own, ascending; of rows that are in no block, too.
+    first = np.repeat(np.arange(-1, len(links.start)), np.diff(links.start, prepend=0, append=n_rows)) * n_nodes
+    node, column = first + links.rows, first[row] + links.indices[used]
+    asleep = np.zeros(1, bool)
+    if not (links.start[0] == 0 and links.start[-1] == n_rows == (len(links.start) - 1) * n_nodes):  # some sleep
+        place = np.searchsorted(node, column).clip(max=n_rows - 1)
+        asleep, column = (node[place] != column) & (weights != 0), place
+    if asleep.any():
+        e = asleep.argmax()
+        return (
+            f"a weight {weights[e]:.6g} of node {links.indices[used][e]} in a row of node {links.rows[row[e]]}, in a "
+            "step in which it is asleep; put its weight elsewhere in the row"
+        )
+    for kind, place, other in (("row", row, "column"), ("column", column, "row")):
+        if network.stochastic in (kind, "double"):
+            sums = np.bincount(place, weights, minlength=n_rows)
+            worst = np.abs(sums - 1).argmax()
+            if not abs(sums[worst] - 1) < SUMS:
+                say = f"double=False, column={other == 'column'} if {other}s do"
+                return f"a {kind} whose weights sum to {sums[worst]:.6g}, not 1; scale it, or say {say}"
     return ""
 
 
@@ -309,6 +346,8 @@ class NetworkProcess:
         Where they are not doubly stochastic: whether their columns sum to 1, or else their rows.
     asynchronous : bool, default False
         Whether there are nodes that are awake and do not fire.
+    noisy : bool, default False
+        Whether its exchanges have noise on what is received.
     smallest_eigenvalue : float, optional
         A lower bound of the eigenvalues of all its matrices, where they are symmetric; some methods ask for it.
     **given
@@ -322,6 +361,7 @@ class NetworkProcess:
     double: bool
     symmetric: bool
     asynchronous: bool
+    noisy: bool
     given: dict[str, Any]
     references: tuple[str, ...] = ()
     _column: bool
@@ -338,11 +378,12 @@ class NetworkProcess:
         symmetric: bool = True,
         column: bool = False,
         asynchronous: bool = False,
+        noisy: bool = False,
         smallest_eigenvalue: float | None = None,
         **given: Any,
     ) -> None:
         n_nodes = checks.integer("n_nodes", n_nodes, minimum=1)
-        about = {"double": double, "symmetric": symmetric, "asynchronous": asynchronous}
+        about = {"double": double, "symmetric": symmetric, "asynchronous": asynchronous, "noisy": noisy}
         self.__dict__.update(
             n_nodes=n_nodes, name=name, awake=n_nodes if awake is None else awake, keeps_time=keeps_time, **about,
             _column=column, _smallest_eigenvalue=smallest_eigenvalue,

@@ -69,22 +69,23 @@ class Clock:
         self, at: np.ndarray, compute: np.ndarray, rounds: list[tuple[Any, float]], links: tuple[Any, ...]
     ) -> np.ndarray:
         """Times (R, n) after one step of the nodes `rows`, whose messages come from `neighbours`."""
-        rows, indptr, neighbours = links
+        rows, *own = links
         at = at.copy()
         at[:, rows] += compute[:, rows]
-        if not len(neighbours):
-            return at
         owners = np.arange(at.shape[1])[rows]
+        if not len(owners):
+            return at
         for over, bits in rounds:
             if over == "average":
                 at[:, rows] = at[:, rows].max(axis=1, keepdims=True) + self.cluster.average(bits, len(owners))
                 continue
-            if over is not None:
-                indptr, neighbours = over.csr.indptr, over.csr.indices
-            arrival = at[:, neighbours] + self.cluster.message(bits) * (
-                neighbours != np.repeat(owners, np.diff(indptr))
-            )
-            at[:, rows] = np.maximum(at[:, rows], np.maximum.reduceat(arrival, indptr[:-1], axis=1))
+            indptr, neighbours = own if over is None else (over.csr.indptr, over.csr.indices)
+            lengths = np.diff(indptr)
+            waits = lengths > 0  # who weighs nothing at all waits for nobody
+            if waits.any():
+                sent = self.cluster.message(bits) * (neighbours != np.repeat(owners, lengths))
+                latest = np.maximum.reduceat(at[:, neighbours] + sent, indptr[:-1][waits], axis=1)
+                at[:, owners[waits]] = np.maximum(at[:, owners[waits]], latest)
         return at
 
 

@@ -13,7 +13,7 @@ from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.schedules import values
 from simlab.step.batch import Batch
-from simlab.step.graph import Graph, Node, Steps, check_period, check_shapes, numeric_fields, with_values
+from simlab.step.graph import SENDS, Graph, Node, Steps, check_period, check_shapes, numeric_fields, with_values
 
 
 def dry_run(algorithm: Algorithm, state: Any, problem: Problem, network: AnyNetwork, steps: int) -> Steps:
@@ -48,7 +48,8 @@ def dry_run(algorithm: Algorithm, state: Any, problem: Problem, network: AnyNetw
             if operation != "phase":
                 before = (len(nodes) - 1,) if nodes else ()
                 nodes.append(Node(operation, before, True, None if by is over else by, numbers == 1 < width))
-        graphs.append(Graph(name, hyper, tuple(nodes), {}))
+        heard = sum(node.op in SENDS and node.by is None for node in nodes) if getattr(network, "noisy", False) else 0
+        graphs.append(Graph(name, hyper, tuple(nodes), {}, heard=heard))
     return Steps(tuple(graphs), tuple(range(len(graphs))))
 
 

@@ -486,7 +486,8 @@ def traced(problem: Problem, network: AnyNetwork, algorithm: Algorithm, state: A
     """The traced steps; of one that the array engine runs but that cannot be traced, what it sends."""
     try:
         sampled, noisy = settings.batch_size is not None, settings.noise_std > 0
-        steps = step_graphs(algorithm, state, sampled=sampled, noisy=noisy)
+        received = getattr(network, "noisy", False)
+        steps = step_graphs(algorithm, state, sampled=sampled, noisy=noisy, received=received)
     except ForeignNounError:
         raise
     except TypeError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -20,7 +21,7 @@ from simlab.step.operation import kind
 
 SCALARS = ("hyper", "const", "steps")  # leaves that are numbers
 LONGEST_PERIOD = 10_000  # phases that are traced
-ARRAYS = ("input", "fires", "degrees")  # leaves that are arrays
+ARRAYS = ("input", "fires", "degrees", "received")  # leaves that are arrays
 SENDS = ("mix", "differences")  # along the edges of a network
 REPLICAS = ("mix_replicas", "differences_replicas", "sum_replicas")  # of what neighbours hold already
 MIXES = (*SENDS, *REPLICAS)
@@ -150,6 +151,25 @@ class Unseen:
         raise TypeError(f"a step cannot use {self._noun}.{name} when it is compiled")
 
 
+class Noisy(Unseen):
+    """The network that adds noise to what is received; it counts the exchanges.
+
+    Parameters
+    ----------
+    noun : str
+        See `Unseen`.
+    """
+
+    def __init__(self, noun: str) -> None:
+        super().__init__(noun)
+        self.heard = 0
+
+    def received(self, exchanged: Expression) -> Expression:
+        """`exchanged` with the noise of one more exchange."""
+        self.heard += 1
+        return exchanged + Expression("received", (self.heard - 1,), narrow=exchanged.narrow)
+
+
 def is_given(value: Any, noun: str) -> bool:
     """Whether `value` is the problem, network or part of a batch that the traced step was given as `noun`."""
     return isinstance(value, Unseen) and value._noun == noun
@@ -209,6 +229,8 @@ class Graph(NamedTuple):
         Field of the state -> position of the node that is its new value; the first field is x.
     narrow : frozenset of str
         Fields of one number a node, (n, 1).
+    heard : int
+        Exchanges over a noisy network, each call counted: "received" is the noise on one of them, by its number.
     """
 
     algorithm: str
@@ -216,6 +238,7 @@ class Graph(NamedTuple):
     nodes: tuple[Node, ...]
     outputs: dict[str, int]
     narrow: frozenset[str] = frozenset()
+    heard: int = 0
 
     def count(self, op: str) -> int:
         """How many different nodes are an `op`."""
@@ -270,6 +293,11 @@ class Steps(NamedTuple):
     def compressions(self) -> int:
         """Compressions in a step, at most."""
         return max(len(graph.compressors) for graph in self.graphs)
+
+    @property
+    def heard(self) -> int:
+        """Exchanges over a noisy network in a step, at most."""
+        return max(graph.heard for graph in self.graphs)
 
 
 class Counter:
@@ -395,7 +423,9 @@ def step_graph(algorithm: Algorithm, state: Any, *, sampled: bool = False, noisy
     return steps.first
 
 
-def step_graphs(algorithm: Algorithm, state: Any, *, sampled: bool = False, noisy: bool = False) -> Steps:
+def step_graphs(
+    algorithm: Algorithm, state: Any, *, sampled: bool = False, noisy: bool = False, received: bool = False
+) -> Steps:
     """Call the step of `algorithm` on symbols, once for each phase that it asks for.
 
     Parameters
@@ -405,6 +435,8 @@ def step_graphs(algorithm: Algorithm, state: Any, *, sampled: bool = False, nois
         Any state of it; only its type, its field names and its number of nodes are used.
     sampled, noisy : bool
         Whether the batch has indices of samples, and noise.
+    received : bool
+        Whether the network adds noise to what is received.
 
     Raises
     ------
@@ -417,8 +449,9 @@ def step_graphs(algorithm: Algorithm, state: Any, *, sampled: bool = False, nois
     """
     name = type(algorithm).__name__
     counter = Counter(0)
-    graph = _recorded(algorithm, state, sampled, noisy, counter)
-    if graph != _recorded(algorithm, state, sampled, noisy, counter):
+    record = partial(_recorded, algorithm, state, sampled, noisy, received, counter)
+    graph = record()
+    if graph != record():
         raise ForeignNounError(
             f"{name}.step is not a function of its arguments: two calls on the same state differ; draw random numbers "
             "with noise_std or batch_size, and count steps by a schedule"
@@ -432,7 +465,7 @@ def step_graphs(algorithm: Algorithm, state: Any, *, sampled: bool = False, nois
     phases = [graph]
     while len(phases) < check_period(name, counter.periods):
         counter.value = len(phases)
-        phases.append(_recorded(algorithm, state, sampled, noisy, counter))
+        phases.append(record())
     graphs = list(dict.fromkeys(map(_Whole, phases)))
     return Steps(tuple(whole.graph for whole in graphs), tuple(graphs.index(_Whole(each)) for each in phases))
 
@@ -461,7 +494,7 @@ class _Whole:
         return hash((self.graph.nodes, tuple(self.graph.outputs.items())))
 
 
-def _recorded(algorithm: Algorithm, state: Any, sampled: bool, noisy: bool, counter: Counter) -> Graph:
+def _recorded(algorithm: Algorithm, state: Any, sampled: bool, noisy: bool, received: bool, counter: Counter) -> Graph:
     """One call of the step on symbols."""
     hyper = numeric_fields(algorithm)
     symbolic = with_values(algorithm, {name: Expression("hyper", (name,)) for name in hyper})
@@ -475,9 +508,9 @@ def _recorded(algorithm: Algorithm, state: Any, sampled: bool, noisy: bool, coun
         [],
         counter,
     )
-    name = type(algorithm).__name__
+    name, network = type(algorithm).__name__, Noisy("network") if received else Unseen("network")
     try:
-        new = symbolic.step(inputs, Unseen("problem"), Unseen("network"), batch)
+        new = symbolic.step(inputs, Unseen("problem"), network, batch)
     except ForeignNounError as error:
         raise ForeignNounError(f"{name}.step: {error}") from None
     except (TypeError, AttributeError) as error:
@@ -501,7 +534,7 @@ def _recorded(algorithm: Algorithm, state: Any, sampled: bool, noisy: bool, coun
         outputs[field] = _merge(expression, nodes, known, {})
     for message in batch.ledger or ():  # sent, even if the new state does not depend on it
         _merge(message, nodes, known, {})
-    return Graph(name, hyper, tuple(nodes), outputs, narrow)
+    return Graph(name, hyper, tuple(nodes), outputs, narrow, network.heard if isinstance(network, Noisy) else 0)
 
 
 def _merge(expression: Expression, nodes: list[Node], known: dict[Node, int], visited: dict[int, int]) -> int:

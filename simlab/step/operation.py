@@ -43,6 +43,7 @@ OPERATIONS = {
         Operation("steps", "leaf"),
         Operation("fires", "leaf"),
         Operation("degrees", "leaf"),
+        Operation("received", "leaf"),
         Operation("add", "elementwise", "{} + {}"),
         Operation("sub", "elementwise", "{} - {}"),
         Operation("mul", "elementwise", "{} * {}"),

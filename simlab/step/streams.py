@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from simlab.generators import CLOCK, NETWORK, generator
+from simlab.generators import CLOCK, NETWORK, RECEIVED, generator
 from simlab.network.process import Exchanges
 
 PURPOSES = ("indices", "noise")  # then one for each compression of a step
@@ -27,13 +27,16 @@ class Draws(NamedTuple):
     #: (U, d), (U, c, d).
     links: Exchanges | None = None
     seconds: np.ndarray | None = None  #: (K, n), in which nodes compute
+    received: np.ndarray | None = None  #: (U, e, d): noise on what the awake receive in each exchange of a step
 
     def part(self, first: int, last: int) -> Draws:
         """Those of steps `first` to `last`."""
         links = self.links and self.links.part(first, last)
         rows = slice(first, last) if self.links is None else slice(*self.links.drawn[[first, last]])
-        indices, noise, dither = (None if a is None else a[rows] for a in (self.indices, self.noise, self.dither))
-        return Draws(indices, noise, dither, links, None if self.seconds is None else self.seconds[first:last])
+        drawn = self.indices, self.noise, self.dither, self.received
+        indices, noise, dither, received = (None if a is None else a[rows] for a in drawn)
+        seconds = None if self.seconds is None else self.seconds[first:last]
+        return Draws(indices, noise, dither, links, seconds, received)
 
 
 class Stream:
@@ -86,6 +89,13 @@ class Stream:
         noise = self._generator(PURPOSES.index("noise")).standard_normal((steps, n_nodes, dim))
         noise *= std
         return noise.astype(dtype, copy=False)
+
+    def received(self, std: np.ndarray, exchanges: int, dim: int, dtype: np.dtype) -> np.ndarray:
+        """Gaussian noise on what U nodes receive, of standard deviations `std` (U,), in each exchange: (U, e, d)."""
+        noise = np.empty((len(std), exchanges, dim), dtype)
+        for e in range(exchanges):  # a stream for each, so that methods with more of them share the first ones
+            noise[:, e] = std[:, None] * self._generator(RECEIVED + e).standard_normal((len(std), dim))
+        return noise
 
     def dither(self, steps: int, compressions: int, n_nodes: int, dim: int) -> np.ndarray:
         """Uniform numbers on [0, 1) for each compression of a step: (steps, compressions, n, d) float32."""

@@ -357,6 +357,7 @@ CALLS |= {
     "dynamics.groups": (simlab.dynamics.groups, {"n_nodes": 4, "size": 2}),
     "dynamics.one_peer_exponential": (simlab.dynamics.one_peer_exponential, {"n_nodes": 4}),
     "dynamics.asynchronous": (simlab.dynamics.asynchronous, {"network": RING, "compute": 1.0}),
+    "dynamics.noise": (simlab.dynamics.noise, {"network": RING, "std": np.full((3, 3), 0.1)}),
     "sample": (RING.sample, {"steps": 3, "seed": 0, "replicate": 0}),
     "Cluster": (simlab.Cluster, {"compute": 1.0, "latency": 0.0, "bandwidth": 1.0, "collective": "ring"}),
     "cluster": (lambda cluster: simlab.simulate(PROBLEM, RING, simlab.DSGD(0.1), steps=1, cluster=cluster), {}),

@@ -48,6 +48,7 @@ PROCESSES: dict[str, Callable[[Network, Network, float, float], Any]] = {
     "one-sided": lambda w, v, p, q: dynamics.link_failures(w, p, 1 + 5 * q, one_sided=True),
     "node_failures": lambda w, v, p, q: dynamics.node_failures(w, p),
     "matchings": lambda w, v, p, q: dynamics.matchings(w, 0.1 + 0.9 * p),
+    "noise": lambda w, v, p, q: dynamics.noise(dynamics.node_failures(w, p), 0.1 + q),
     "pairwise": lambda w, v, p, q: dynamics.pairwise(w),
     "groups": lambda w, v, p, q: dynamics.groups(w.n_nodes, largest_divisor(w.n_nodes, p)),
     "one_peer_exponential": lambda w, v, p, q: dynamics.one_peer_exponential(w.n_nodes),
@@ -671,6 +672,12 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: dynamics.asynchronous(W4, lambda random, node: -2.0).sample(1),
         ValueError, r"compute returned -2\.0 for node 0; it must return a positive",
     ),
+    "noise of nothing": (lambda: dynamics.noise(3, 0.1), TypeError, r"network = 3 is not .*pass a simlab\.Network"),
+    "negative noise": (lambda: dynamics.noise(W4, -1), ValueError, r"std = -1\.0 must be at least 0"),
+    "a negative link": (
+        lambda: dynamics.noise(W4, np.eye(4) - 0.5), ValueError, r"std\[0, 1\] = -0\.5 is negative; pass .* at least 0",
+    ),
+    "noise a node": (lambda: dynamics.noise(W4, [1, 2, 3, 4]), ValueError, r"std has shape \(4,\), not \(4, 4\)"),
     "steps": (lambda: W4.sample(-1), ValueError, "steps = -1 must be at least 0"),
     "seed": (lambda: PROCESS.sample(1, seed=0.5), TypeError, r"seed = 0\.5 is not an integer"),
     "not written": (

@@ -198,7 +198,7 @@ def generate(
         *dict.fromkeys(name for layout in layouts for name in layout.buffers),
         *("scratch", "averages"),
         *itertools.chain(*work),
-        *("hyper", "hyper_rows", "order", "sent", "indices", "noise", "dither"),
+        *("hyper", "hyper_rows", "order", "sent", "indices", "noise", "dither", "received"),
         *(LINKS if form == "changing" else ("receivers",)),
         *itertools.chain(*(network_names(k) for k in range(len(networks) + 1))),
         *itertools.chain(*data),
@@ -569,6 +569,8 @@ class _Writer:
                 return "fires[t]" if self.changing else "True"
             case "degrees":
                 return "real(receivers[i])"
+            case "received":
+                return f"received[shift + t, {node.args[0]}, {j}]"
             case "average" | "average_replicas":
                 return f"a{k}[{j}]"
         return OPERATIONS[node.op].printed.format(*map(self._register, node.args))

@@ -51,6 +51,7 @@ def program(
     dtype: np.dtype,
     sampled: bool,
     noisy: bool,
+    received: bool = False,
     form: Form = "alone",
 ) -> Program:
     """Trace and print the step of `algorithm`.
@@ -65,10 +66,12 @@ def program(
         Precision.
     sampled, noisy : bool
         Whether gradients take mini-batches, whether noise is added to them.
+    received : bool
+        Whether the network, one that changes, adds noise to what is received.
     form : {"alone", "side by side", "by nodes", "changing"}
         How runs lie in rows, see `Kernel`, whether threads share the nodes, and whether the network changes.
     """
-    steps = step_graphs(algorithm, state, sampled=sampled, noisy=noisy)
+    steps = step_graphs(algorithm, state, sampled=sampled, noisy=noisy, received=received)
     layouts = [lay_out(graph) for graph in steps.graphs]
     taken = dict.fromkeys(kind for graph in steps.graphs for kind in graph.oracles)
     gradients = {kind: _oracle_kernel(problem, kind) for kind in taken}
@@ -85,6 +88,7 @@ def program(
         *["of runs side by side"] * (form == "side by side"),
         *["by nodes"] * (form == "by nodes"),
         *["on a network that changes"] * (form == "changing"),
+        *["with noise on what is received"] * received,
     ]
     title = f"{steps.first.algorithm} on {type(problem).__name__}: {' '.join(words)}, {dtype.name}."
     text = generate(steps, layouts, gradients, compressors, title=title, real=dtype.name, form=form)

@@ -89,7 +89,7 @@ class Step(NamedTuple):
     k: int
 
     def average(self, x: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(x[self.awake].mean(axis=0), x.shape)
+        return np.broadcast_to(x[self.awake].mean(axis=0), x.shape) if self.awake.any() else x  # of nobody: not taken
 
 
 def dsgd(s, k):

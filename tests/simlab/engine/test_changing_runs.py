@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from tests.helpers.interpreted import interpreted
 N, D, M = 6, 3, 8
 PROBLEM = simlab.LeastSquares.synthetic(n_nodes=N, n_samples=M, dim=D, seed=3)
 RING = topologies.ring(N)
+PUSH = topologies.random_digraph(N, 0.5, seed=1)
 X0 = np.random.default_rng(0).standard_normal((N, D))
 HOST = ENGINES[:2]
 # Of the interpreted programs, which average over nobody in threads of their own; compiled ones do not warn.
@@ -476,7 +478,7 @@ def test_replicas_need_a_network_that_does_not_change(name: str) -> None:
     with pytest.raises(ValueError, match=rf"LinkFailures.* changes, and {name} needs one that does not.*DSGD"):
         run(REFUSED[name], dynamics.link_failures(RING, 0.3))
     with pytest.raises(
-        (TypeError, ValueError), match=r"SlowMo keeps replicas|SlowMo\.base = ChocoGossip.*no step size lr"
+        ValueError, match=r"changes, and SlowMo needs one that does not|SlowMo\.base = ChocoGossip.*no step size lr"
     ):
         run(simlab.SlowMo(REFUSED[name], 3), dynamics.link_failures(RING, 0.3))
 
@@ -491,6 +493,25 @@ def steps_of(k: int, n: int = N) -> Exchanges:
     return Exchanges.of(np.tile(np.eye(n), (k, 1, 1)))
 
 
+def emptied(k: int) -> Exchanges:
+    """k steps in which node 0 weighs nothing."""
+    return Exchanges.of(np.tile(np.diag(np.arange(N) > 0).astype(float), (k, 1, 1)))
+
+
+def rolled(k: int) -> Exchanges:
+    """k steps, in the last of which all receive from node 0 alone."""
+    matrices = np.tile(RING.weights, (k, 1, 1))
+    matrices[-1] = np.eye(N)[0]
+    return Exchanges.of(matrices)
+
+
+def asleep(k: int) -> Exchanges:
+    """k steps of nodes 0 and 1, the second one of which is said to be node 2."""
+    w = np.tile(np.kron(np.eye(N // 2), np.full((2, 2), 0.5)), (k, 1, 1))
+    pairs = Exchanges.of(w, awake=np.tile(np.arange(N) < 2, (k, 1)))
+    return replace(pairs, indices=2 * pairs.indices)
+
+
 WALKS: dict[str, tuple[str, Any]] = {
     "nothing": ("drew a NoneType; return simlab.Exchanges", lambda e, k: None),
     "short": (r"drew \d+ steps where \d+ were asked for", lambda e, k: e.part(0, k - 1)),
@@ -503,7 +524,10 @@ WALKS: dict[str, tuple[str, Any]] = {
     "missing": ("give each row one", lambda e, k: Exchanges(*fields(e)[:3], e.fires[1:], *fields(e)[4:])),
     "entries": ("drew indptr from 0 to", lambda e, k: Exchanges(*fields(e)[:7], e.weights[1:])),
     "rest": ("not fire; pass asynchronous", lambda e, k: Exchanges(*fields(e)[:3], ~e.fires, *fields(e)[4:])),
-    "sums": ("weights sum to 2, not 1", lambda e, k: Exchanges(*fields(e)[:7], 2 * e.weights)),
+    "sums": ("a row whose weights sum to 2, not 1", lambda e, k: Exchanges(*fields(e)[:7], 2 * e.weights)),
+    "empty row": ("a row whose weights sum to 0, not 1", lambda e, k: emptied(k)),
+    "columns": ("a column whose weights sum to .* say double=False, column=False if rows do", lambda e, k: rolled(k)),
+    "asleep": ("a weight 0.5 of node 2 in a row of node 0, in a step in which it is asleep", lambda e, k: asleep(k)),
 }  # fmt: skip
 
 
@@ -524,6 +548,28 @@ def test_walks_are_looked_at(how: str, engine: str) -> None:
     assert caught.match(message)
     with pytest.raises((TypeError, ValueError), match=message):
         network.sample(5)
+
+
+def test_columns_of_a_walk_are_added_up() -> None:
+    """Node 4 gives all that it has to node 1 and receives nothing; node 0 sleeps at every other step."""
+    up = np.ones((2, N), bool)
+    up[1, 0] = False
+    matrices = np.array([PUSH.weights, PUSH.weights])
+    matrices[:, :, 4], matrices[:, 1, 4], matrices[:, 4] = 0.0, 1.0, 0.0
+    matrices[~(up[:, :, None] & up[:, None, :])] = 0.0
+    matrices += (1 - matrices.sum(axis=1))[:, None] * np.eye(N)
+
+    class Walk(NetworkProcess):
+        def walk(self, random: np.random.Generator) -> Any:
+            both = Exchanges.of(matrices + self.excess * np.diag(np.arange(N) == 3), up)
+            return lambda steps: replace(both, which=np.arange(steps) % 2)
+
+    def network(excess: float) -> Walk:
+        return Walk(N, "walk", double=False, symmetric=False, column=True, excess=excess)
+
+    np.testing.assert_allclose(network(0.0).sample(5)[3].sum(axis=0), 1.0, rtol=1e-14)
+    with pytest.raises(ValueError, match=r"Walk\.walk drew a column whose weights sum to 1\.25, not 1; .*column=False"):
+        network(0.25).sample(5)
 
 
 def test_times_that_were_promised() -> None:

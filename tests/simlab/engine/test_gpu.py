@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import simlab
-from simlab import cuda
+from simlab import cuda, dynamics, topologies
 from simlab.engine import gpu
 from tests.helpers import algorithms
 
@@ -22,6 +22,7 @@ ALGORITHMS = [
     simlab.ChocoSGD(lr=0.02, consensus_lr=0.1, compressor=simlab.compression.TopK(3)),
     simlab.MalcomPSGD(lr=0.02, consensus_lr=0.1, compressor=simlab.compression.DitheredUniform(8), l1=0.01),
 ]
+COSTS = ["step", "bits", "payload_bits", "gradients"]
 
 
 def gpu_or_reason() -> str | None:
@@ -47,6 +48,64 @@ def test_gpu_equals_cpu(algorithm, batch_size):
     host = simlab.simulate(problem, network, algorithm, engine="numpy", **kwargs)
     np.testing.assert_allclose(device.x, host.x, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(device.frame["mse"], host.frame["mse"], rtol=1e-9)
+
+
+CHANGING = {
+    "links fail": (
+        lambda: dynamics.link_failures(topologies.grid(12, lazy=True), 0.3),
+        [simlab.DecentLaM(0.02), simlab.GradientTracking(0.02), simlab.D2(0.02), simlab.GossipPGA(0.02, 3)],
+    ),
+    "nodes sleep": (
+        lambda: dynamics.node_failures(topologies.grid(12, lazy=True), 0.3),
+        [simlab.DmSGD(0.02), simlab.NIDS(0.02, 0.01), simlab.SlowMo(simlab.LocalSGD(0.02, 2), 4)],
+    ),
+    "cycle": (
+        lambda: dynamics.cycle([topologies.ring(12), topologies.disconnected(12), topologies.star(12)]),
+        [simlab.DSGD(0.02), simlab.LocalSGD(0.02, 3)],
+    ),
+    "push": (
+        lambda: dynamics.choice([topologies.random_digraph(12, 0.3, seed=k) for k in range(3)]),
+        [simlab.SGP(0.02), simlab.SGP(0.02, overlap=True), simlab.SubgradientPush(0.02), simlab.PushDIGing(0.005)],
+    ),
+    "events": (lambda: dynamics.asynchronous(topologies.ring(12)), [simlab.ADPSGD(0.02)]),
+    "noise": (
+        lambda: dynamics.noise(dynamics.node_failures(topologies.ring(12), 0.3), 0.1),
+        [simlab.DSGD(0.02), simlab.GradientTracking(0.02), simlab.SGP(0.02)],
+    ),
+}
+
+
+def check_changing(name, **close):
+    """Methods of a list on a network that changes: states, errors and costs of engine="cupy" are those of NumPy."""
+    network, methods = CHANGING[name]
+    problem = simlab.LeastSquares.synthetic(n_nodes=12, n_samples=30, dim=7, seed=3)
+    kwargs = {"steps": 40, "replicates": 3, "batch_size": 5, "noise_std": 0.1, "record_every": 10, "progress": False}
+    for device, host in zip(
+        simlab.simulate(problem, network(), methods, engine="cupy", **kwargs),
+        simlab.simulate(problem, network(), methods, engine="numpy", **kwargs),
+        strict=True,
+    ):
+        np.testing.assert_allclose(device.x, host.x, **close)
+        assert device.frame[COSTS].equals(host.frame[COSTS])
+        np.testing.assert_allclose(device.frame["mse"], host.frame["mse"], rtol=1e-9)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", CHANGING)
+def test_networks_that_change_on_the_gpu(name):
+    reason = gpu_or_reason()
+    if reason:
+        pytest.skip(reason)
+    check_changing(name, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_the_same_on_another_array_library(name, monkeypatch):
+    """As `test_the_way_to_the_gpu_on_another_array_library`, so that nothing is amiss but the device."""
+    monkeypatch.setitem(sys.modules, "cupy", Device())
+    monkeypatch.setattr(gpu, "cupy_namespace", lambda: array_api_strict)
+    monkeypatch.setattr(gpu, "new_stream", lambda: contextlib.nullcontext())
+    check_changing(name, rtol=0, atol=1e-12)
 
 
 @pytest.mark.gpu

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import networkx
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 
 import simlab
 from simlab.cluster import Exponential, LogNormal
+from simlab.operations import mix
 from simlab.step.streams import Stream
 
 N, D = 6, 3
 PROBLEM = simlab.LeastSquares.synthetic(n_nodes=N, n_samples=10, dim=D, seed=0)
 RING, GRID = simlab.topologies.ring(N), simlab.topologies.grid(N, lazy=True)
+COMPLETE = simlab.topologies.complete(N)
 BITS = 64 * D
 
 
@@ -77,6 +80,65 @@ def test_averages_are_barriers(collective):
         t = t + c[k]
         if k % 3 == 2:
             t[:] = t.max() + message
+        assert found[k + 1] == pytest.approx(t.max(), rel=1e-12)
+
+
+@pytest.mark.parametrize("alone", [0, 2, N - 1])
+def test_who_receives_nothing_waits_for_nobody(alone):
+    """All that it has goes to its neighbour, and its row is empty; others wait for those whom they weigh."""
+    w = np.kron(np.eye(2), np.full((3, 3), 1 / 3))
+    w[:, alone] = 0.0
+    w[alone - 1, alone] = 1.0
+    w[alone] = 0.0
+    w /= w.sum(axis=0)
+
+    class Walk(simlab.NetworkProcess):
+        def walk(self, random):
+            return lambda steps: simlab.Exchanges.of(np.tile(w, (steps, 1, 1)))
+
+    network = Walk(N, "walk", double=False, symmetric=False, column=True)
+    cluster = simlab.Cluster(Exponential(1.0), latency=0.1)
+    (found,) = times(Gossip(0.01), cluster, network, steps=50)
+    t, c = np.zeros(N), compute(cluster, 50, 0)
+    for k in range(50):
+        ready = t + c[k]
+        t = np.array([max([ready[i], *(ready[j] + 0.1 * (j != i) for j in np.flatnonzero(w[i]))]) for i in range(N)])
+        assert found[k + 1] == pytest.approx(t.max(), rel=1e-12)
+
+
+class Gossip(NamedTuple):
+    """x -> W x, whatever W is."""
+
+    lr: float
+    needs = "column"
+
+    def init(self, x):
+        return simlab.DSGD(0.1).init(x)
+
+    def step(self, state, problem, network, batch):
+        return type(state)(mix(network, state.x))
+
+
+class Second(NamedTuple):
+    """Mixes over a network of its own first."""
+
+    lr: float
+    second: simlab.Network
+    needs = "row"
+
+    def init(self, x):
+        return simlab.DSGD(0.1).init(x)
+
+    def step(self, state, problem, network, batch):
+        return type(state)(mix(network, mix(self.second, state.x)))
+
+
+def test_exchanges_over_two_networks_wait_each_over_its_own():
+    cluster = simlab.Cluster(Exponential(1.0), latency=0.3)
+    (found,) = times(Second(0.1, RING), cluster, COMPLETE)
+    t, c = np.zeros(N), compute(cluster, 12, 0)
+    for k in range(12):
+        t = gossip(gossip(t, c[k], RING, 0.3), 0.0, COMPLETE, 0.3)
         assert found[k + 1] == pytest.approx(t.max(), rel=1e-12)
 
 
