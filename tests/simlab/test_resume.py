@@ -41,6 +41,8 @@ CHANGING = {
     "pairwise": dynamics.pairwise(RING),
     "groups": dynamics.groups(N, 2),
     "one peer": dynamics.one_peer_exponential(N),
+    "noise": dynamics.noise(RING, 0.1),
+    "noise and failures": dynamics.noise(dynamics.link_failures(RING, 0.3), 0.1),
 }
 EVENTS = {
     "poisson": dynamics.asynchronous(RING),
