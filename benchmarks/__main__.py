@@ -16,7 +16,18 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-NAMES = ("sampled", "full_batch", "large", "scaling", "source_coding", "compression", "changing", "startup", "gpu")
+NAMES = (
+    "sampled",
+    "full_batch",
+    "large",
+    "scaling",
+    "source_coding",
+    "compression",
+    "changing",
+    "sweeps",
+    "startup",
+    "gpu",
+)
 
 
 def main() -> None:

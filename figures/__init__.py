@@ -22,6 +22,7 @@ STUDIES = (
     "directed",
     "time_to_accuracy",
     "random_momentum",
+    "worst_case",
 )
 
 # Before NumPy loads: the matrices of the studies are small, and BLAS threads that wait for each other on busy cores

@@ -16,11 +16,11 @@ import numpy as np
 
 import simlab
 import theory
-from figures import style
 from figures.algorithms import compared
 from figures.bias import simulated_bias
 from figures.claims import Claim, interval, judge, summarize
 from figures.study import main
+from simlab.plot import style
 
 COLUMNS = {
     "data": "synthetic, diabetes or breast_cancer",

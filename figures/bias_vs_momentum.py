@@ -13,10 +13,10 @@ import numpy as np
 
 import simlab
 import theory
-from figures import style
 from figures.bias import simulated_bias
 from figures.claims import Claim, Interval, exponent, judge, summarize
 from figures.study import main
+from simlab.plot import style
 
 COLUMNS = {
     "algorithm": "name",

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from simlab.statistics import mean_interval
 from theory.rates import fit_rate
-from theory.statistics import mean_interval
 
 
 class Interval(NamedTuple):

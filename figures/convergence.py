@@ -13,10 +13,10 @@ import numpy as np
 
 import simlab
 import theory
-from figures import style
 from figures.algorithms import compared
 from figures.claims import Claim, judge
 from figures.study import main
+from simlab.plot import style
 
 COLUMNS = {
     "algorithm": "name; DSGD also runs at the step size lr/(1-β), which makes it as fast as the momentum algorithms",

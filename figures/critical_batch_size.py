@@ -15,11 +15,11 @@ import numpy as np
 
 import simlab
 import theory
-from figures import style
 from figures.algorithms import compared
 from figures.bias_vs_batch_size import BURN_IN, LENGTH, steady_state
 from figures.claims import Claim, interval, judge, summarize
 from figures.study import main
+from simlab.plot import style
 from theory.moments.noise import Noise
 from theory.prediction import settle
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 import simlab
-from figures import style
 from figures.claims import Claim, Interval, exponent, interval, judge
 from figures.study import main
+from simlab.plot import style
 
 COLUMNS = {
     "algorithm": "name; DSGD has a row stochastic W, the others a column stochastic one of the same digraph",

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 import simlab
-from figures import style
 from figures.claims import Claim, Interval, exponent, interval, judge, summarize
 from figures.study import main
 from simlab.operations import Batch
+from simlab.plot import style
 
 COLUMNS = {
     "n_nodes": "n",

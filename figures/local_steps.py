@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import simlab
-from figures import style
 from figures.claims import Claim, Interval, exponent, interval, judge
 from figures.study import main
+from simlab.plot import style
 
 COLUMNS = {
     "algorithm": "name; PmSGD (parallel SGD) and DSGD (gossip) communicate at every step",

@@ -11,7 +11,6 @@ import sys
 from typing import Any
 
 import simlab
-from figures import style
 from figures.claims import Claim, Interval, judge
 from figures.digits import (
     CONSENSUS_LR,
@@ -28,6 +27,7 @@ from figures.digits import (
     train,
 )
 from figures.study import main
+from simlab.plot import style
 
 COLUMNS = {
     "algorithm": "what is changed in CHOCO-SGD with fixed-length QSGD",

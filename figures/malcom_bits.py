@@ -19,10 +19,10 @@ import numpy as np
 from scipy.special import gammaln
 
 import simlab
-from figures import style
 from figures.claims import Claim, interval, judge, summarize
 from figures.digits import BATCH_SIZE, LEVELS, N_NODES, digits, malcom
 from figures.study import main
+from simlab.plot import style
 
 COLUMNS = {
     "hidden": "units of the hidden layer; 0 for Gaussian vectors",

@@ -10,10 +10,10 @@ import sys
 from typing import Any
 
 import simlab
-from figures import style
 from figures.claims import Claim, interval, judge, summarize
 from figures.digits import CONSENSUS_LR, LR, TARGET, bits_by_seed, choco, malcom, networks, over_seeds, saving, train
 from figures.study import main
+from simlab.plot import style
 
 COLUMNS = {
     "algorithm": "algorithm, with its compressor",

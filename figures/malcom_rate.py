@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 import simlab
-from figures import style
 from figures.claims import Claim, Interval, exponent, judge, reaches, summarize
 from figures.digits import L1, N_NODES, digits, malcom
 from figures.study import main
+from simlab.plot import style
 
 COLUMNS = {
     "schedule": "of the step size: constant, c/√T in a run of T iterations; decaying, c/√(t + 1) at iteration t",

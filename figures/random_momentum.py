@@ -14,9 +14,9 @@ import numpy as np
 
 import simlab
 import theory
-from figures import style
 from figures.claims import Claim, Interval, exponent, interval, judge
 from figures.study import main
+from simlab.plot import style
 
 COLUMNS = {
     "algorithm": "name",

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 import simlab
-from figures import style
 from figures.claims import Claim, interval, judge, summarize
 from figures.digits import BATCH_SIZE, LR, N_NODES, digits, malcom
 from figures.study import main
+from simlab.plot import style
 
 COLUMNS = {
     "algorithm": "Malcom-PSGD, or proximal DSGD, which does not compress",

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 import simlab
-from figures import style
 from figures.claims import Claim, Interval, exponent, interval, judge, summarize
 from figures.study import main
-from figures.style import Look
+from simlab.plot import style
+from simlab.plot.style import Look
 from theory.theorems.spectral_gaps import directed_exponential, exponential_gap, ring_gap
 
 COLUMNS = {

@@ -26,7 +26,7 @@ from typing import Any
 
 from figures import record
 from figures.claims import Claim, unsupported
-from figures.style import RC
+from simlab.plot.style import RC
 
 Paths = str | os.PathLike[str]
 RESULTS = "results"

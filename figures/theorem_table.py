@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from figures import style
 from figures.claims import Claim, judge
 from figures.instances import FAMILIES, Ratio
 from figures.study import main
+from simlab.plot import style
 
 COLUMNS = {
     "theorem": "name, as in `theory.verify` for those about runs",

@@ -18,10 +18,10 @@ import numpy as np
 from scipy.special import digamma, lambertw
 
 import simlab
-from figures import style
 from figures.claims import Claim, Interval, interval, judge, summarize
 from figures.study import main
 from simlab.cluster import Exponential
+from simlab.plot import style
 
 COLUMNS = {
     "stragglers": "'exponential' compute times of mean 1 s, 'equal' (1 s), or a 'slow node' (5 s, 1 s for the others)",

@@ -16,10 +16,10 @@ import numpy as np
 
 import simlab
 import theory
-from figures import style
 from figures.bias import simulated_bias
 from figures.claims import Claim, judge, summarize
 from figures.study import main
+from simlab.plot import style
 from theory.transfer import bias_transfer, modes
 
 COLUMNS = {

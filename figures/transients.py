@@ -15,9 +15,9 @@ import numpy as np
 
 import simlab
 import theory
-from figures import style
 from figures.claims import Claim, interval, judge, summarize
 from figures.study import main
+from simlab.plot import style
 
 COLUMNS = {
     "algorithm": "name; 'DSGD, CTA' is the combine-then-adapt form",

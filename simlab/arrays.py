@@ -70,10 +70,15 @@ def unthreaded(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def limited(*args: P.args, **named: P.kwargs) -> R:
-        with _blas().limit(limits=1):
+        with one_thread_of_blas():
             return function(*args, **named)
 
     return limited
+
+
+def one_thread_of_blas() -> Any:
+    """A context within which BLAS has one thread."""
+    return _blas().limit(limits=1)
 
 
 @cache

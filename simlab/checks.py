@@ -98,8 +98,16 @@ def each(name: str, values: Any, kind: Any, remedy: str) -> tuple[Any, ...]:
     found = tuple(instance(name, values, Iterable, remedy))
     for value in found:
         if not isinstance(value, kind):
-            raise TypeError(f"{name} holds {value!r}, which is not a {kind.__name__}; pass {remedy}")
+            called = getattr(kind, "__name__", kind)
+            raise TypeError(f"{name} holds {value!r}, which is not a {called}; pass {remedy}")
     return found
+
+
+def frame(name: str, value: Any) -> Any:
+    """Return `value`; TypeError unless it is a pandas.DataFrame."""
+    if not (hasattr(value, "columns") and hasattr(value, "groupby")):
+        raise TypeError(f"{name} = {value!r} is no pandas.DataFrame; pass one, such as simlab.sweep returns")
+    return value
 
 
 def array(name: str, value: Any, *, shape: tuple[int | None, ...] | None = None) -> np.ndarray:

@@ -86,6 +86,7 @@ class Cluster:
 
     def __repr__(self) -> str:
         compute = self.compute.tolist() if isinstance(self.compute, np.ndarray) else self.compute
+        compute = getattr(compute, "__qualname__", compute)
         return (
             f"Cluster(compute={compute}, latency={self.latency:g}, bandwidth={self.bandwidth:g}, "
             f"collective={self.collective!r})"

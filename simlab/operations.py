@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast, get_args
 
 import numpy as np
 
 from simlab import checks
 from simlab.arrays import namespace_of
+from simlab.kernel import Kernel
 from simlab.protocols import Compressor, Mixing, Objective
-from simlab.step.batch import Batch as Batch
-from simlab.step.graph import MIXES, Counter, Expression, ForeignNounError, Noisy, Unseen, is_given
+from simlab.step.batch import Batch as Batch, Receivers
+from simlab.step.graph import MIXES, Counter, Expression, ForeignNounError, Message, Noisy, Unseen, is_given, is_shared
 from simlab.step.operation import Kind, Operation, add
 
 Array = Any  #: an array of shape (..., n, d): one row a node; leading axes are independent runs
@@ -72,7 +73,7 @@ def _note(operation: str, width: int, network: Mixing | None = None) -> None:
         calls.append((operation, width, network))
 
 
-for _name in ("gradient", "compress"):
+for _name in ("gradient", "tilted", "compress"):
     add(Operation(_name, "row call"))
 for _name in MIXES:
     add(Operation(_name, "exchange"))
@@ -155,6 +156,25 @@ def fires(network: Mixing) -> Any:
     return getattr(network, "fires", True)
 
 
+def degrees(network: Any, x: Array) -> Array:
+    """How many neighbours each node has, itself not counted: a column (n, 1) for arrays like `x`.
+
+    Parameters
+    ----------
+    network : Network
+        What `step` was given; one that does not change.
+    x : array (..., n, d)
+        Says of which kind the column is.
+
+    Returns
+    -------
+    array (n, 1)
+    """
+    if isinstance(x, Expression):
+        return Expression("degrees", (), narrow=True)
+    return _namespace(x).asarray(network.degrees[:, None], dtype=x.dtype)
+
+
 def per_node(x: Array, value: float = 0.0) -> Array:
     """One number a node, (..., n, 1), as states may hold: push-sum weights, triggers.
 
@@ -230,7 +250,65 @@ def gradient(problem: Objective, x: Array, batch: Batch) -> Array:
     return Expression("gradient", (x,), (batch.indices is not None, batch.noise is not None))
 
 
-def mix(network: Mixing, x: Array) -> Array:
+def proximal(problem: Any, v: Array, weight: Any) -> Array:
+    """Rows argmin_x f_i(x) + (weight/2)‖x − v_i‖², of all samples: in closed form or by Newton's method.
+
+    Parameters
+    ----------
+    problem : Problem
+        What `step` was given.
+    v : array (..., n, d)
+        One row a node.
+    weight : number, or array (..., n, 1)
+        Positive, and large enough to make the sum convex.
+
+    Returns
+    -------
+    array (..., n, d)
+
+    Raises
+    ------
+    TypeError
+        In a simulation: it is another problem, or `weight` is an array (n, d).
+    """
+    if not isinstance(v, Expression):
+        _note("tilted", v.shape[-1])
+        return problem.proximal(v, weight)
+    if not is_given(problem, "problem"):
+        raise ForeignNounError(f"proximal was given {problem!r}, not the problem that step was given; pass that one")
+    if isinstance(weight, Expression) and weight.is_array and not weight.narrow:
+        raise TypeError("proximal was given a weight (n, d); pass a number, or one number a node, (n, 1)")
+    return Expression("tilted", (weight * v, weight))
+
+
+def conjugate(problem: Any, y: Array) -> Array:
+    """Rows ∇f_i*(y_i) = argmin_x f_i(x) − ⟨y_i, x⟩, of all samples: what dual methods ask of a problem.
+
+    Parameters
+    ----------
+    problem : Problem
+        What `step` was given; every f_i strongly convex.
+    y : array (..., n, d)
+        One row a node.
+
+    Returns
+    -------
+    array (..., n, d)
+
+    Raises
+    ------
+    TypeError
+        In a simulation: it is another problem.
+    """
+    if not isinstance(y, Expression):
+        _note("tilted", y.shape[-1])
+        return problem.conjugate(y)
+    if not is_given(problem, "problem"):
+        raise ForeignNounError(f"conjugate was given {problem!r}, not the problem that step was given; pass that one")
+    return Expression("tilted", (y, 0.0))
+
+
+def mix(network: Mixing | Polynomial, x: Array) -> Array:
     """W x: one exchange with the neighbours, sent at every step, also where a `where` then does not choose it.
 
     Parameters
@@ -250,13 +328,42 @@ def mix(network: Mixing, x: Array) -> Array:
     TypeError
         In a simulation: it is no network.
     """
+    if isinstance(network, Polynomial):
+        return network.mix(x)
     if isinstance(x, Expression):
         return _exchange("mix", network, x)
     _note("mix", x.shape[-1], network)
     return network.mix(x)
 
 
-def differences(network: Mixing, x: Array) -> Array:
+class Polynomial(NamedTuple):
+    """A network as a step may pass it to `mix` and `differences`: T_K(W/ρ)/T_K(1/ρ) in place of W, in K exchanges.
+
+    Parameters
+    ----------
+    network : Network
+        What `step` was given.
+    rounds : int
+        K >= 1.
+    rho : number
+        0 < ρ <= 1.
+    """
+
+    network: Mixing
+    rounds: int
+    rho: Any
+
+    def mix(self, x: Array) -> Array:
+        """By the recursion of Chebyshev's polynomials, each divided by its value at 1/ρ."""
+        before, after = x, mix(self.network, x)
+        lower, upper = 1.0, 1 / self.rho  # T_0 and T_1 at 1/ρ
+        for _ in range(self.rounds - 1):
+            lower, upper = upper, 2 / self.rho * upper - lower
+            before, after = after, before + 2 * lower / (self.rho * upper) * (mix(self.network, after) - before)
+        return after
+
+
+def differences(network: Mixing | Polynomial, x: Array) -> Array:
     """Rows Σⱼ wᵢⱼ(xⱼ − xᵢ), (W − I)x where rows of W sum to 1: one exchange, which costs what `mix` does.
 
     It is computed from differences, so that rounding is some eps of how far the nodes are apart, and nothing where they
@@ -278,9 +385,15 @@ def differences(network: Mixing, x: Array) -> Array:
     TypeError
         In a simulation: it is no network.
     """
+    if isinstance(network, Polynomial):
+        return network.mix(x) - x if network.rounds > 1 else differences(network.network, x)
     if isinstance(x, Expression):
         return _exchange("differences", network, x)
     _note("differences", x.shape[-1], network)
+    return _apart(network, x)
+
+
+def _apart(network: Mixing, x: Array) -> Array:
     apart = x - x[..., :1, :]  # the differences of nodes are those of their differences from one of them
     if getattr(network, "stochastic", "row") == "column":  # rows sum to something else
         sums = getattr(network, "exact_mix", network.mix)(_namespace(x).ones_like(x[..., :1]))
@@ -313,18 +426,60 @@ def mix_replicas(network: Mixing, x: Array) -> Array:
     -------
     array (..., n, d)
     """
+    return _replicas("mix_replicas", network, x, lambda: network.mix(x))
+
+
+def differences_replicas(network: Mixing, x: Array) -> Array:
+    """Rows Σⱼ wᵢⱼ(xⱼ − xᵢ) where neighbours hold replicas of the rows of x already: nothing is sent.
+
+    As accurate as `differences`.
+
+    Parameters
+    ----------
+    network : Network
+        What `step` was given.
+    x : array (..., n, d)
+        One row a node.
+
+    Returns
+    -------
+    array (..., n, d)
+    """
+    return _replicas("differences_replicas", network, x, lambda: _apart(network, x))
+
+
+def sum_replicas(network: Any, x: Array) -> Array:
+    """Sums of the neighbours' rows, without weights and without the node's own, of replicas: nothing is sent.
+
+    Parameters
+    ----------
+    network : Network
+        What `step` was given.
+    x : array (..., n, d)
+        One row a node.
+
+    Returns
+    -------
+    array (..., n, d)
+    """
+    return _replicas("sum_replicas", network, x, lambda: network.sum_neighbours(x))
+
+
+def _replicas(name: str, network: Mixing, x: Array, of_arrays: Callable[[], Array]) -> Array:
     if not isinstance(x, Expression):
-        _note("mix_replicas", x.shape[-1], network)
-        return network.mix(x)
+        _note(name, x.shape[-1], network)
+        return of_arrays()
     if not is_given(network, "network"):
         raise ForeignNounError(
-            f"mix_replicas was given {network!r}; replicas are held by the neighbours in the network that step was "
+            f"{name} was given {network!r}; replicas are held by the neighbours in the network that step was "
             "given, which the compressed messages reach: pass that one"
         )
-    return Expression("mix_replicas", (x,))
+    return Expression(name, (x,))
 
 
-def compress(compressor: Compressor, x: Array, batch: Batch) -> Array:
+def compress(
+    compressor: Compressor, x: Array, batch: Batch, *, to: Receivers = "neighbours", triggered: bool = False
+) -> Array:
     """What the receivers of the compressed rows of `x` decode; the messages' bits join the run's traffic.
 
     Parameters
@@ -335,11 +490,21 @@ def compress(compressor: Compressor, x: Array, batch: Batch) -> Array:
         Every row is one message.
     batch : Batch
         Its `dither` feeds randomized compressors, in the order of the calls in a step.
+    to : {"neighbours", "server", "all"}, default "neighbours"
+        Who receives, and so what `bits` counts: a node's neighbours, each; one server, which has the mean of what it
+        receives by `average_replicas`; or all n nodes, from the server. Then the rows of `x` are equal, and are one
+        message with one dither.
+    triggered : bool, default False
+        Whether a row of zeros is not sent: it costs nothing, as nodes that wait for a round's end hear silence, too.
 
     Returns
     -------
     array (..., n, d)
     """
+    checks.one_of("to", to, get_args(Receivers))
+    if hasattr(compressor, "compose"):  # of other compressors' messages
+        dim = x.shape[-1] if not isinstance(x, Expression) else 1 if x.narrow else getattr(batch.dither, "_width", 0)
+        return compressor.compose(x, dim, lambda part, v: compress(part, v, batch, to=to, triggered=triggered))
     ledger = batch.ledger if batch.ledger is not None else []
     call = len(ledger)
     if isinstance(x, Expression):
@@ -348,18 +513,87 @@ def compress(compressor: Compressor, x: Array, batch: Batch) -> Array:
                 "compress was given a batch of its own, which lacks the dither and the ledger of messages; pass the "
                 "batch that step was given"
             )
-        ledger.append(Expression("compress", (x,), (compressor, call)))
+        ledger.append(Expression("compress", (x,), Message(compressor, call, to, triggered)))
         return ledger[call]
     _note("compress", x.shape[-1])
-    sent = compressor.compress(x, None if batch.dither is None else batch.dither[..., call, :, : x.shape[-1]])
+    dither = None if batch.dither is None else batch.dither[..., call, :, : x.shape[-1]]
+    if dither is not None and is_shared(compressor, to):
+        dither = _namespace(dither).broadcast_to(dither[..., :1, :], dither.shape)
+    sent = compressor.compress(x, dither)
     if not (isinstance(sent, tuple) and len(sent) == 2):
         raise TypeError(
             f"{type(compressor).__name__}.compress returned a {type(sent).__name__}; return two things: what the "
             "receivers decode, and the bits of each message (docs/own_compressor.md)"
         )
     q, bits = sent
-    ledger.append(bits)
+    if triggered:
+        xp = _namespace(x)
+        speaks = xp.any(x != 0, axis=-1)
+        q, bits = xp.where(speaks[..., None], q, xp.zeros_like(q)), xp.where(speaks, xp.asarray(bits), 0)
+    ledger.append((bits, to))
     return q
+
+
+class _Uniform(NamedTuple):
+    """A message that all nodes draw for themselves: its dither."""
+
+    shared = True  # type: ignore[misc]
+
+    def contraction(self, dim: int) -> float:
+        raise ValueError("it does not send what it is given")
+
+    def compress(self, x: Array, dither: Array) -> tuple[Array, Array]:
+        xp = _namespace(x)
+        drawn = xp.zeros_like(x) if dither is None else xp.zeros_like(x) + xp.astype(dither[..., :1], x.dtype)
+        return drawn, xp.zeros(x.shape[:-1], dtype=xp.int64)
+
+    def kernel(self, dim: int) -> Kernel:
+        return Kernel((uniform_row,), ())
+
+
+def uniform_row(i: int, v: Array, dither: Array, out: Array) -> int:
+    """The first number of the dither, in every entry."""
+    for j in range(v.size):
+        out[j] = dither[0]
+    return 0
+
+
+def common_uniform(x: Array, batch: Batch) -> Array:
+    """A random number, uniform on [0, 1), that all nodes draw alike: a common coin. Nothing is sent.
+
+    Parameters
+    ----------
+    x : array (..., n, d)
+        Says of which shape it is; the number is in every entry.
+    batch : Batch
+        What `step` was given.
+
+    Returns
+    -------
+    array (..., n, d)
+    """
+    return compress(_Uniform(), x, batch)  # type: ignore[call-arg]
+
+
+@operation("average_replicas", "exchange")
+def average_replicas(x: Array) -> Array:
+    """The mean over nodes of rows that a server holds already: nothing is sent.
+
+    What reaches it is counted where it is sent, by ``compress(..., to="server")``; what it sends to the nodes by
+    ``compress(..., to="all")``.
+
+    Parameters
+    ----------
+    x : array (..., n, d)
+        One row a node.
+
+    Returns
+    -------
+    array (..., n, d)
+        The mean in every row.
+    """
+    xp = _namespace(x)
+    return xp.zeros_like(x) + xp.mean(x, axis=-2, keepdims=True)
 
 
 @operation("average", "exchange")

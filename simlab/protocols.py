@@ -105,6 +105,10 @@ class Compressor(Protocol):
     E‖C(v) − v‖² <= (1 − ω)‖v‖² with ω = ``contraction(dim)`` (1 / (1 + its relative variance) of an unbiased one that
     is scaled). The two forms agree: row i of what ``compress`` returns, and its bits, must be identical to those of the
     row function of ``kernel`` at the same dither. NaN and infinite entries stay visible in what is decoded.
+
+    Optional members: ``variance_factor(dim)``, q in E‖C(v) − v‖² <= q‖v‖² of an unbiased one; ``shared = True`` where
+    all nodes draw the same dither; ``compose(x, dim, send)`` in place of `compress` and `kernel`, for one that is made
+    of others: what is decoded, of messages ``send(compressor, v)``.
     """
 
     def contraction(self, dim: int) -> float:
@@ -120,12 +124,19 @@ class Compressor(Protocol):
 class Engine(Protocol):
     """What advances runs of one algorithm.
 
+    Attributes
+    ----------
+    form : str or int
+        How runs are advanced beside one another: what rounding depends on.
+
     Laws
     ----
     A chunk is a function of its arguments: K steps at once must be identical to K chunks of one step, whatever the
-    order of the jobs and the number of threads, and a run's states do not depend on what other runs are in the list
-    (to rounding, where runs are advanced side by side). Engines agree to rounding on the same draws.
+    order of the jobs and the number of threads, and a run's states must be identical in all engines of one `form`,
+    whatever other runs are in the list. Forms and engines agree to rounding on the same draws.
     """
+
+    form: Any
 
     def plan(
         self, state: Any, hyper: Sequence[np.ndarray], draws: Sequence[Draws], first_step: int, every: int
@@ -147,4 +158,4 @@ class Engine(Protocol):
         """
 
     def suits(self, runs: int) -> bool:
-        """Whether an engine made for so many runs would share the work in the same way."""
+        """Whether an engine made for so many runs, in the same form, would share the work in the same way."""

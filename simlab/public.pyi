@@ -5,6 +5,7 @@ from . import (
     data as data,
     dynamics as dynamics,
     operations as operations,
+    plot as plot,
     schedules as schedules,
     topologies as topologies,
 )
@@ -25,6 +26,11 @@ from .run.metrics import worst_node_error as worst_node_error
 from .simulation import (
     SimulationInterrupted as SimulationInterrupted,
     generated_source as generated_source,
+    resume as resume,
     simulate as simulate,
 )
-from .trace import Trace as Trace, frame as frame
+from .sweeps.cells import grid as grid
+from .sweeps.run import sweep as sweep
+from .sweeps.store import load_sweep as load_sweep
+from .tables import first as first, table as table
+from .trace import Trace as Trace, frame as frame, load_traces as load_traces

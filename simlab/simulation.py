@@ -9,21 +9,24 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from simlab import checks
+from simlab.arrays import one_thread_of_blas
 from simlab.cluster import Cluster
 from simlab.engine.backends import backend
 from simlab.network import AnyNetwork, Exchanges, NetworkProcess
 from simlab.network.process import Walk, checked_walk
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
-from simlab.run.provenance import describe, environment, fingerprint
+from simlab.run.checkpoint import Keeper, again, joined
+from simlab.run.progress import progress_bar as _progress_bar
+from simlab.run.provenance import circumstances
 from simlab.run.runs import Runs, batches
 from simlab.run.settings import (
     ENGINES,
@@ -39,8 +42,10 @@ from simlab.run.settings import (
     label_each,
 )
 from simlab.step.streams import Draws, Stream
+from simlab.targets import Target
 from simlab.trace import Trace
 
+_limit: ContextVar[float] = ContextVar("limit", default=math.inf)
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 CHUNK_SECONDS = 0.2  # between looks at divergence, progress and Ctrl-C
 CHUNK_BYTES = 64 * 2**20  # draws and snapshots held at once
@@ -48,7 +53,7 @@ LINK_BYTES = 64  # of the exchanges of one node in one step, about
 
 
 class SimulationInterrupted(KeyboardInterrupt):
-    """Ctrl-C during `simulate`: what was recorded until then is in `traces`.
+    """Ctrl-C during `simulate`: what was recorded until then is in `traces`, and `simlab.resume` goes on from there.
 
     Attributes
     ----------
@@ -79,6 +84,9 @@ def simulate(
     engine: str = "compiled",
     progress: bool | None = None,
     dtype: str = "float64",
+    stop_when: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: float = 60.0,
 ) -> Any:
     """Run a decentralized algorithm on a problem over a network.
 
@@ -117,6 +125,15 @@ def simulate(
         Show a progress bar; None shows it on a terminal.
     dtype : {"float64", "float32"}, default "float64"
         Precision of states and arithmetic; metrics are float64 always.
+    stop_when : str, optional
+        A target of any recorded column, such as ``"loss <= 0.3"`` or ``"accuracy >= 0.9"``. An algorithm stops at the
+        first recorded step by which each of its replicates has come to it once (those that diverged are not waited
+        for); `Trace.stopped` is then the target.
+    checkpoint : path, optional
+        A file to which the traces are written as they are, every so often and at the end. If it is there already, from
+        the same call, the run goes on from it, bit for bit: a job that was killed is simply started again.
+    every : float, default 60.0
+        Seconds between two checkpoints.
 
     Returns
     -------
@@ -135,7 +152,8 @@ def simulate(
     Warns
     -----
     RuntimeWarning
-        If a replicate diverges: it stops there, and its trace ends with the last record before.
+        If a replicate diverges: it stops there, and its trace ends with the last record before. If a checkpoint cannot
+        be written: the run goes on without.
 
     Examples
     --------
@@ -159,41 +177,106 @@ def simulate(
         dtype=np.dtype(checks.one_of("dtype", dtype_name(dtype), LARGEST)),
         record=check_record(record),
         cluster=check_cluster(cluster),
+        stop_when=None if stop_when is None else Target.parse("stop_when", stop_when),
     )
     start = initial_state(problem, x0, settings.dtype)
-    tables = [hyperparameters(a, settings.steps) for a in algorithms]
-    labels = label_each(algorithms)
-    about = _provenance(problem, network, settings, start)
-    groups = batches(algorithms, start, settings.engine)
-    new_engine = backend(
-        problem,
-        network,
-        settings.engine,
-        dtype=settings.dtype,
-        sampled=settings.batch_size is not None,
-        noisy=settings.noise_std > 0,
-        threads=max(1, THREADS // len(groups)),
+    call = Call(problem, network, algorithms, label_each(algorithms), start, settings)
+    keeper = Keeper(checkpoint, checks.real("every", every, minimum=0.0))
+    traces = call.run(earlier=keeper.found(*call), keeper=keeper, progress=progress)
+    return traces if several else traces[0]
+
+
+@checks.keywords
+def resume(
+    trace: Trace,
+    *,
+    steps: int | None = None,
+    replicates: int | None = None,
+    problem: Problem | None = None,
+    network: AnyNetwork | None = None,
+    algorithm: Algorithm | None = None,
+    record: Mapping[str, Callable[[np.ndarray], Any]] | None = None,
+    cluster: Cluster | None = None,
+    progress: bool | None = None,
+    stop_when: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: float = 60.0,
+) -> Any:
+    """Go on with a run, bit for bit as if it had not ended: to more steps, more replicates, or both.
+
+    Parameters
+    ----------
+    trace : Trace, or list of them
+        What `simulate` returned, or what was loaded; those of a list go on together, as they ran.
+    steps : int, optional
+        Steps in all, those of the trace among them; unless given, as many as were asked for.
+    replicates : int, optional
+        Replicates in all; unless given, those of the trace.
+    problem, network, algorithm, record, cluster
+        Those of the run, where the trace was loaded: files describe them, and they are checked against what is said
+        there. For a list of traces a list of algorithms.
+    progress, stop_when, checkpoint, every
+        As of `simulate`. A run that stopped at a target goes on beyond it.
+
+    Returns
+    -------
+    Trace or list of Trace
+        Its provenance lists in `resumed` the steps from which it went on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what cannot be gone on with; the message says why and what can.
+    SimulationInterrupted
+        On Ctrl-C.
+
+    Notes
+    -----
+    Random numbers go on from where their streams were; a network that changes is walked anew from its first step, which
+    costs a part of what these steps did. Where more replicates would share other matrix products (engine "numpy", or
+    runs side by side), which round otherwise, all are run from the start.
+
+    Examples
+    --------
+    >>> import simlab
+    >>> problem = simlab.LeastSquares.synthetic(n_nodes=8, n_samples=50, dim=30, seed=1)
+    >>> half = simlab.simulate(problem, simlab.topologies.grid(8), simlab.DecentLaM(lr=0.01), steps=100)
+    >>> whole = simlab.simulate(problem, simlab.topologies.grid(8), simlab.DecentLaM(lr=0.01), steps=200)
+    >>> bool((simlab.resume(half, steps=200).x == whole.x).all())
+    True
+    """
+    several = isinstance(trace, list | tuple)
+    traces = checks.each(
+        "trace", trace if several else [trace], Trace, "what simlab.simulate returned, or a list of it"
     )
-    runs = []
-    for group in groups:
-        mine = [(algorithms[k], labels[k], tables[k]) for k in group]
-        runs.append(Runs(problem, network, mine, start, settings, new_engine))
-    began = time.perf_counter()
-
-    def traces() -> list[Trace]:
-        seconds = time.perf_counter() - began
-        found = [trace for run in runs for trace in run.traces({**about, "seconds": seconds})]
-        return [found[k] for k in np.argsort([k for group in groups for k in group])]
-
-    done = 0
-    try:
-        with _progress_bar(settings.steps, progress) as show:
-            for done in _lockstep(runs, problem, settings):
-                show(done)
-    except KeyboardInterrupt:
-        raise SimulationInterrupted([_cut_short(trace) for trace in traces()], done) from None
-    finished = traces()
-    return finished if several else finished[0]
+    if not traces:
+        raise ValueError("trace = [] holds no trace; pass what simlab.simulate returned")
+    given = {"problem": problem, "network": network, "algorithm": algorithm, "record": record, "cluster": cluster}
+    call = Call(*again(traces, {name: value for name, value in given.items() if value is not None}, several))
+    position = traces[0].position
+    assert position is not None
+    asked = position.steps if steps is None else checks.integer("steps", steps, minimum=position.step)
+    old = call.settings.replicates
+    number = old if replicates is None else checks.integer("replicates", replicates, minimum=old)
+    target = None if stop_when is None else Target.parse("stop_when", stop_when)
+    if target is not None and number > old:
+        raise ValueError(
+            f"stop_when = {stop_when!r} and replicates = {number} at once: when to stop depends on all replicates; add "
+            "replicates first, then stop"
+        )
+    keeper = Keeper(checkpoint, checks.real("every", every, minimum=0.0))
+    whole = call.asked(steps=asked, replicates=number, stop_when=target)
+    if number > old and whole.forms() != [each.position.form for each in traces if each.position]:
+        found = whole.run(keeper=keeper, progress=progress)
+    else:
+        longer = call.asked(steps=asked, stop_when=target)
+        found = longer.run(earlier=list(traces), keeper=keeper, progress=progress)
+        if number > old:
+            forms = [each.position.form for each in traces if each.position]
+            added = call.asked(steps=asked, replicates=number - old).run(first=old, forms=forms, progress=progress)
+            found = [joined(one, two) for one, two in zip(found, added, strict=True)]
+            keeper.write(found)
+    return found if several else found[0]
 
 
 @checks.keywords
@@ -228,16 +311,167 @@ def generated_source(
     return "\n\n".join([text.source, *(part.source for part in text.parts)])
 
 
+class Call(NamedTuple):
+    """What is simulated, checked: the nouns, their names, the start (n, d), and all else."""
+
+    problem: Problem
+    network: AnyNetwork
+    algorithms: list[Any]
+    labels: list[str]
+    start: np.ndarray
+    settings: Settings
+
+    def asked(self, **changes: Any) -> Call:
+        """The same with other settings."""
+        return self._replace(settings=self.settings._replace(**changes))
+
+    def forms(self) -> list[Any]:
+        """Of each algorithm how its runs are advanced, see `Engine`."""
+        runs, groups = self._runs(list(range(len(self.algorithms))))
+        form = {k: run.engine.form for run, group in zip(runs, groups, strict=True) for k in group}
+        return [form[k] for k in range(len(self.algorithms))]
+
+    def run(
+        self,
+        *,
+        earlier: list[Trace] | None = None,
+        first: int = 0,
+        forms: list[Any] | None = None,
+        keeper: Keeper | None = None,
+        progress: bool | None = None,
+    ) -> list[Trace]:
+        """A trace for each algorithm.
+
+        Parameters
+        ----------
+        earlier : list of Trace, optional
+            From which to go on, one an algorithm.
+        first : int
+            The number of the first replicate.
+        forms : list, optional
+            How the runs of each algorithm are advanced; as those of `earlier`, or as is fastest, unless given.
+        keeper : Keeper, optional
+            Of the checkpoint.
+        progress : bool, optional
+            As of `simulate`.
+        """
+        found: dict[int, Trace] = {}
+        if earlier is not None:
+            forms = [trace.position and trace.position.form for trace in earlier]
+            found = {k: self._attached(k, trace) for k, trace in enumerate(earlier) if self._finished(trace)}
+        left = [k for k in range(len(self.algorithms)) if k not in found]
+        if not left:
+            return [found[k] for k in range(len(self.algorithms))]
+        began, done = time.perf_counter(), 0
+        runs, groups = self._runs(left, earlier, first, forms)
+        streams = [Stream(self.settings.seed, first + r) for r in range(self.settings.replicates)]
+        about: dict[str, Any] = circumstances(self.problem, self.network, self.settings, self.start)
+        seconds = 0.0
+        if earlier is not None:
+            done = _one_step([earlier[k] for k in left])
+            about["resumed"] = [*earlier[left[0]].provenance.get("resumed", []), done]
+            seconds = earlier[left[0]].provenance["seconds"]
+            for stream, position in zip(streams, earlier[left[0]].position.streams, strict=True):  # type: ignore[union-attr]
+                stream.restore(position)
+
+        def traces(*, whole: bool = True) -> list[Trace]:
+            now = {**about, "seconds": seconds + time.perf_counter() - began}
+            for run, group in zip(runs, groups, strict=True):
+                for k, trace in zip(group, run.traces(now), strict=True):
+                    found[k] = trace if whole else _cut_short(trace)
+            return [found[k] for k in range(len(self.algorithms))]
+
+        try:
+            with _progress_bar(self.settings.steps, progress) as show:
+                for done in _lockstep(runs, self.problem, self.settings, streams):
+                    show(done)
+                    if keeper is not None and keeper.due():
+                        keeper.write(traces(whole=False))
+        except KeyboardInterrupt:
+            cut = traces(whole=False)
+            if keeper is not None:
+                keeper.write(cut)
+            raise SimulationInterrupted(cut, done) from None
+        finished = traces()
+        if keeper is not None:
+            keeper.write(finished)
+        return finished
+
+    def _runs(
+        self, chosen: list[int], earlier: list[Trace] | None = None, first: int = 0, forms: list[Any] | None = None
+    ) -> tuple[list[Runs], list[list[int]]]:
+        """The chosen algorithms in batches, and the numbers of those in each."""
+        settings = self.settings
+        tables = {k: hyperparameters(self.algorithms[k], settings.steps) for k in chosen}
+        batched = batches([self.algorithms[k] for k in chosen], self.start, settings.engine)
+        groups = [[chosen[place] for place in batch] for batch in batched]
+        new_engine = backend(
+            self.problem,
+            self.network,
+            settings.engine,
+            dtype=settings.dtype,
+            sampled=settings.batch_size is not None,
+            noisy=settings.noise_std > 0,
+            threads=max(1, threads() // len(groups)),
+        )
+        runs = []
+        for group in groups:
+            mine = [(self.algorithms[k], self.labels[k], tables[k]) for k in group]
+            about: dict[str, Any] = {
+                "first": first,
+                "form": None if forms is None else forms[group[0]],
+                "earlier": None if earlier is None else [earlier[k] for k in group],
+            }
+            runs.append(Runs(self.problem, self.network, mine, self.start, settings, new_engine, **about))
+        return runs, groups
+
+    def _finished(self, trace: Trace) -> bool:
+        """Whether nothing is left to do of an earlier trace."""
+        assert trace.position is not None
+        target = self.settings.stop_when
+        return trace.position.step == self.settings.steps or (target is not None and trace.stopped == str(target))
+
+    def _attached(self, k: int, trace: Trace) -> Trace:
+        """`trace` of algorithm k with the objects that a file does not hold."""
+        return replace(
+            trace, problem=self.problem, network=self.network, algorithm=self.algorithms[k], settings=self.settings
+        )
+
+
+def _one_step(traces: list[Trace]) -> int:
+    """The step at which all traces of a list go on."""
+    steps = {trace.provenance["label"]: trace.position.step for trace in traces if trace.position is not None}
+    if len(set(steps.values())) > 1:
+        listed = ", ".join(f"{label} at step {step}" for label, step in steps.items())
+        raise ValueError(f"trace holds runs that ended at different steps ({listed}); resume them one by one")
+    return next(iter(steps.values()))
+
+
+def threads() -> int:
+    """Among which the work of a call is shared."""
+    return int(min(THREADS, _limit.get()))
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Within it calls have one thread, and BLAS has one, so that results do not depend on how many there are."""
+    token = _limit.set(1)
+    try:
+        with one_thread_of_blas():
+            yield
+    finally:
+        _limit.reset(token)
+
+
 def _cut_short(trace: Trace) -> Trace:
     """`trace`, which says that it ends with its last record and not where it was asked to."""
     steps = int(trace.frame["step"].max())
     return replace(trace, provenance={**trace.provenance, "steps": steps, "interrupted": True})
 
 
-def _lockstep(runs: list[Runs], problem: Problem, settings: Settings) -> Iterator[int]:
-    """Advance all runs chunk by chunk on the same draws; yield the number of steps done."""
-    streams = [Stream(settings.seed, r) for r in range(settings.replicates)]
-    network = runs[0].network
+def _lockstep(runs: list[Runs], problem: Problem, settings: Settings, streams: list[Stream]) -> Iterator[int]:
+    """Advance all runs, chunk by chunk, on the same draws; yield the number of steps done."""
+    network, done = runs[0].network, runs[0].done
     changes = isinstance(network, NetworkProcess)
     walks = [checked_walk(network, stream.network()) if changes else None for stream in streams]
     awake = network.awake if isinstance(network, NetworkProcess) else problem.n_nodes
@@ -254,28 +488,37 @@ def _lockstep(runs: list[Runs], problem: Problem, settings: Settings) -> Iterato
         * (problem.n_nodes * problem.dim * settings.dtype.itemsize / settings.record_every)
     )
     largest = max(1, int(CHUNK_BYTES // max(step_bytes, 1.0)))
-    done, size, chunk = 0, 1, (0, math.inf)
-    with ThreadPoolExecutor(THREADS) as pool:
+    size, chunk = 1, (0, math.inf)
+    with ThreadPoolExecutor(threads()) as pool:
+        if changes:  # a walk has no position but its steps
+            _each(pool, lambda walk: _skip(walk, done, largest), walks)
         while done < settings.steps and any(run.active for run in runs):
             began = time.perf_counter()
             size = min(size, settings.steps - done)
             draw = partial(_draw, size=size, compressions=compressions, heard=heard, problem=problem, settings=settings)
             draws = _each(pool, draw, list(zip(streams, walks, strict=True)))
-            jobs = [job for run in runs for job in run.plan(done, size, draws)]
+            places = [stream.position() for stream in streams]
+            jobs = [job for run in runs for job in run.plan(done, size, draws, places)]
             _each(pool, lambda job: job(), jobs)
             _each(pool, Runs.finish, runs)
             done += size
             for run in runs:
                 while run.messages:
-                    warnings.warn(run.messages.pop(0), RuntimeWarning, stacklevel=4)
+                    warnings.warn(run.messages.pop(0), RuntimeWarning, stacklevel=5)
             last, chunk = chunk, (size, time.perf_counter() - began)
             size = min(largest, next_size(chunk, last))
             yield done
 
 
+def _skip(walk: Walk, steps: int, at_once: int) -> None:
+    """Walk so many steps, and forget them."""
+    for first in range(0, steps, at_once):
+        walk(min(at_once, steps - first))
+
+
 def _each(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
     """`function` of every item; of many small ones several are one task, which alone would cost more than they do."""
-    size = max(1, len(items) // (4 * THREADS))
+    size = max(1, len(items) // (4 * threads()))
     parts = [items[k : k + size] for k in range(0, len(items), size)]
     return [result for part in pool.map(lambda part: [function(item) for item in part], parts) for result in part]
 
@@ -326,38 +569,3 @@ def _draw_awake(stream: Stream, links: Exchanges, compressions: int, problem: Pr
         np.moveaxis(stream.dither(1, compressions, rows, d)[0], 0, 1) if compressions else None,
         links,
     )
-
-
-def _provenance(problem: Problem, network: AnyNetwork, settings: Settings, start: np.ndarray) -> dict[str, Any]:
-    return {
-        "problem": {"repr": repr(problem), "data": fingerprint(problem.given)},
-        "network": {
-            "repr": repr(network),
-            "data": fingerprint(network.given if isinstance(network, NetworkProcess) else network.weights),
-        },
-        "x0": fingerprint(start),
-        **settings._asdict(),
-        "cluster": None if settings.cluster is None else repr(settings.cluster),
-        "dtype": settings.dtype.name,
-        "record": {name: describe(function) for name, function in settings.record.items()},
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        **environment(),
-    }
-
-
-@contextmanager
-def _progress_bar(steps: int, progress: bool | None) -> Iterator[Any]:
-    """A function that shows how many steps are done: a bar on a terminal (or on request), else nothing."""
-    import sys
-
-    if progress is not None:
-        checks.flag("progress", progress)
-    if progress is False or (progress is None and not sys.stderr.isatty()):
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("compile", total=steps)  # where a program is new, that takes most of the first chunk
-        yield lambda done: bar.update(task, completed=done, description="simulate")

@@ -11,3 +11,5 @@ from .tuning import (
     tune as tune,
 )
 from .verdict import verify as verify
+from .worst.case import WorstCase as WorstCase, worst_case as worst_case
+from .worst.classes import worst_case_bias as worst_case_bias, worst_case_rate as worst_case_rate

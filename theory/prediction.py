@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simlab import checks
+from simlab.markup import described
 from simlab.network import AnyNetwork, Network, NetworkProcess
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
@@ -102,6 +103,11 @@ class Prediction:
         error = f", error={self.error:.2g}" if self.error > 1e-6 else ""
         why = f", reason={self.reason!r}" if self.reason else ""
         return f"Prediction(stable={self.stable}, rate={rate}, {numbers}, first_order={self.first_order}{error}{why})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        names = ("stable", "rate", "bias", "variance", "mse", "consensus", "first_order", "reason", "error")
+        return described("Prediction", {name: getattr(self, name) for name in names if getattr(self, name) != ""})
 
     def transient(self, steps: int, record_every: int = 1) -> pd.DataFrame:
         """Expected errors on the way, of stable and unstable runs alike.

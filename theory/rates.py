@@ -9,7 +9,7 @@ import numpy as np
 from numpy.polynomial.legendre import legvander
 
 from simlab import checks
-from theory.statistics import CONFIDENCE, student
+from simlab.statistics import CONFIDENCE, student
 
 KINDS = ("linear", "power")
 BINS = 80  # points a fit looks at: means over equal stretches of the abscissa

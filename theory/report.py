@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import re
 import shutil
 import textwrap
 from collections import Counter
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from simlab import checks
+from simlab.markup import NO_BREAK, rendered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 HEADINGS = ("theorem", "measured", "95 % interval", "bound", "ratio", "verdict", "reason")
 LEFT = ("theorem", "verdict", "reason")
 NARROWEST = 100  # characters of a printed table; narrower ones would fold every reason into a ribbon
-NO_BREAK = "\N{NO-BREAK SPACE}"
 STYLES = {"holds": "green", "violated": "bold red", "inconclusive": "yellow", "not applicable": "dim"}
 
 
@@ -139,21 +137,21 @@ class Report:
 
     def to_html(self) -> str:
         """The table in HTML."""
-        head = "".join(f"<th>{name}</th>" for name in HEADINGS)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(row)) + "</tr>\n" for row in self.rows
-        )
-        caption = f"<caption>{html.escape(self.title)}</caption>\n"
-        return f"<table>\n{caption}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
+        return self._rendered("html")
 
     _repr_html_ = to_html
 
     def to_latex(self) -> str:
         """The table as a LaTeX tabular, for pdfLaTeX and its successors."""
-        columns = "".join("l" if name in LEFT else "r" for name in HEADINGS)
-        lines = [" & ".join(HEADINGS).replace("%", r"\%"), *(" & ".join(map(_latex, _cells(row))) for row in self.rows)]
-        body = " \\\\\n".join([lines[0] + " \\\\\n\\hline", *lines[1:]]).replace("\\hline \\\\", "\\hline")
-        return f"\\begin{{tabular}}{{{columns}}}\n\\hline\n{body} \\\\\n\\hline\n\\end{{tabular}}\n"
+        return self._rendered("latex")
+
+    def to_markdown(self) -> str:
+        """The table in Markdown."""
+        return self._rendered("markdown")
+
+    def _rendered(self, format: str) -> str:
+        right = [name not in LEFT for name in HEADINGS]
+        return rendered(HEADINGS, [_cells(row) for row in self.rows], right, format, self.title)
 
 
 def _cells(row: Row) -> list[str]:
@@ -170,20 +168,3 @@ def _cells(row: Row) -> list[str]:
         row.verdict,
         row.reason,
     ]
-
-
-SYMBOLS = {
-    "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "^": r"\^{}", "~": r"\~{}",
-    "<": r"$<$", ">": r"$>$", "≤": r"$\le$", "φ": r"$\varphi$", "γ": r"$\gamma$", "κ": r"$\kappa$", "λ": r"$\lambda$",
-    "μ": r"$\mu$", "ρ": r"$\rho$", "σ": r"$\sigma$", "ς": r"$\varsigma$", "β": r"$\beta$", "δ": r"$\delta$",
-    "ζ": r"$\zeta$", "ω": r"$\omega$", "π": r"$\pi$", "ψ": r"$\psi$", "x̄": r"$\bar x$", "√": r"$\surd$",
-    "²": r"$^2$", "ₙ": r"$_n$", "₁": r"$_1$", "₂": r"$_2$", "Σ": r"$\Sigma$", "∇": r"$\nabla$", "−": r"$-$",
-    "ε": r"$\epsilon$", "α": r"$\alpha$", "τ": r"$\tau$",
-    "‖": r"$\|$", "⌈": r"$\lceil$", "⌉": r"$\rceil$", "≠": r"$\ne$", "±": r"$\pm$", "∞": r"$\infty$",
-    "\\": r"\textbackslash{}",
-    NO_BREAK: "~",
-}  # fmt: skip
-
-
-def _latex(text: str) -> str:
-    return re.sub("x̄|.", lambda found: SYMBOLS.get(found[0], found[0]), text, flags=re.DOTALL)

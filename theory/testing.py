@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from simlab import checks
+from simlab.statistics import student
 from simlab.trace import Trace
 from theory.rates import KINDS, LEAST_POINTS, Fit, fit_rate
 from theory.report import Row
-from theory.statistics import student
 from theory.theorems import THEOREMS, Setting, Theorem
 from theory.verdict import REFUTED, finest, interval, judge, prediction_rows
 

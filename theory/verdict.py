@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from simlab import checks
+from simlab.statistics import CONFIDENCE, mean_interval
 from simlab.trace import Trace
 from theory.report import Report, Row
-from theory.statistics import CONFIDENCE, mean_interval
 from theory.theorems import THEOREMS, Setting, Theorem
 from theory.theorems.theorem import first_failure, last
 from theory.transfer import require_fixed_symmetric

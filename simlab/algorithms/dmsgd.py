@@ -19,10 +19,11 @@ class State(NamedTuple):
 class DmSGD(NamedTuple):
     """Decentralized momentum SGD: local momentum, then an exchange of the parameters.
 
-    M⁺ = βM + G,  X⁺ = W(X − γM⁺). Its squared inconsistency bias is 1/(1−β)² times that of DSGD.
+    M⁺ = βM + G,  X⁺ = W(X − γM⁺); with `nesterov` X⁺ = W(X − γ(βM⁺ + G)). Its squared inconsistency bias is 1/(1−β)²
+    times that of DSGD, either way.
 
     Form: adapt-then-combine, one exchange a step, undamped momentum (damped, (1−β)G, it is the same at γ/(1−β)); first
-    step X¹ = W(X⁰ − γG⁰). Its combine-then-adapt form is `AWCDmSGD`.
+    step X¹ = W(X⁰ − γG⁰), with `nesterov` W(X⁰ − (1 + β)γG⁰). Its combine-then-adapt form is `AWCDmSGD`.
 
     Parameters
     ----------
@@ -30,6 +31,8 @@ class DmSGD(NamedTuple):
         Step size γ > 0.
     momentum : float, default 0.9
         Momentum factor 0 <= β < 1.
+    nesterov : bool, default False
+        Whether the step looks ahead along the buffer, as Nesterov's does in the form of deep learning libraries.
 
     References
     ----------
@@ -39,6 +42,7 @@ class DmSGD(NamedTuple):
 
     lr: StepSize
     momentum: Momentum = 0.9
+    nesterov: bool = False
 
     references = ("assran2019stochastic", "yuan2021decentlam")
     needs = "row"
@@ -49,8 +53,10 @@ class DmSGD(NamedTuple):
 
     def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
-        m = self.momentum * state.m + gradient(problem, state.x, batch)
-        return State(mix(network, state.x - self.lr * m), m)
+        g = gradient(problem, state.x, batch)
+        m = self.momentum * state.m + g
+        direction = self.momentum * m + g if self.nesterov else m
+        return State(mix(network, state.x - self.lr * direction), m)
 
     def bias_transfer(self, eigenvalues: Array) -> Array:
         """φ(λ) = λ/((1−β)(1−λ))."""

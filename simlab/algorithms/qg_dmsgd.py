@@ -19,11 +19,11 @@ class State(NamedTuple):
 class QGDmSGD(NamedTuple):
     """Quasi-global momentum: the buffer follows the change of the mixed parameters, not the local gradient.
 
-    X⁺ = W(X − γ(βM + G)),  M⁺ = βM + (1−β)(X − X⁺)/γ.
+    X⁺ = W(X − γ(βM + G)),  M⁺ = βM + (1−β)(X − X⁺)/γ; with `nesterov` β(βM + G) + G in place of βM + G.
 
-    Form: adapt-then-combine, one exchange a step, the heavy ball; first step X¹ = W(X⁰ − γG⁰). The authors' code and
-    others often take Nesterov's form, β(βM + G) + G in place of βM + G, average the buffer by a factor of its own, and
-    add weight decay.
+    Form: adapt-then-combine, one exchange a step; first step X¹ = W(X⁰ − γG⁰), with `nesterov` W(X⁰ − (1 + β)γG⁰). The
+    authors' code and others often take Nesterov's form, average the buffer by a factor of its own, and add weight
+    decay.
 
     Parameters
     ----------
@@ -31,6 +31,8 @@ class QGDmSGD(NamedTuple):
         Step size γ > 0.
     momentum : float, default 0.9
         Momentum factor 0 <= β < 1.
+    nesterov : bool, default False
+        Whether the step looks ahead along the buffer, which raises the bias transfer to (1 + β)λ/(1 − λ).
 
     References
     ----------
@@ -39,6 +41,7 @@ class QGDmSGD(NamedTuple):
 
     lr: StepSize
     momentum: Momentum = 0.9
+    nesterov: bool = False
 
     references = ("lin2021quasi",)
     needs = "row"
@@ -49,10 +52,11 @@ class QGDmSGD(NamedTuple):
 
     def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
-        local = self.momentum * state.m
-        x = mix(network, state.x - self.lr * (local + gradient(problem, state.x, batch)))
+        local, g = self.momentum * state.m, gradient(problem, state.x, batch)
+        direction = self.momentum * (local + g) + g if self.nesterov else local + g
+        x = mix(network, state.x - self.lr * direction)
         return State(x, local + (1 - self.momentum) * (state.x - x) / self.lr)
 
     def bias_transfer(self, eigenvalues: Array) -> Array:
-        """φ(λ) = λ/(1−λ)."""
-        return eigenvalues / (1 - eigenvalues)
+        """φ(λ) = λ/(1−λ), (1+β)λ/(1−λ) with Nesterov's step."""
+        return (1 + self.momentum * self.nesterov) * eigenvalues / (1 - eigenvalues)

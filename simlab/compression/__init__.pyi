@@ -26,7 +26,11 @@ from .codes.level_code import (
     encode as encode,
     expected_bits as expected_bits,
 )
-from .contraction import check_contraction as check_contraction
-from .elementary import Identity as Identity, Sign as Sign
+from .contraction import check_contraction as check_contraction, check_unbiased as check_unbiased
+from .conversions import Induced as Induced, Scaled as Scaled
+from .elementary import Identity as Identity, OneBit as OneBit, Sign as Sign
+from .low_rank import RankOne as RankOne
+from .natural import Natural as Natural
+from .permutation import PermK as PermK
 from .quantizers import QSGD as QSGD, DitheredUniform as DitheredUniform
 from .sparsifiers import RandomK as RandomK, RTopK as RTopK, TopK as TopK

@@ -1,4 +1,4 @@
-"""The ends of the scale: the message as it is, and one bit a number."""
+"""The ends of the scale: the message as it is, and one bit a number, with a scale or without."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ class Identity(NamedTuple):
     def contraction(self, dim: int) -> float:
         """Omega = 1."""
         return 1.0
+
+    def variance_factor(self, dim: int) -> float:
+        """The q = 0 of what loses nothing."""
+        return 0.0
 
     def compress(self, x: Array, dither: Array = None) -> tuple[Array, np.ndarray]:
         """The rows of `x` (..., d), and the bits of each message, (...)."""
@@ -64,6 +68,46 @@ class Sign(NamedTuple):
     def kernel(self, dim: int) -> Kernel:
         """The same as a row function."""
         return Kernel((sign_row,), ())
+
+
+class OneBit(NamedTuple):
+    """The signs alone: C(v)_j = -1 where v_j < 0, else 1, so that zeros and ties are 1; d bits.
+
+    Not a contraction: what it decodes is of size sqrt(d) whatever is sent.
+
+    References
+    ----------
+    J. Bernstein, Y.-X. Wang, K. Azizzadenesheli, A. Anandkumar, signSGD: compressed optimisation for non-convex
+    problems, ICML 2018.
+    """
+
+    references = ("bernstein2018signsgd",)  # type: ignore[misc]
+
+    def check(self, dim: int) -> None:
+        """Nothing can be wrong."""
+
+    def contraction(self, dim: int) -> float:
+        """ValueError: its error is not bounded by the message."""
+        raise ValueError("compressor = OneBit() is no contraction: it sends no size; use Sign(), which does")
+
+    def compress(self, x: Array, dither: Array = None) -> tuple[Array, np.ndarray]:
+        """What the receivers decode, (..., d), and the bits of each message, (...); NaN stays NaN."""
+        xp = array_namespace(x)
+        signs = xp.where(x < 0, -xp.ones_like(x), xp.ones_like(x))
+        return xp.where(xp.isnan(x), x, signs), np.full(x.shape[:-1], x.shape[-1], np.int64)
+
+    def kernel(self, dim: int) -> Kernel:
+        """The same as a row function."""
+        return Kernel((one_bit_row,), ())
+
+
+def one_bit_row(i: int, v: np.ndarray, dither: np.ndarray, out: np.ndarray) -> int:
+    """-1 or 1 for each number."""
+    for j in range(v.size):
+        out[j] = -1 if v[j] < 0 else 1
+        if v[j] != v[j]:
+            out[j] = v[j]
+    return v.size
 
 
 def identity_row(i: int, v: np.ndarray, dither: np.ndarray, out: np.ndarray) -> int:

@@ -57,13 +57,16 @@ class TopK(NamedTuple):
 class RandomK(NamedTuple):
     """k entries chosen uniformly at random, the others zero.
 
-    In expectation a contraction with omega = k/d. A message holds k values as float32 and the 32-bit seed from which
-    sender and receivers draw the same indices: 32 (k + 1) bits.
+    In expectation a contraction with omega = k/d; `unbiased`, times d/k, E||C(v) - v||^2 = (d/k - 1)||v||^2. A message
+    holds k values as float32 and the 32-bit seed from which sender and receivers draw the same indices: 32 (k + 1)
+    bits.
 
     Parameters
     ----------
     k : int
         1 <= k <= d.
+    unbiased : bool, default False
+        Whether what is kept is multiplied by d/k, by the receivers.
 
     References
     ----------
@@ -71,27 +74,40 @@ class RandomK(NamedTuple):
     """
 
     k: int
+    unbiased: bool = False
 
     references = ("stich2018sparsified",)  # type: ignore[misc]
 
     def check(self, dim: int) -> None:
         """TypeError or ValueError unless 1 <= k <= dim."""
         checks.integer("RandomK.k", self.k, minimum=1, maximum=dim)
+        checks.flag("RandomK.unbiased", self.unbiased)
 
     def contraction(self, dim: int) -> float:
-        """Omega = k/d, in E||C(v) - v||^2 = (1 - omega)||v||^2."""
+        """Omega = k/d, in E||C(v) - v||^2 = (1 - omega)||v||^2; unbiased 2 - d/k, which may be negative."""
         self.check(dim)
-        return self.k / dim
+        return 2 - dim / self.k if self.unbiased else self.k / dim
+
+    def variance_factor(self, dim: int) -> float:
+        """The q = d/k - 1 in E||C(v) - v||^2 = q||v||^2 of the unbiased form; ValueError for the other one."""
+        self.check(dim)
+        if not self.unbiased:
+            raise ValueError(f"compressor = {self!r} is biased; use RandomK(k, unbiased=True)")
+        return dim / self.k - 1
 
     def compress(self, x: Array, dither: Array) -> tuple[Array, np.ndarray]:
         """What the receivers decode, (..., d), and the bits of each message, (...)."""
-        self.check(x.shape[-1])
-        return _compress(x, _needed(dither), self.k, x.shape[-1], 32 * (self.k + 1))
+        dim = x.shape[-1]
+        self.check(dim)
+        return _compress(x, _needed(dither), self.k, dim, 32 * (self.k + 1), self._factor(dim))
 
     def kernel(self, dim: int) -> Kernel:
         """The same as a row function."""
         self.check(dim)
-        return _kernel(dim, self.k, dim, 32 * (self.k + 1))
+        return _kernel(dim, self.k, dim, 32 * (self.k + 1), self._factor(dim))
+
+    def _factor(self, dim: int) -> float:
+        return dim / self.k if self.unbiased else 1.0
 
 
 class RTopK(NamedTuple):
@@ -149,7 +165,7 @@ def _needed(dither: Array) -> Array:
     return dither
 
 
-def _compress(x: Array, dither: Array, k: int, r: int, bits: int) -> tuple[Array, np.ndarray]:
+def _compress(x: Array, dither: Array, k: int, r: int, bits: int, factor: float = 1.0) -> tuple[Array, np.ndarray]:
     """Keep k random ones of the r largest entries of each row; what is not finite first."""
     xp = array_namespace(x)
     with np.errstate(over="ignore"):
@@ -161,7 +177,8 @@ def _compress(x: Array, dither: Array, k: int, r: int, bits: int) -> tuple[Array
     if k < r:
         keys = xp.where(finite, dither, xp.zeros_like(dither))
         kept = _ranks(xp, xp.where(kept, keys, 2 * xp.ones_like(dither))) < k
-    return xp.where(kept, xp.astype(values, x.dtype), xp.zeros_like(x)), np.full(x.shape[:-1], bits, np.int64)
+    received = xp.astype(values, x.dtype) * factor
+    return xp.where(kept, received, xp.zeros_like(x)), np.full(x.shape[:-1], bits, np.int64)
 
 
 def _ranks(xp: Any, keys: Array) -> Array:
@@ -169,9 +186,9 @@ def _ranks(xp: Any, keys: Array) -> Array:
     return xp.argsort(xp.argsort(keys, axis=-1, stable=True), axis=-1, stable=True)
 
 
-def _kernel(dim: int, k: int, r: int, bits: int) -> Kernel:
+def _kernel(dim: int, k: int, r: int, bits: int, factor: float = 1.0) -> Kernel:
     work = np.empty(dim, np.int32), np.empty(dim, np.int64), np.empty(2048, np.int64)
-    return Kernel((keep_least, r_top_k_row), (np.array([k, r, bits]),), work)
+    return Kernel((keep_least, r_top_k_row), (np.array([k, r, bits]), factor), work)
 
 
 def keep_least(keys: np.ndarray, chosen: np.ndarray, count: int, bins: np.ndarray) -> None:
@@ -209,8 +226,9 @@ def r_top_k_row(
     chosen: np.ndarray,
     bins: np.ndarray,
     sizes: np.ndarray,
+    factor: float,
 ) -> int:
-    """Keep k random ones of the r largest entries, what is not finite first; sizes = (k, r, bits)."""
+    """Keep k random ones of the r largest entries, what is not finite first, times factor; sizes = (k, r, bits)."""
     k, r = sizes[0], sizes[1]
     singles = keys.view(np.float32)  # non-negative ones are in the order of their bits
     for j in range(v.size):
@@ -226,5 +244,5 @@ def r_top_k_row(
             singles[c] = dither[chosen[c]] if np.isfinite(np.float32(v[chosen[c]])) else 0
         keep_least(keys[:r], chosen[:r], k, bins)
     for c in range(k):
-        out[chosen[c]] = np.float32(v[chosen[c]])
+        out[chosen[c]] = v.dtype.type(np.float32(v[chosen[c]])) * factor
     return sizes[2]

@@ -24,6 +24,12 @@ FEWEST = 8  # steps from which a recording pays
 SLICE = 2**17  # numbers in x of the runs that one job advances: a few such arrays stay in a core's cache
 
 
+def together(xp: Any, runs: int, size: int) -> int:
+    """How many of so many runs, each of `size` numbers, are advanced together: all on a GPU, else few large ones."""
+    jobs = -(-runs // max(1, SLICE // size)) if xp is np else 1
+    return -(-runs // jobs)
+
+
 class ArrayEngine:
     """Runs chunks of steps of one algorithm, for all its settings and replicates at once.
 
@@ -41,6 +47,9 @@ class ArrayEngine:
         Turns a function of no arguments, which does the same work on the same arrays at each call, into one that does
         it with less overhead, see `gpu.cuda_graph`; it may call the function a few times. Only for steps that can be
         traced and compress nothing.
+    width : int, optional
+        Runs that are advanced together, the last one repeated where there are fewer: products of matrices round by
+        their shapes. Unless given, as many as there are, and as fit.
     """
 
     def __init__(
@@ -53,11 +62,12 @@ class ArrayEngine:
         dtype: np.dtype,
         stream: AbstractContextManager[Any] | None = None,
         record: Callable[[Callable[[], None]], Callable[[], None]] | None = None,
+        width: int | None = None,
     ) -> None:
         self.xp = xp
         self.dtype = getattr(xp, np.dtype(dtype).name)
         self.stream: AbstractContextManager[Any] = nullcontext() if stream is None else stream
-        self.record = record
+        self.record, self.form = record, width
         with self.stream:
             self.problem = problem.convert(xp, self.dtype)
         self.network, self.algorithm = network, algorithm
@@ -84,24 +94,22 @@ class ArrayEngine:
         Plan
         """
         runs = len(hyper)
-        together = max(1, SLICE // state[0][0].size) if self.xp is np else runs  # a GPU wants all at once
-        slices = [slice(first, first + together) for first in range(0, runs, together)]
+        width = together(self.xp, runs, state[0][0].size) if self.form is None else self.form
+        parts = [np.minimum(np.arange(first, first + width), runs - 1) for first in range(0, runs, width)]
         chunks: dict[int, Chunk] = {}
 
-        def job(k: int, part: slice) -> None:
+        def job(k: int, part: np.ndarray) -> None:
             mine = type(state)(*(field[part] for field in state))
             # Divergence is found and reported by simulate.
             with self.stream, np.errstate(all="ignore"):
-                chunks[k] = self._advance(mine, hyper[part], draws[part], first_step, every)
+                chunks[k] = self._advance(mine, [hyper[r] for r in part], [draws[r] for r in part], first_step, every)
 
         def outcome() -> Chunk:
-            if len(slices) == 1:
-                return chunks[0]
-            final, *rest = zip(*(chunks[k] for k in range(len(slices))), strict=True)
-            fields = (np.concatenate(parts) for parts in zip(*final, strict=True))
-            return Chunk(type(state)(*fields), *map(np.concatenate, rest))
+            final, *rest = zip(*(chunks[k] for k in range(len(parts))), strict=True)
+            fields = (np.concatenate(each)[:runs] for each in zip(*final, strict=True))
+            return Chunk(type(state)(*fields), *(np.concatenate(each)[:runs] for each in rest))
 
-        return Plan([partial(job, k, part) for k, part in enumerate(slices)], outcome)
+        return Plan([partial(job, k, part) for k, part in enumerate(parts)], outcome)
 
     def suits(self, runs: int) -> bool:
         """True: any number of runs is advanced in the same way."""
@@ -169,10 +177,19 @@ class ArrayEngine:
             if changing:
                 new = type(new)(*(xp.where(network.awake, a, b) for a, b in zip(new, current, strict=True)))
             current = new
-            for bits in batch.ledger or ():
+            for bits, to in batch.ledger or ():
                 bits = xp.asarray(bits)
-                once = bits if not changing else bits * xp.astype(receivers > 0, bits.dtype)
-                sent = sent + xp.stack([once, bits * receivers], axis=-1)
+                match to:
+                    case "neighbours":
+                        once = bits if not changing else bits * xp.astype(receivers > 0, bits.dtype)
+                        each = bits * receivers
+                    case "server":
+                        once = each = bits
+                    case "all":  # one message, which counts as the first node's
+                        first = xp.arange(bits.shape[-1]) == 0
+                        once = xp.where(first, bits, xp.zeros_like(bits))
+                        each = once * bits.shape[-1]
+                sent = sent + xp.stack([once, each], axis=-1)
             yield current, sent
 
     def _replayed(self, start: Any, hyper: list[np.ndarray], draws: list[Draws]) -> Iterator[tuple[Any, Any]]:

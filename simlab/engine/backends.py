@@ -12,21 +12,26 @@ from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.step.graph import Steps
 
+Form = Any  #: str, int or None: how runs are advanced, which the last bits of their states depend on
 RECORDED = 2**20  # numbers in x up to which a step on a GPU is recorded
 
 
 def backend(
     problem: Problem, network: AnyNetwork, engine: str, *, dtype: np.dtype, sampled: bool, noisy: bool, threads: int
-) -> Callable[[Any, Steps, Any], Any]:
-    """What makes the engine that advances runs of one algorithm: a function of the algorithm, its graph and the first
-    state.
+) -> Callable[[Any, Steps, Any, Form], Any]:
+    """What makes the engine that advances runs of one algorithm: a function of the algorithm, its graph, the first
+    state, and the `form` of an engine to be like, or None.
 
     Data that all engines read is moved here, once.
     """
     if engine == "numpy":
-        from simlab.engine.array import ArrayEngine
+        from simlab.engine.array import ArrayEngine, together
 
-        return lambda algorithm, graph, state: ArrayEngine(problem, network, algorithm, xp=np, dtype=dtype)
+        def on_host(algorithm: Algorithm, graph: Steps, state: Any, form: Any) -> ArrayEngine:
+            width = together(np, len(state[0]), state[0][0].size) if form is None else form
+            return ArrayEngine(problem, network, algorithm, xp=np, dtype=dtype, width=width)
+
+        return on_host
     if engine == "cupy":
         from simlab.engine import gpu
         from simlab.engine.array import ArrayEngine
@@ -34,17 +39,18 @@ def backend(
         xp = gpu.cupy_namespace()
         moved = gpu.moved(problem, network, dtype)
 
-        def on_gpu(algorithm: Algorithm, graph: Steps, state: Any) -> ArrayEngine:
+        def on_gpu(algorithm: Algorithm, graph: Steps, state: Any, form: Any) -> ArrayEngine:
             # Of large states the kernels take longer than their launches; codes of messages count bits on the host.
             same = len(graph.graphs) == 1 and graph.first.outputs and not graph.first.count("steps")
             pays = same and not graph.compressions and isinstance(network, Network) and state[0].size <= RECORDED
             record = gpu.cuda_graph if pays else None
-            return ArrayEngine(moved, network, algorithm, xp=xp, dtype=dtype, stream=gpu.new_stream(), record=record)
+            width, stream = len(state[0]) if form is None else form, gpu.new_stream()
+            return ArrayEngine(moved, network, algorithm, xp=xp, dtype=dtype, stream=stream, record=record, width=width)
 
         return on_gpu
     from simlab.engine.compiled import CompiledEngine
 
-    return lambda algorithm, graph, state: CompiledEngine(
+    return lambda algorithm, graph, state, form: CompiledEngine(
         problem,
         network,
         algorithm,
@@ -53,4 +59,5 @@ def backend(
         sampled=sampled,
         noisy=noisy,
         threads=threads,
+        form=form,
     )

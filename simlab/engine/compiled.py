@@ -45,6 +45,8 @@ class CompiledEngine:
         Whether gradients take mini-batches, whether noise is added to them.
     threads : int
         Among which the runs, or the nodes of one run, are shared.
+    form : {"one by one", "side by side"}, optional
+        How runs lie in memory: full gradients round otherwise. As is fastest unless given.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class CompiledEngine:
         sampled: bool,
         noisy: bool,
         threads: int = 1,
+        form: str | None = None,
     ) -> None:
         self.dtype = np.dtype(dtype)
         self.threads = threads
@@ -71,7 +74,8 @@ class CompiledEngine:
         self.changing = isinstance(network, NetworkProcess)
         plain = len(built.layouts) == 1 and not built.steps.first.narrow and not self.changing
         self.has_lanes = plain and len(built.kernels) == 1 and built.kernels[0].lanes is not None
-        self.lanes = self._lanes_pay(runs)
+        self.lanes = self._lanes_pay(runs) if form is None else form == "side by side"
+        self.form = "side by side" if self.lanes else "one by one"
         self.large = plain and threads <= n_nodes and n_nodes * dim >= LARGE
         self.by_nodes = self._nodes_are_shared(runs)
         if self.changing:
@@ -104,11 +108,11 @@ class CompiledEngine:
         return self.has_lanes and SIDE_BY_SIDE * -(-groups // self.threads) <= -(-runs // self.threads)
 
     def _nodes_are_shared(self, runs: int) -> bool:
-        return self.large and runs < self.threads and not self._lanes_pay(runs)
+        return self.large and runs < self.threads and not self.lanes
 
     def suits(self, runs: int) -> bool:
-        """Whether an engine made for so many runs would share the work in the same way."""
-        return (self._lanes_pay(runs), self._nodes_are_shared(runs)) == (self.lanes, self.by_nodes)
+        """Whether so many runs of this form share the work in the same way."""
+        return self._nodes_are_shared(runs) == self.by_nodes
 
     def _convert(self, value: np.ndarray | float) -> Any:
         if not isinstance(value, np.ndarray):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from scipy import sparse
 
 from simlab import checks
 from simlab.arrays import namespace_of
+from simlab.markup import described
 from simlab.network import weights as weight_rules
 from simlab.network.process import Exchanges, SamplePath, sample, table
 from simlab.network.spectrum import Spectrum, second_modulus
@@ -433,6 +435,30 @@ class Network:
         by_node = x.swapaxes(-2, 0)
         return (weights @ by_node.reshape(self.n_nodes, -1)).reshape(by_node.shape).swapaxes(-2, 0)
 
+    def sum_neighbours(self, x: Any) -> Any:
+        """A x, A the adjacency matrix: each node's sum over its neighbours, itself not among them.
+
+        Parameters
+        ----------
+        x : array of any array-API namespace, shape (..., n_nodes, d)
+
+        Returns
+        -------
+        array, shape (..., n_nodes, d)
+        """
+        return self._adjacency.mix(x)
+
+    @functools.cached_property
+    def _adjacency(self) -> Network:
+        """The network whose weights are all 1, which mixes nothing: for `sum_neighbours`."""
+        linked = self._compressed.copy()
+        linked.data = (linked.indices != np.repeat(np.arange(self.n_nodes), np.diff(linked.indptr))).astype(float)
+        linked.eliminate_zeros()
+        csr = CSR(linked.indptr.astype(np.int64), linked.indices.astype(np.int32), linked.data)
+        unweighted = copy.copy(self)
+        unweighted.__dict__.update(weights=linked if _is_sparse(self.weights) else linked.toarray(), csr=csr)
+        return unweighted
+
     def _weights_like(self, x: Any) -> Any:
         """W in the namespace, dtype and device of x, kept for the next call."""
         numpy_input = isinstance(x, np.ndarray)
@@ -473,6 +499,14 @@ class Network:
         known = "spectral_gap" in self.__dict__ or self.n_nodes <= 200
         rho = f", rho={self.rho:.6g}" if known else ""
         return f"Network({self.name}: n_nodes={self.n_nodes}, n_edges={self.n_edges}, {storage}{kind}{rho})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        about: dict[str, Any] = {"nodes": self.n_nodes, "links": self.n_edges, "W": self.stochastic + " stochastic"}
+        about["degrees"] = f"{self.degrees.min()} to {self.degrees.max()}"
+        if "spectral_gap" in self.__dict__ or self.n_nodes <= 200:
+            about |= {"rho": self.rho, "spectral gap": 1 - self.rho}
+        return described(f"Network: {self.name}", about)
 
 
 def _is_sparse(matrix: Any) -> bool:

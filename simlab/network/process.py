@@ -12,6 +12,7 @@ from scipy import sparse
 
 from simlab import checks
 from simlab.generators import NETWORK, generator
+from simlab.markup import described
 from simlab.network.law import Law
 
 #: Of the arrays of exchanges, as NumPy calls them.
@@ -414,6 +415,12 @@ class NetworkProcess:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}: n_nodes={self.n_nodes})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        about = {"nodes": self.n_nodes, "awake at once": self.awake, "W": self.stochastic + " stochastic"}
+        given = {name: value for name, value in self.given.items() if isinstance(value, (int, float, str))}
+        return described(f"{type(self).__name__}: {self.name}", {**about, **given})
 
     def walk(self, random: np.random.Generator) -> Walk:
         """Start a sample path: a function that returns the exchanges of the next so many steps.

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from simlab import checks
-from simlab.arrays import aligned_copy, namespace_of
+from simlab.arrays import aligned_copy, namespace_of, to_host
 from simlab.kernel import Kernel
 from simlab.operations import Batch
 from simlab.problems.composite import minimize_composite
@@ -170,6 +170,52 @@ class Problem:
             result = self.sampled_gradients(xp, x, batch.indices)
         return result if batch is None or batch.noise is None else result + batch.noise
 
+    def proximal(self, x: Array, weight: Any) -> Array:
+        """Proximal points, rows argmin_u f_i(u) + (weight/2)||u - x_i||^2: (..., n, d) -> (..., n, d).
+
+        Parameters
+        ----------
+        x : array, shape (..., n, d)
+        weight : float, or array (..., n, 1)
+            Positive, and large enough to make the sum convex.
+        """
+        return self._tilted(weight * x, weight)
+
+    def conjugate(self, y: Array) -> Array:
+        """Gradients of the conjugate functions, rows argmin_u f_i(u) - <y_i, u>: (..., n, d) -> (..., n, d)."""
+        return self._tilted(y, 0.0)
+
+    def _tilted(self, y: Array, weight: Any) -> Array:
+        xp, rows, lead = self._by_node(y)
+        column = xp.zeros((*lead, self.n_nodes, 1), dtype=y.dtype) + weight
+        weights = xp.permute_dims(xp.reshape(column, (math.prod(lead), self.n_nodes, 1)), (1, 0, 2))
+        by_node = xp.permute_dims(self.tilted_minimizers(xp, rows, weights), (1, 0, 2))
+        return xp.reshape(by_node, (*lead, self.n_nodes, self.dim))
+
+    def tilted_minimizers(self, xp: Any, y: Array, weights: Array) -> Array:
+        """Rows argmin_u f_i(u) + (w/2)||u||^2 - <y, u>, nodes first: (n, R, d) and (n, R, 1) -> (n, R, d).
+
+        Here by Newton's method in float64.
+        """
+        original = self if self._original is None else self._original
+        tilts, w = (to_host(a).astype(np.float64) for a in (y, weights))
+        found = np.empty_like(tilts)
+        for r in range(tilts.shape[1]):
+            tilt, mine = tilts[:, r], w[:, r]
+
+            def loss(u: np.ndarray, tilt: np.ndarray = tilt, mine: np.ndarray = mine) -> np.ndarray:
+                return original.loss(u) + (u * (mine * u / 2 - tilt)).sum(axis=-1)
+
+            def gradient(u: np.ndarray, tilt: np.ndarray = tilt, mine: np.ndarray = mine) -> np.ndarray:
+                return original.gradient(u) + mine * u - tilt
+
+            def hessian(u: np.ndarray, mine: np.ndarray = mine) -> np.ndarray:
+                return original.hessian(u) + mine[:, :, None] * np.eye(original.dim)
+
+            start = tilt / np.where(mine > 0, mine, 1.0) * (mine > 0)
+            found[:, r] = newton(loss, gradient, hessian, start)
+        return xp.asarray(found, dtype=y.dtype)
+
     def global_loss(self, x: Array) -> Array:
         """Global loss f, the mean of the f_i, at any number of points: (..., d) -> (...)."""
         xp, points, lead = self._points(x)
@@ -283,6 +329,13 @@ class Problem:
         sampled : bool
             True: ``row(i, indices, x, out, *work, *data)``, the mean over `indices` (B,); False:
             ``row(i, x, out, *work, *data)``. `x` and `out` are of shape (d,).
+        """
+        return Kernel((), ())
+
+    def tilted_kernel(self) -> Kernel:
+        """`tilted_minimizers` as a row function, ``row(i, y, weight, out, *work, *data)``, for the compiled engine.
+
+        Without functions, as here, only the array engine takes proximal and dual steps.
         """
         return Kernel((), ())
 

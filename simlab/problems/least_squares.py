@@ -12,6 +12,7 @@ from simlab.problems.base import Array, constant, read_only
 from simlab.problems.lanes import add_product, samples_kernel
 from simlab.problems.linear_model import LinearModel, largest_gram_eigenvalues, local_models
 from simlab.problems.quadratic import dense_quadratic, least_eigenvalue, least_norm_minimizers
+from simlab.problems.tilted import factors_kernel, tilted_quadratics
 
 
 class LeastSquares(LinearModel):
@@ -120,6 +121,18 @@ class LeastSquares(LinearModel):
         if sampled:
             return Kernel((least_squares_sampled_row,), data)
         return Kernel((least_squares_row,), data, lanes=samples_kernel(least_squares_lanes, data))
+
+    def tilted_minimizers(self, xp: Any, y: Array, weights: Array) -> Array:
+        return tilted_quadratics(xp, y, weights, self._factors, self.linear)
+
+    def tilted_kernel(self) -> Kernel:
+        return factors_kernel(self._factors, self.linear)
+
+    @constant
+    def _factors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues (n, d) and eigenvectors (n, d, d) of every H_i."""
+        values, vectors = np.linalg.eigh(self.hessians)
+        return values, vectors
 
     def _hessians_and_linear(self) -> tuple[np.ndarray, np.ndarray]:
         m = self.features.shape[1]

@@ -12,6 +12,7 @@ from simlab.kernel import LANES, Kernel
 from simlab.problems.base import Array, constant
 from simlab.problems.lanes import add_product, samples_kernel
 from simlab.problems.linear_model import LinearModel, largest_gram_eigenvalues, local_models
+from simlab.problems.tilted import tilted_logistic
 
 
 class LogisticLoss(LinearModel):
@@ -106,6 +107,9 @@ class LogisticRegression(LogisticLoss):
             return Kernel((add_logistic_gradient, logistic_sampled_row), data)
         lanes = samples_kernel(logistic_lanes, data, (add_logistic_lanes,))
         return Kernel((add_logistic_gradient, logistic_row), data, lanes=lanes)
+
+    def tilted_kernel(self) -> Kernel:
+        return tilted_logistic(self.features, self.targets, self.l2)
 
     def _minimize(self) -> np.ndarray:
         x = super()._minimize()

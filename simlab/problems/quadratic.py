@@ -10,6 +10,7 @@ from simlab import checks
 from simlab.kernel import LANES, Kernel
 from simlab.problems.base import Array, Problem, constant, own, read_only
 from simlab.problems.lanes import add_product
+from simlab.problems.tilted import factors_kernel, tilted_diagonal_row, tilted_quadratics
 
 
 class Quadratic(Problem):
@@ -94,6 +95,22 @@ class Quadratic(Problem):
             _ = self.sample_count
         data = self.curvature, self.linear
         return Kernel((diagonal_quadratic_row,), data) if self.curvature.ndim == 2 else dense_quadratic(*data)
+
+    def tilted_minimizers(self, xp: Any, y: Array, weights: Array) -> Array:
+        if self.curvature.ndim == 3:
+            return tilted_quadratics(xp, y, weights, self._factors, self.linear)
+        return (self.linear[:, None, :] + y) / (self.curvature[:, None, :] + weights)
+
+    def tilted_kernel(self) -> Kernel:
+        if self.curvature.ndim == 2:
+            return Kernel((tilted_diagonal_row,), (self.curvature, self.linear))
+        return factors_kernel(self._factors, self.linear)
+
+    @constant
+    def _factors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues (n, d) and eigenvectors (n, d, d) of every H_i."""
+        values, vectors = np.linalg.eigh(self.curvature)
+        return values, vectors
 
     def hessian(self, x: np.ndarray) -> np.ndarray:
         return self.hessians

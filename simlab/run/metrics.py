@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from simlab.problems.base import Problem
 from simlab.step.graph import Steps
 
 BLOCK = 2**20  # numbers worked on at once
+PRODUCTS = 2**22  # of matrix products for the points that are measured at once
 
 
 def measure(problem: Problem, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -42,30 +44,66 @@ def measure(problem: Problem, x: np.ndarray) -> dict[str, np.ndarray]:
 
         and what the problem adds: its `metrics(x̄)`.
     """
-    n_nodes = x.shape[-2]
+    *lead, n_nodes, dim = x.shape
+    rows = max(1, min(n_nodes, BLOCK // dim))
+    at_once = max(1, BLOCK // (rows * dim))
+    states = x.reshape(-1, n_nodes, dim)
+    parts = [_spread(problem, states[k : k + at_once], rows) for k in range(0, len(states), at_once)]
+    mean, mse, consensus = (np.concatenate(each) for each in zip(*parts, strict=True))
+    found = {"mse": mse, "consensus": consensus, **in_blocks(partial(_at, problem), mean, _points_at_once(problem))}
+    return {name: values.reshape(lead) for name, values in found.items()}
+
+
+def _spread(problem: Problem, x: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean states (N, d), mse and consensus (N,) of node states (N, n, d), so many rows at a time."""
+    n_nodes = x.shape[1]
     reference = np.nan if problem.minimizer is None else problem.minimizer
-    mean, consensus, mse = np.zeros(x.shape[:-2] + x.shape[-1:]), np.zeros(x.shape[:-2]), np.zeros(x.shape[:-2])
-    rows = max(1, BLOCK // max(1, x.size // n_nodes))
+    mean, consensus, mse = np.zeros((len(x), x.shape[2])), np.zeros(len(x)), np.zeros(len(x))
     for first in range(0, n_nodes, rows):
         # One pass over x, block by block; means and sums of squares are merged without cancellation (Chan et al. 1983).
-        block = x[..., first : first + rows, :].astype(np.float64, copy=False)
-        size = block.shape[-2]
+        block = x[:, first : first + rows].astype(np.float64, copy=False)
+        size = block.shape[1]
         mse += sum_of_squares(block - reference)
-        block_mean = block.mean(axis=-2)
+        block_mean = block.mean(axis=1)
         shift = block_mean - mean
-        consensus += sum_of_squares(block - block_mean[..., None, :])
+        consensus += sum_of_squares(block - block_mean[:, None])
         consensus += first * size / (first + size) * np.square(shift).sum(axis=-1)
         mean += size / (first + size) * shift
+    return mean, mse / n_nodes, consensus / n_nodes
+
+
+def _at(problem: Problem, mean: np.ndarray) -> dict[str, np.ndarray]:
+    """What is measured at mean states (N, d)."""
     gradient = problem.global_gradient(mean)
     proximal = mean - soft_threshold(mean - gradient, problem.l1) if problem.l1 else gradient
     return {
-        "mse": mse / n_nodes,
-        "consensus": consensus / n_nodes,
         "loss": problem.objective(mean),
         "squared_gradient_norm": np.square(gradient).sum(axis=-1),
         "stationarity": np.square(proximal).sum(axis=-1),
         **problem.metrics(mean),
     }
+
+
+def _points_at_once(problem: Problem) -> int:
+    """As many as share a pass over the data of a small problem; a few of a large one."""
+    return int(np.clip(PRODUCTS // (problem.n_nodes * (problem.n_samples or problem.dim) * problem.dim), 16, 64))
+
+
+def in_blocks(
+    function: Callable[[np.ndarray], dict[str, np.ndarray]], points: np.ndarray, size: int
+) -> dict[str, np.ndarray]:
+    """`function` of points (N, d), exactly `size` of them in each call, the last one repeated.
+
+    A matrix product rounds by the shape of its factors, so that a point measured among others in each run would not be
+    the same to the last bit.
+    """
+    parts = []
+    for first in range(0, len(points), size):
+        block = points[first : first + size]
+        missing = size - len(block)
+        padded = np.concatenate([block, np.repeat(block[-1:], missing, axis=0)]) if missing else block
+        parts.append({name: values[: len(block)] for name, values in function(padded).items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def recorded(record: Mapping[str, Callable[[np.ndarray], Any]], x: np.ndarray) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ import inspect
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +17,8 @@ import numpy as np
 
 import simlab
 from simlab.network import Network, NetworkProcess
+from simlab.run.code import code
+from simlab.run.settings import Settings
 
 SCALARS = (bool, int, float, str)
 PACKAGES = ("numpy", "scipy", "numba", "networkx", "pandas")
@@ -40,7 +43,7 @@ def describe(value: Any) -> Any:
 def fingerprint(*values: Any) -> str:
     """Hash of the contents of arrays (dense or sparse), numbers, texts, and tuples, lists and mappings of them.
 
-    It tells whether two runs saw the same data. Of other objects it takes the `repr`.
+    It tells whether two runs saw the same data. Of functions it takes the code, of other objects the `repr`.
     """
     digest = hashlib.sha256()
     for part in _parts(values):
@@ -56,6 +59,10 @@ def _parts(value: Any) -> Iterator[np.ndarray]:
         value = value.weights
     if isinstance(value, NetworkProcess):
         value = value.name, value.given
+    if inspect.isfunction(value):
+        value = code(value)
+    if hasattr(value, "_fields"):
+        value = type(value).__qualname__, *value
     if hasattr(value, "indptr"):
         value = value.data, value.indices, value.indptr
     if isinstance(value, tuple | list):
@@ -66,6 +73,26 @@ def _parts(value: Any) -> Iterator[np.ndarray]:
         array = value if isinstance(value, np.ndarray | np.generic | bool | int | float | str) else repr(value)
         array = np.asarray(array)
         yield array if array.dtype.kind in "biufcSU" else np.asarray(repr(array.tolist()))
+
+
+def circumstances(problem: Any, network: Any, settings: Settings, start: np.ndarray) -> dict[str, Any]:
+    """All but the algorithm that a run depends on, and where and when it was started."""
+    return {
+        "problem": {"repr": repr(problem), "data": fingerprint(problem.given), "code": code(type(problem))},
+        "network": {
+            "repr": repr(network),
+            "data": fingerprint(network.given if isinstance(network, NetworkProcess) else network.weights),
+            "code": code(type(network)),
+        },
+        "x0": fingerprint(start),
+        **settings._asdict(),
+        "cluster": None if settings.cluster is None else repr(settings.cluster),
+        "dtype": settings.dtype.name,
+        "record": {name: describe(function) for name, function in settings.record.items()},
+        "stop_when": None if settings.stop_when is None else str(settings.stop_when),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        **environment(),
+    }
 
 
 @cache

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from simlab import checks
 from simlab.citation import references
 from simlab.network import AnyNetwork, NetworkProcess
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.run.clock import Clock
+from simlab.run.code import code
 from simlab.run.metrics import Traffic, measure, recorded
 from simlab.run.provenance import describe
 from simlab.run.settings import LARGEST, Settings, same
-from simlab.step.graph import ForeignNounError, Steps, is_algorithm, numeric_fields, step_graphs
+from simlab.step.graph import REPLICAS, ForeignNounError, Steps, is_algorithm, is_shared, numeric_fields, step_graphs
 from simlab.step.streams import Draws
-from simlab.trace import Trace
+from simlab.trace import Position, Trace
 
 SHOWN = 3  # settings that one warning names
 KEPT = 2**22  # numbers in x up to which a chunk's start is kept, to find the step of a divergence
+
+
+class Start(NamedTuple):
+    """What there was after so many steps; `state` is None where it is not kept."""
+
+    done: int
+    active: list[int]
+    state: Any
+    sent: np.ndarray
+    spent: np.ndarray
+    clock: np.ndarray | None
+    streams: list[dict[str, list[int]]]
 
 
 class Runs:
@@ -37,7 +52,13 @@ class Runs:
         Initial states.
     settings : Settings
     new_engine : function
-        Makes an engine from an algorithm, its graph and states, see `backends.backend`.
+        Makes an engine from an algorithm, its graph, states and form, see `backends.backend`.
+    first : int
+        The number of the first replicate.
+    form
+        That of the engine; None for what is fastest.
+    earlier : list of Trace, optional
+        One a setting, from whose positions the runs go on.
     """
 
     def __init__(
@@ -47,9 +68,13 @@ class Runs:
         algorithms: list[tuple[Any, str, np.ndarray]],
         start: np.ndarray,
         settings: Settings,
-        new_engine: Callable[[Any, Steps, Any], Any],
+        new_engine: Callable[[Any, Steps, Any, Any], Any],
+        *,
+        first: int = 0,
+        form: Any = None,
+        earlier: list[Trace] | None = None,
     ) -> None:
-        self.problem, self.network, self.settings = problem, network, settings
+        self.problem, self.network, self.settings, self.first = problem, network, settings, first
         self.algorithms = [algorithm for algorithm, _, _ in algorithms]
         self.labels = [label for _, label, _ in algorithms]
         self.hyper = [table for _, _, table in algorithms]
@@ -63,16 +88,62 @@ class Runs:
         self._finished = np.zeros((settings.replicates, 0))  # times of the chunk's steps
         self.sent = np.zeros((runs, 2), np.int64)  # by compressed messages, counted once and once a receiver
         self.spent = np.zeros((runs, 3), np.int64)  # on a network that changes, see `Traffic`
-        self.lost: dict[int, np.ndarray] = {}  # last states of the runs that diverged, in range where `KEPT` allows
+        self.last: dict[int, np.ndarray] = {}  # states of the runs that have ended; in range where `KEPT` allows
         self.active = list(range(runs))
+        self.done = 0
+        self.streams: list[dict[str, list[int]]] = [{}] * settings.replicates  # where they are at that step
         self.diverged: dict[int, int] = {}
+        self.met: dict[int, int] = {}  # the step at which a run had come to the target
+        self.stopped: dict[int, Position | None] = {}  # where settings go on that have come to it
         self.messages: list[str] = []  # warnings for the caller's thread to give
         self.records: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
+        self.earlier = earlier or []
+        if earlier:
+            self._go_on(earlier)
         self.new_engine = new_engine
-        self.engine = self.new_engine(self.algorithms[0], self.graphs, self.state)
+        self.engine = self.new_engine(self.algorithms[0], self.graphs, self.state, form)
         self._pending: Any = None  # the chunk that is planned and not finished
-        nothing = np.zeros((runs, 1, 3), np.int64)
-        self._record(np.array([0]), self.state[0][:, None], self.sent[:, None], nothing, np.zeros((runs, 1)))
+        if not earlier:
+            nothing = np.zeros((runs, 1, 3), np.int64)
+            all_usable = np.ones((runs, 1), bool)
+            begin = self._start()
+            self._record(
+                np.array([0]),
+                self.state[0][:, None],
+                self.sent[:, None],
+                nothing,
+                np.zeros((runs, 1)),
+                all_usable,
+                begin,
+            )
+            self._drop_ended()
+
+    def _go_on(self, earlier: list[Trace]) -> None:
+        """Take over what there was at the positions of these traces."""
+        positions = [trace.position for trace in earlier if trace.position is not None]
+        self.done, r = positions[0].step, self.settings.replicates
+        self.streams = positions[0].streams
+        for s, trace in enumerate(earlier):
+            self.diverged.update({s * r + int(k) - self.first: step for k, step in trace.diverged.items()})
+            self.last.update({run: trace.x[run % r] for run in self.diverged if run // r == s})
+            if self.settings.stop_when is not None:
+                table = trace.frame[trace.frame["step"] <= self.done]
+                met = table[self._met(table.drop(columns=["algorithm", "replicate", "step"]))]
+                first_met = met.drop_duplicates("replicate")
+                for k, step in zip(first_met["replicate"], first_met["step"], strict=True):
+                    self.met[s * r + int(k) - self.first] = int(step)
+            mine = [run for run in range(s * r, (s + 1) * r) if run not in self.diverged]
+            if mine and self.met.keys() >= set(mine):
+                raise ValueError(
+                    f"stop_when = {str(self.settings.stop_when)!r} is met already, at step "
+                    f"{max(self.met[run] for run in mine)} of {self.labels[s]}; choose another target, or leave it out"
+                )
+        self.active = [run for run in self.active if run not in self.diverged]
+        whole = (np.concatenate([p.state[f] for p in positions]) for f in type(self.state)._fields)
+        self.state = type(self.state)(*(np.ascontiguousarray(field[self.active]) for field in whole))
+        self.sent, self.spent = (np.concatenate([getattr(p, n) for p in positions]) for n in ("sent", "spent"))
+        if self.clock is not None and positions[0].clock is not None:
+            self.clock.at = positions[0].clock.copy()
 
     def _new_clock(self) -> Clock | None:
         cluster = self.settings.cluster
@@ -83,29 +154,38 @@ class Runs:
             self.settings.replicates,
         )  # fmt: skip
 
-    def plan(self, done: int, size: int, draws: list[Draws]) -> list[Callable[[], Any]]:
-        """The jobs of `size` steps after `done`; `draws` are those of the replicates."""
+    def plan(
+        self, done: int, size: int, draws: list[Draws], streams: list[dict[str, list[int]]]
+    ) -> list[Callable[[], Any]]:
+        """The jobs of `size` steps after `done`; of the replicates the draws, and where the streams are after these."""
         if not self.active:
             return []
         # Kept to find the step at which a run diverges; of a large network the chunk has to do, whatever else is run.
         small = self.settings.replicates * self.state[0][0].size <= KEPT
-        before = type(self.state)(*(field.copy() for field in self.state)) if small else None
+        start = self._start(kept=small or self.settings.stop_when is not None)
         tables = [table[done : done + size] for table in self.hyper]
         mine = [tables[run // self.settings.replicates] for run in self.active]
         drawn = [draws[run % self.settings.replicates] for run in self.active]
         plan = self.engine.plan(self.state, mine, drawn, done, self.settings.record_every)
         if self.clock is not None:
             self._finished = self.clock.advance(draws, done)
-        self._pending = plan, before, mine, drawn, done, size
+        self._pending = plan, start, mine, drawn, size, streams
         return plan.jobs
 
+    def _start(self, *, kept: bool = True) -> Start:
+        """What there is now, to be gone back to: copies."""
+        state = type(self.state)(*(field.copy() for field in self.state)) if kept else None
+        clock = None if self.clock is None else self.clock.at.copy()
+        return Start(self.done, self.active, state, self.sent.copy(), self.spent.copy(), clock, self.streams)
+
     def finish(self) -> None:
-        """Record what the jobs of the last `plan` did, and drop the runs that diverged."""
+        """Record what the jobs of the last `plan` did, and drop the runs that have ended."""
         if not self.active:
             return
-        (plan, before, tables, draws, done, size), self._pending = self._pending, None
-        every = self.settings.record_every
+        (plan, start, tables, draws, size, streams), self._pending = self._pending, None
+        done, every = start.done, self.settings.record_every
         self.state, snapshots, sent, total = plan.outcome()
+        self.done, self.streams = done + size, streams
         sent = sent + self.sent[self.active, None]
         self.sent[self.active] += total.sum(axis=1)
         steps = np.arange(done // every + 1, (done + size) // every + 1) * every
@@ -114,21 +194,23 @@ class Runs:
             snapshots = np.concatenate([snapshots, self.state[0][:, None]], axis=1)
             sent = np.concatenate([sent, self.sent[self.active, None]], axis=1)
         costs, times = self._costs(steps, draws, done, size)
-        lost = [k for k in range(len(self.active)) if not self._in_range(self.state[0][k])]
-        for k in lost:
-            usable = self._stop(k, before, tables[k], draws[k], done, steps)
-            mine = [a[k : k + 1, usable] for a in (snapshots, sent, costs, times)]
-            self._record(steps[usable], mine[0], mine[1], mine[2], mine[3], [self.active[k]])
+        usable = np.ones((len(self.active), len(steps)), bool)
+        for k in range(len(self.active)):
+            if not self._in_range(self.state[0][k]):
+                usable[k] = self._stop(k, start.state, tables[k], draws[k], done, steps)
+        self._record(steps, snapshots, sent, costs, times, usable, start)
+        lost = [run for run in self.active if run in self.diverged]
         if lost:
-            self.messages.append(self._message([self.active[k] for k in lost], done if before is None else None))
-            kept = [k for k in range(len(self.active)) if k not in lost]
+            self.messages.append(self._message(lost, done if start.state is None else None))
+        self._drop_ended()
+
+    def _drop_ended(self) -> None:
+        kept = [k for k, run in enumerate(self.active) if run not in self.last]
+        if len(kept) < len(self.active):
             self.active = [self.active[k] for k in kept]
             self.state = type(self.state)(*(field[kept] for field in self.state))
-            snapshots, sent, costs, times = snapshots[kept], sent[kept], costs[kept], times[kept]
             if kept and not self.engine.suits(len(kept)):
-                self.engine = self.new_engine(self.algorithms[0], self.graphs, self.state)
-        if self.active:
-            self._record(steps, snapshots, sent, costs, times)
+                self.engine = self.new_engine(self.algorithms[0], self.graphs, self.state, self.engine.form)
 
     def _costs(self, steps: np.ndarray, draws: list[Draws], done: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Of each active run what its steps have cost, (A, S, 3), and the network's own time, (A, S)."""
@@ -167,7 +249,7 @@ class Runs:
         run = self.active[k]
         good, bad = 0, len(table)
         if before is None:
-            self.lost[run] = self.state[0][k].copy()
+            self.last[run] = self.state[0][k].copy()
         else:
             start = type(before)(*(field[k : k + 1] for field in before))
             while bad - good > 1:
@@ -181,7 +263,7 @@ class Runs:
                     good, start = middle, state
                 else:
                     bad = middle
-            self.lost[run] = start[0][0]
+            self.last[run] = start[0][0]
         self.diverged[run] = done + bad
         return steps <= done + good
 
@@ -197,7 +279,9 @@ class Runs:
             when = f"at step {first}" if first == last else f"at steps {first} to {last}"
             when = when if since is None else f"between steps {since + 1} and {last}"
             replicates = (
-                f"replicate {runs[0] % self.settings.replicates}" if len(runs) == 1 else f"{len(runs)} replicates"
+                f"replicate {self.first + runs[0] % self.settings.replicates}"
+                if len(runs) == 1
+                else f"{len(runs)} replicates"
             )
             parts.append(f"{self.labels[setting]} diverged {when} ({replicates})")
         more = f" and {len(settings) - SHOWN} more settings" if len(settings) > SHOWN else ""
@@ -221,54 +305,127 @@ class Runs:
         sent: np.ndarray,
         costs: np.ndarray,
         times: np.ndarray,
-        runs: list[int] | None = None,
+        usable: np.ndarray,
+        start: Start,
     ) -> None:
-        if not len(steps):
+        """Measure the active runs at `steps`, where they are `usable` (A, S), and end those that are at the target."""
+        if not usable.any():
             return
-        who = np.array(self.active if runs is None else runs)
-        metrics = measure(self.problem, snapshots)
-        metrics["payload_bits"], metrics["bits"] = (costs[..., c] + sent[..., c] for c in range(2))
-        metrics["gradients"] = costs[..., 2]
+        of = (lambda a: a) if usable.all() else (lambda a: a[usable])  # as it is, without a copy
+        metrics = measure(self.problem, of(snapshots))
+        metrics["payload_bits"], metrics["bits"] = (of(costs[..., c] + sent[..., c]) for c in range(2))
+        metrics["gradients"] = of(costs[..., 2])
         if self.clock is not None or getattr(self.network, "keeps_time", False):
-            metrics["time"] = times
+            metrics["time"] = of(times)
         taken = self.settings.record.keys() & {"algorithm", "replicate", "run", "step", *metrics}
         if taken:
             raise ValueError(f"record has the name {min(taken)!r}, which is a column already; choose another one")
-        metrics.update(recorded(self.settings.record, snapshots))
-        self.records.append((who, steps, metrics))
+        metrics.update(recorded(self.settings.record, of(snapshots)))
+        rows = {name: np.reshape(value, -1) for name, value in metrics.items()}
+        who, when = np.repeat(self.active, len(steps)), np.tile(steps, len(self.active))
+        who, when = who[usable.reshape(-1)], when[usable.reshape(-1)]
+        if self.settings.stop_when is not None:
+            shown = self._stop_at_target(steps, snapshots, who, when, rows, start)
+            who, when, rows = who[shown], when[shown], {name: value[shown] for name, value in rows.items()}
+        self.records.append((who, when, rows))
+
+    def _stop_at_target(
+        self,
+        steps: np.ndarray,
+        snapshots: np.ndarray,
+        who: np.ndarray,
+        when: np.ndarray,
+        rows: dict[str, np.ndarray],
+        start: Start,
+    ) -> np.ndarray:
+        """Stop every setting at the first step by which all its replicates have come to the target, but for those that
+        have diverged; which of the rows are not after that.
+        """
+        met = self._met(rows)
+        for run, step in zip(who[met], when[met], strict=True):
+            self.met.setdefault(int(run), int(step))
+        shown = np.ones(len(who), bool)
+        settings = np.array(self.active) // self.settings.replicates
+        for setting in np.unique(settings):
+            mine = np.array(self.active)[settings == setting].tolist()
+            by = max(self.met.get(run, self.diverged.get(run, math.inf)) for run in mine)
+            if by > steps[-1]:
+                continue
+            k = int(np.searchsorted(steps, by))
+            left = [run for run in mine if self.diverged.get(run, math.inf) > steps[k]]
+            if not left:
+                continue
+            self.stopped[int(setting)] = self._position(int(setting), start)
+            for run in left:
+                self.diverged.pop(run, None)  # later, in the steps that count no more
+                self.last[run] = snapshots[self.active.index(run), k].copy()
+            shown &= ~((who // self.settings.replicates == setting) & (when > steps[k]))
+        return shown
+
+    def _met(self, columns: Any) -> np.ndarray:
+        """Which rows of the columns are at the target."""
+        target = self.settings.stop_when
+        assert target is not None
+        checks.one_of("stop_when's column", target.column, columns)
+        return target.met(np.asarray(columns[target.column]))
+
+    def _position(self, setting: int, start: Start) -> Position | None:
+        """Where a setting goes on from `start`."""
+        if start.state is None:
+            return None
+        r = self.settings.replicates
+        mine = slice(setting * r, (setting + 1) * r)
+        rows = [k for k, run in enumerate(start.active) if run // r == setting]
+        there = [start.active[k] % r for k in rows]
+        state = {}
+        for name, field in zip(start.state._fields, start.state, strict=True):
+            state[name] = np.zeros((r, *field.shape[1:]), field.dtype)
+            state[name][there] = field[rows]
+        counts = start.sent[mine].copy(), start.spent[mine].copy()
+        return Position(start.done, self.settings.steps, self.engine.form, state, *counts, start.clock, start.streams)
 
     def traces(self, about: dict[str, Any]) -> list[Trace]:
         """What was recorded so far, a trace for each setting."""
         import pandas as pd
 
-        parts = []
-        for who, steps, metrics in self.records:
-            columns = {"run": np.repeat(who, len(steps)), "step": np.tile(steps, len(who))}
-            parts.append(pd.DataFrame({**columns, **{name: value.reshape(-1) for name, value in metrics.items()}}))
+        r = self.settings.replicates
+        parts = [pd.DataFrame({"run": who, "step": when, **rows}) for who, when, rows in self.records]
+        for setting, trace in enumerate(self.earlier):
+            assert trace.position is not None
+            step = trace.frame["step"]
+            asked = (step % self.settings.record_every == 0) | (step == self.settings.steps)
+            before = trace.frame[(step <= trace.position.step) & asked]
+            who = before["replicate"] - self.first + setting * r
+            parts.append(before.drop(columns=["algorithm", "replicate"]).assign(run=who))
         whole = pd.concat(parts, ignore_index=True).sort_values(["run", "step"])
-        tables = dict(list(whole.groupby(whole["run"] // self.settings.replicates)))
-        x = np.empty((len(self.algorithms) * self.settings.replicates, *self.state[0].shape[1:]), self.settings.dtype)
+        tables = dict(list(whole.groupby(whole["run"] // r)))
         # Of an interrupted chunk some runs have taken steps, in place, and others have not: all go back to its start.
-        interrupted = self._pending is not None and self._pending[1] is not None
-        x[self.active] = self._pending[1][0] if interrupted else self.state[0]
-        for run, last in self.lost.items():
+        now = self._start(kept=False)._replace(state=self.state) if self._pending is None else self._pending[1]
+        x = np.empty((len(self.algorithms) * r, *self.state[0].shape[1:]), self.settings.dtype)
+        x[self.active] = self.state[0] if now.state is None else now.state[0]
+        for run, last in self.last.items():
             x[run] = last
         found = []
         for setting, (algorithm, label) in enumerate(zip(self.algorithms, self.labels, strict=True)):
-            first = setting * self.settings.replicates
-            mine = range(first, first + self.settings.replicates)
+            mine = range(setting * r, (setting + 1) * r)
             table = tables[setting].reset_index(drop=True)
             table.insert(0, "algorithm", label)
-            table.insert(1, "replicate", table.pop("run") - first)
+            table.insert(1, "replicate", table.pop("run") - mine[0] + self.first)
             provenance = {
                 "label": label,
                 "algorithm": describe(algorithm),
+                "code": code(type(algorithm)),
                 "references": [*references(algorithm), *references(self.network)],
-                "diverged": {str(run - first): step for run, step in self.diverged.items() if run in mine},
+                "diverged": {str(run - mine[0] + self.first): at for run, at in self.diverged.items() if run in mine},
                 **about,
             }
-            last = x[first : first + self.settings.replicates].copy()
-            found.append(Trace(last, table, provenance, self.x0, self.problem, self.network, algorithm))
+            if setting in self.stopped:
+                provenance |= {"stopped": provenance["stop_when"], "steps": int(table["step"].max())}
+            position = self.stopped[setting] if setting in self.stopped else self._position(setting, now)
+            nouns = self.problem, self.network, algorithm
+            found.append(
+                Trace(x[mine.start : mine.stop].copy(), table, provenance, self.x0, *nouns, position, self.settings)
+            )
         return found
 
 
@@ -347,10 +504,18 @@ def traced(problem: Problem, network: AnyNetwork, algorithm: Algorithm, state: A
 def check_changes(network: NetworkProcess, steps: Steps) -> None:
     """ForeignNounError if a step relies on exchanges that a network that changes does not make."""
     for graph in steps.graphs:
-        if graph.count("mix_replicas"):
+        if any(graph.count(name) for name in (*REPLICAS, "degrees")):
             raise ForeignNounError(
                 f"{graph.algorithm} keeps replicas of its neighbours' rows, which go stale where {network!r} leaves an "
                 "exchange out; use a network that does not change, or a method without replicas such as DSGD"
+            )
+        server = graph.count("average_replicas") or any(
+            each.to != "neighbours" or is_shared(each.compressor, each.to) for each, _ in graph.compressors
+        )
+        if server:
+            raise ForeignNounError(
+                f"{graph.algorithm} sends through a server, or draws random numbers that all nodes share, on "
+                f"{network!r}, where nodes may sleep; use a network that does not change"
             )
         if graph.networks:
             raise ForeignNounError(

@@ -15,6 +15,7 @@ from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.schedules import check_fields, ranges, values
 from simlab.step.graph import numeric_fields
+from simlab.targets import Target
 
 ENGINES = ("compiled", "numpy", "cupy")
 LARGEST = {"float64": 1e100, "float32": 1e18}  # beyond it a state counts as diverged; its square is still finite
@@ -36,6 +37,7 @@ class Settings(NamedTuple):
     dtype: np.dtype
     record: Mapping[str, Recorder]
     cluster: Cluster | None
+    stop_when: Target | None = None
 
 
 def check_nouns(problem: Any, network: Any, algorithms: Sequence[Any]) -> None:

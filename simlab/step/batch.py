@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+Receivers = Literal["neighbours", "server", "all"]  #: of a message, see `simlab.operations.compress`
 Array = Any  # of any namespace of the array API
 
 
@@ -18,8 +19,8 @@ class Batch(NamedTuple):
         Added to the gradient.
     dither : array (..., c, n, d) or None
         Uniform on [0, 1), for each of the c compressions of a step.
-    ledger : list of arrays (..., n)
-        Where each compression notes the bits of every node's message.
+    ledger : list of (array (..., n), receivers)
+        Where each compression notes the bits of every node's message, and to whom it goes.
     step : int or None
         Steps taken before this one, see `simlab.operations.phase`.
     """
@@ -27,5 +28,5 @@ class Batch(NamedTuple):
     indices: Array | None = None
     noise: Array | None = None
     dither: Array | None = None
-    ledger: list[Array] | None = None
+    ledger: list[Any] | None = None
     step: Any = None

@@ -16,14 +16,16 @@ import numpy as np
 
 from simlab.protocols import Algorithm, Mixing, Objective
 from simlab.schedules import whole_fields
-from simlab.step.batch import Batch
+from simlab.step.batch import Batch, Receivers
 from simlab.step.operation import kind
 
 SCALARS = ("hyper", "const", "steps")  # leaves that are numbers
 LONGEST_PERIOD = 10_000  # phases that are traced
-ARRAYS = ("input", "fires", "received")  # leaves that are arrays
+ARRAYS = ("input", "fires", "degrees", "received")  # leaves that are arrays
 SENDS = ("mix", "differences")  # along the edges of a network
-MIXES = (*SENDS, "mix_replicas")
+REPLICAS = ("mix_replicas", "differences_replicas", "sum_replicas")  # of what neighbours hold already
+MIXES = (*SENDS, *REPLICAS)
+AVERAGES = ("average", "average_replicas")
 
 
 class ForeignNounError(TypeError):
@@ -135,10 +137,12 @@ class Unseen:
     ----------
     noun : str
         What it stands for, for messages.
+    width : int, default 0
+        Of the dither: numbers in a message.
     """
 
-    def __init__(self, noun: str) -> None:
-        self._noun = noun
+    def __init__(self, noun: str, width: int = 0) -> None:
+        self._noun, self._width = noun, width
 
     def __repr__(self) -> str:
         return f"the step's {self._noun}"
@@ -181,6 +185,20 @@ def lift(value: Any) -> Expression:
         f"a compiled step combines state arrays with {type(value).__name__}; only numbers and state arrays can enter: "
         "keep constant arrays in the problem"
     )
+
+
+class Message(NamedTuple):
+    """How rows are sent: by which compressor, in which of the step's calls, to whom, and whether zeros are silence."""
+
+    compressor: Any
+    call: int
+    to: Receivers
+    triggered: bool
+
+
+def is_shared(compressor: Any, to: Receivers) -> bool:
+    """Whether all nodes draw the same random numbers for a message: as the compressor asks, or as it is one message."""
+    return to == "all" or getattr(compressor, "shared", False)
 
 
 class Node(NamedTuple):
@@ -241,10 +259,15 @@ class Graph(NamedTuple):
         return list(dict.fromkeys(node.by[0] for node in self.nodes if node.op == "gradient"))
 
     @property
-    def compressors(self) -> list[tuple[Any, bool]]:
-        """Of each compression of a step, in the order of the calls, the compressor and whether it is of one number."""
-        calls = [(*node.by, node.narrow) for node in self.nodes if node.op == "compress"]
-        return [(compressor, narrow) for compressor, _, narrow in sorted(calls, key=lambda call: call[1])]
+    def oracles(self) -> list[bool | str]:
+        """What a step asks of the problem: its gradients, and its "tilted" minimizers."""
+        return [*self.gradients, *(["tilted"] if self.count("tilted") else [])]
+
+    @property
+    def compressors(self) -> list[tuple[Message, bool]]:
+        """Each compression of a step, in the order of the calls, and whether it is of one number."""
+        calls = [(node.by, node.narrow) for node in self.nodes if node.op == "compress"]
+        return sorted(calls, key=lambda call: call[0].call)
 
 
 class Steps(NamedTuple):
@@ -481,7 +504,7 @@ def _recorded(algorithm: Algorithm, state: Any, sampled: bool, noisy: bool, rece
     batch = Batch(
         Unseen("batch.indices") if sampled else None,
         Unseen("batch.noise") if noisy else None,
-        Unseen("batch.dither"),
+        Unseen("batch.dither", width),
         [],
         counter,
     )

@@ -42,6 +42,7 @@ OPERATIONS = {
         Operation("const", "leaf"),
         Operation("steps", "leaf"),
         Operation("fires", "leaf"),
+        Operation("degrees", "leaf"),
         Operation("received", "leaf"),
         Operation("add", "elementwise", "{} + {}"),
         Operation("sub", "elementwise", "{} - {}"),

@@ -6,7 +6,7 @@ every engine, at every chunk size and with any number of threads or replicates.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from simlab.generators import CLOCK, NETWORK, RECEIVED, generator
 from simlab.network.process import Exchanges
 
 PURPOSES = ("indices", "noise")  # then one for each compression of a step
+WORDS = ("buffer_pos", "has_uint32", "uinteger")  # of the state of a generator, beside its counter and buffer
 
 
 class Draws(NamedTuple):
@@ -58,6 +59,18 @@ class Stream:
             self._generators[purpose] = generator(*self._key, purpose)
         return self._generators[purpose]
 
+    def position(self) -> dict[str, list[int]]:
+        """Where its generators are, by purpose, for `restore`; without that of a network, whose walk starts anew."""
+        return {str(purpose): _numbers(each) for purpose, each in self._generators.items() if purpose != NETWORK}
+
+    def restore(self, position: dict[str, list[int]]) -> None:
+        """Go on from a `position` of the same seed and replicate."""
+        for purpose, numbers in position.items():
+            random = self._generator(int(purpose)).bit_generator
+            counter, buffer, rest = (np.array(part, np.uint64) for part in (numbers[:4], numbers[4:8], numbers[8:]))
+            state = {**random.state, "buffer": buffer, **dict(zip(WORDS, rest.tolist(), strict=True))}
+            random.state = {**state, "state": {**random.state["state"], "counter": counter}}
+
     def network(self) -> np.random.Generator:
         """What a network that changes draws from; see `simlab.network.process.NetworkProcess.walk`."""
         return self._generator(NETWORK)
@@ -89,3 +102,9 @@ class Stream:
         shape = (steps, n_nodes, dim)
         planes = [self._generator(len(PURPOSES) + c).random(shape, np.float32) for c in range(compressions)]
         return planes[0][:, None] if compressions == 1 else np.stack(planes, axis=1)  # a copy takes as long as the draw
+
+
+def _numbers(random: np.random.Generator) -> list[int]:
+    """The state of a generator but for its key, which its seed tells."""
+    state: Any = random.bit_generator.state
+    return [*state["state"]["counter"].tolist(), *state["buffer"].tolist(), *(int(state[word]) for word in WORDS)]

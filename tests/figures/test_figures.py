@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 import figures.study
-from figures import STUDIES, style
+from figures import STUDIES
 from figures.claims import Interval, exponent, interval, judge, reaches, summarize, violated
 from figures.study import main, save
+from simlab.plot import style
 from tests.helpers import studies
 
 # Fewer data sets, replicates and networks than the published figures have; the claims are the same.

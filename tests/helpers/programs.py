@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 from simlab.kernel import Kernel
 from simlab.operations import (
     average,
+    average_replicas,
+    common_uniform,
     compress,
+    conjugate,
+    degrees,
     differences,
+    differences_replicas,
     fires,
     gradient,
     maximum,
@@ -20,9 +25,11 @@ from simlab.operations import (
     mix_replicas,
     norm,
     phase,
+    proximal,
     soft_threshold,
     sqrt,
     steps_taken,
+    sum_replicas,
     where,
     zeros_like,
 )
@@ -130,6 +137,9 @@ BINARY = {
 }
 TIMES = ("phase", "steps", "fires")
 CALLS = ("mix", "mix", "differences", "average", "gradient", "gradient", "mix_replicas", "compress")
+ORACLES = ("gradient", "proximal", "conjugate")  # of the problem, on arrays (n, d)
+REPLICAS = ("differences_replicas", "sum_replicas", "average_replicas")
+STANDING = (*REPLICAS, "up", "down", "coin", *ORACLES[1:])  # of networks that stay
 
 
 class RandomMethod(NamedTuple):
@@ -159,6 +169,22 @@ class RandomMethod(NamedTuple):
                     return gradient(problem, a, batch)
                 case "compress":
                     return compress(Damped(10 + i), a, batch)
+                case "up":
+                    return compress(Damped(10 + i), a, batch, to="server")
+                case "down":
+                    return compress(Damped(10 + i), a, batch, to="all")
+                case "coin":
+                    return a * common_uniform(a, batch)
+                case "conjugate":
+                    return conjugate(problem, a)
+                case "proximal":
+                    return proximal(problem, a, 1.5 + b / (1 + abs(b)))
+                case "average_replicas":
+                    return average_replicas(a)
+                case "differences_replicas":
+                    return differences_replicas(network, a)
+                case "sum_replicas":
+                    return sum_replicas(network, a) / (1 + degrees(network, a))
                 case "average":
                     return average(a)
                 case "mix":
@@ -186,15 +212,17 @@ class RandomMethod(NamedTuple):
             two = name in BINARY or name == "fires"
             if name == "phase":  # of one shape in all phases
                 two, a, b = True, (a + zeros if wide[j] > wide[i] else a), (b + zeros if wide[i] > wide[j] else b)
-            if name == "gradient" and not wide[i]:
+            if name in ORACLES and not wide[i]:
                 a = a + zeros
+            if name == "proximal" and wide[j]:
+                b = self.momentum  # its weight is one number, of all nodes or of each
             if name in UNARY:
                 pool.append(UNARY[name](self, a))
             elif name in BINARY:
                 pool.append(BINARY[name](a, b))
             else:
                 pool.append(call(name, a, b, i, j))
-            wide.append(wide[i] or name == "gradient" or (two and wide[j]))
+            wide.append(wide[i] or name in ORACLES or (two and wide[j]))
         some = [k for k, each in enumerate(wide) if not each]
         chosen = []
         for field, k in zip(state._fields, self.outputs, strict=True):
@@ -213,7 +241,13 @@ def random_methods(draw: st.DrawFn, plain: bool | None = None, replicas: bool = 
     narrow = not plain and draw(st.booleans())
     n_fields = draw(st.integers(1 + narrow, 4))
     elementwise = st.sampled_from([*UNARY, *BINARY, *BINARY])
-    calls = st.sampled_from([c for c in (*CALLS, *(() if plain else TIMES)) if replicas or c != "mix_replicas"])
+    calls = st.sampled_from(
+        [
+            *(c for c in CALLS if replicas or c != "mix_replicas"),
+            *(() if plain else TIMES),
+            *(STANDING if replicas else ()),
+        ]
+    )
     operations = []
     for k in range(draw(st.integers(0, 12))):
         size = n_fields + k

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import simlab
-from tests.helpers.algorithms import affine
+from tests.helpers.algorithms import affine, distinct
 
 KINDS = ("quadratic", "diagonal", "least_squares", "wide_least_squares", "logistic", "nonconvex")
 SAMPLED_KINDS = ("least_squares", "wide_least_squares", "logistic", "nonconvex")
@@ -117,6 +117,7 @@ def _d2_network(n_nodes: int, rule: str, random: np.random.Generator) -> Any:
 
 
 NAMES = tuple(affine(0.1, 0.5))
+DISTINCT = tuple(distinct(0.1, 0.5))
 
 
 def algorithm(name: str, lr: Any, momentum: Any) -> Any:

@@ -78,6 +78,14 @@ def test_own_network_is_what_it_says(tmp_path, capsys):
     assert len([line for line in body.splitlines() if line.strip()]) <= 20
 
 
+def test_own_worst_case_is_what_it_says(tmp_path, capsys):
+    pytest.importorskip("cvxpy", reason="needs simlab[worst-case]")
+    names = run("own_worst_case", tmp_path)
+    said, rate, bias = capsys.readouterr().out.splitlines()
+    assert float(said.split()[-1]) == pytest.approx(names["worst"].value, abs=1e-4)
+    assert 0.9 < float(rate) < 1 and float(bias) > 0
+
+
 def test_own_problem_is_what_it_says(tmp_path):
     """Losses by plain loops, gradients and Hessians by differences, and what follows from them."""
     problem = run("own_problem", tmp_path)["problem"]

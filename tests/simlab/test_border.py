@@ -189,8 +189,20 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "engine": "numpy",
             "dtype": "float64",
             "record": None,
+            "stop_when": "loss <= 0.1",
         },
     ),
+    "resume": (simlab.resume, {"trace": TRACE, "steps": 42, "replicates": 2, "record": None}),
+    "load_traces": (simlab.load_traces, {"path": "no such file"}),
+    "sweep": (simlab.sweep, {"cells": [], "folder": "cells", "client": None, "workers": 0}),
+    "grid": (simlab.grid, {}),
+    "load_sweep": (simlab.load_sweep, {"folder": "no such folder"}),
+    "first": (simlab.first, {"traces": [TRACE], "column": "loss", "target": 0.1, "at_least": False}),
+    "table": (simlab.table, {"frame": TRACE.frame, "format": "latex", "digits": 3}),
+    "plot.convergence": (simlab.plot.convergence, {"traces": [TRACE], "y": "loss", "x": "bits", "bands": None}),
+    "plot.sweep": (simlab.plot.sweep, {"frame": TRACE.frame, "x": "step", "y": "mse", "hue": "algorithm"}),
+    "plot.network": (simlab.plot.network, {"network": RING}),
+    "plot.report": (simlab.plot.report, {"report": theory.verify(TRACE)}),
     "generated_source": (simlab.generated_source, {**TRIPLE}),
     "frame": (simlab.frame, {"traces": [TRACE], "hyperparameters": False}),
     "cite": (simlab.cite, {"method_or_trace": TRACE}),
@@ -215,6 +227,24 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "tune": (theory.tune, {**TRIPLE, "target": 1e-3}),
     "stability_limit": (theory.stability_limit, TRIPLE),
     "mixing_parameter": (theory.mixing_parameter, {"network": RING}),
+    "worst_case_rate": (theory.worst_case_rate, {"algorithm": simlab.DSGD(0.1), "condition_number": 2.0, "rho": 0.5}),
+    "worst_case_bias": (
+        theory.worst_case_bias,
+        {"algorithm": simlab.DSGD(0.1), "condition_number": 2.0, "rho": 0.5, "heterogeneity": 1.0},
+    ),
+    "worst_case": (
+        theory.worst_case,
+        {
+            "network": RING,
+            "algorithm": simlab.DSGD(0.1),
+            "steps": 1,
+            "smoothness": 1.0,
+            "strong_convexity": 0.1,
+            "heterogeneity": 0.5,
+            "radius": 1.0,
+            "measure": "mse",
+        },
+    ),
     "stable_intervals": (theory.stable_intervals, TRIPLE),
     "critical_batch_size": (theory.critical_batch_size, TRIPLE),
     "verify": (theory.verify, {"trace": TRACE}),
@@ -254,6 +284,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "source_code": (compression.source_code, {"name": "level", "n_levels": 2}),
     "empirical_entropy": (compression.empirical_entropy, {"levels": LEVELS}),
     "check_contraction": (compression.check_contraction, {"compressor": compression.TopK(1), "dim": 3}),
+    "check_unbiased": (compression.check_unbiased, {"compressor": compression.Natural(), "dim": 3}),
 }
 CALLS |= {
     f"topologies.{name}": (getattr(simlab.topologies, name), {"n": 4, "weights": "metropolis", "lazy": False})
@@ -418,17 +449,17 @@ def test_missing_arguments_are_named(entry: str) -> None:
 
 def test_what_is_missing_is_explained() -> None:
     with pytest.raises(
-        TypeError, match=r"^DmSGD misses lr \(float or schedule: Step size γ > 0\); it takes lr, momentum$"
+        TypeError, match=r"^DecentLaM misses lr \(float or schedule: Step size γ > 0\); it takes lr, momentum$"
     ):
-        simlab.DmSGD()  # type: ignore[call-arg]
+        simlab.DecentLaM()  # type: ignore[call-arg]
     with pytest.raises(
         TypeError, match=r"^LeastSquares misses targets \(array, shape \(n, m\): b_i\); it takes features, "
     ):
         simlab.LeastSquares(FEATURES)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match=r"DmSGD does not take 3 without a name; it takes lr, momentum"):
-        simlab.DmSGD(1, 2, 3)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match=r"DmSGD gets lr by its place and as lr = 2; pass it once"):
-        simlab.DmSGD(1, lr=2)  # type: ignore[misc]
+    with pytest.raises(TypeError, match=r"DecentLaM does not take 3 without a name; it takes lr, momentum"):
+        simlab.DecentLaM(1, 2, 3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"DecentLaM gets lr by its place and as lr = 2; pass it once"):
+        simlab.DecentLaM(1, lr=2)  # type: ignore[misc]
 
 
 def test_every_public_function_is_among_the_calls() -> None:

@@ -19,8 +19,8 @@ from theory.moments.minibatches import Doubling, Eigenbasis, second_moment, sett
 from theory.moments.noise import Noise
 from theory.prediction import expected_path
 
-ALGORITHMS = [strategies.algorithm(name, 0.1, 0.5) for name in strategies.NAMES]
-every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS, ids=strategies.NAMES)
+ALGORITHMS = [strategies.algorithm(name, 0.1, 0.5) for name in strategies.DISTINCT]
+every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS, ids=strategies.DISTINCT)
 
 
 def sampled_case(algorithm, batch_size=2, distance=1.0):

@@ -20,7 +20,7 @@ from theory.moments.modes import Modes, network_modes
 from theory.moments.noise import Noise
 from theory.prediction import expected_path
 
-EVERY = algorithms.affine(0.05, 0.5)
+EVERY = algorithms.distinct(0.05, 0.5)
 ALGORITHMS = list(EVERY.values())
 
 
@@ -98,7 +98,9 @@ def restored(state):
     match state._fields:
         case ("x", "y"):  # EXTRA
             return state._replace(y=state.y - np.mean(state.y, axis=0))
-        case ("x", "y", "g"):  # gradient tracking
+        case ("x", "m", "c"):  # momentum tracking
+            return state._replace(c=state.c - np.mean(state.c, axis=0))
+        case ("x", "y", "g", *_):  # gradient tracking
             return state._replace(y=state.y + np.mean(state.g - state.y, axis=0))
         case (*_, "correction"):  # D2 and its kin
             return state._replace(correction=state.correction - np.mean(state.correction, axis=0))

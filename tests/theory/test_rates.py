@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
+from simlab.statistics import student
 from tests.theory import family
 from theory import fit_rate
-from theory.statistics import student
 
 K = np.arange(1, 2001)
 CLEAN = {

@@ -334,8 +334,8 @@ def test_dmsgd_does_not_have_decentlams_bias():
     claim = theory.theorems.b1.SHARPER_MSE
 
     def as_decentlam(setting):
-        lr, momentum = setting.algorithm
-        return claim.constants(setting._replace(algorithm=simlab.DecentLaM(lr, momentum)))
+        decentlam = simlab.DecentLaM(setting.algorithm.lr, setting.algorithm.momentum)
+        return claim.constants(setting._replace(algorithm=decentlam))
 
     wrong = claim._replace(constants=as_decentlam)
     assert_bound_holds(run(simlab.DecentLaM(0.002, 0.95), 15_000, record_every=1000), wrong)

@@ -19,7 +19,8 @@ from theory import transfer
 from theory.moments import modes as modes_module
 from theory.moments.modes import network_modes
 
-WITHOUT_BIAS = ("PmSGD", "D2", "D2DmSGD", "EXTRA", "GradientTracking", "NIDS")
+WITHOUT_BIAS = ("PmSGD", "D2", "D2DmSGD", "DSGTHB", "DSMT", "EDM", "EXTRA", "ExactDiffusion", "GradientTracking")
+WITHOUT_BIAS += ("MomentumTracking", "NIDS")
 
 
 def random_network(seed: int, n_nodes: int, lazy: bool = False) -> Any:
@@ -256,9 +257,9 @@ def test_thresholds_have_no_transfer_function(function):
 def test_methods_of_equal_numbers_are_told_apart():
     """NamedTuples of different classes compare equal; a cache keyed by them would confuse algorithms."""
     network = random_network(5, 6)
-    assert simlab.PmSGD(0.1, 0.5) == simlab.DmSGD(0.1, 0.5)
+    assert simlab.PmSGD(0.1, 0.5) == simlab.AWCDmSGD(0.1, 0.5)
     assert not np.any(transfer.transfer_on(network, simlab.PmSGD(0.1, 0.5)))
-    assert np.any(transfer.transfer_on(network, simlab.DmSGD(0.1, 0.5)))
+    assert np.any(transfer.transfer_on(network, simlab.AWCDmSGD(0.1, 0.5)))
 
 
 class Corrected(NamedTuple):

@@ -747,3 +747,20 @@ def test_a_loaded_trace_says_what_it_lacks(tmp_path):
         theory.verify(loaded)
     whole = dataclasses.replace(loaded, problem=trace.problem, network=trace.network, algorithm=trace.algorithm)
     assert theory.verify(whole)["B2, bias"].verdict == "holds"
+
+
+def test_a_random_run_that_a_target_ended_is_not_judged():
+    """Stopped at its first low value, every run is lower there than is expected at that step."""
+    problem = simlab.LeastSquares.synthetic(n_nodes=4, n_samples=9, dim=3, seed=1)
+    options = {"steps": 400, "stop_when": "mse <= 0.05", "engine": "numpy", "progress": False}
+    random = simlab.simulate(
+        problem, simlab.topologies.ring(4), simlab.DSGD(0.1), noise_std=1.0, replicates=20, **options
+    )
+    assert random.stopped
+    with pytest.raises(ValueError, match=r"ended where mse <= 0.05 was met.*such as simlab.resume\(trace\)"):
+        theory.verify(random)
+    onward = theory.verify(simlab.resume(random))
+    assert onward["prediction, mse"].verdict != "violated"
+    exact = simlab.simulate(problem, simlab.topologies.ring(4), simlab.DSGD(0.1), **options)
+    assert exact.stopped
+    assert theory.verify(exact)["prediction, mse"].verdict == "holds"

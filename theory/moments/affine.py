@@ -125,7 +125,7 @@ class AffineStep:
     ) -> None:
         self.phase = phase
         for field, value in zip(algorithm._fields, algorithm, strict=True):
-            if callable(value) and not _compresses(value):
+            if callable(value) and not compresses(value):
                 raise ValueError(
                     f"algorithm.{field} = {value!r} changes from step to step; predict with a constant {field}"
                 )
@@ -134,7 +134,7 @@ class AffineStep:
             f"algorithm: {name}.step is not affine in its state (it compresses, thresholds, branches or divides), "
             "which only simulation can follow; simulate it, or predict its uncompressed form"
         )
-        if any(_compresses(value) for value in algorithm):
+        if any(compresses(value) for value in algorithm):
             raise self._refusal
         self.surrogate, self.network, self.algorithm = surrogate, network, algorithm
         self._homogeneous = Surrogate(surrogate.curvature, np.zeros_like(surrogate.linear))
@@ -332,7 +332,8 @@ class AffineStep:
                     raise self._refusal
 
 
-def _compresses(value: Any) -> bool:
+def compresses(value: Any) -> bool:
+    """Whether a field of an algorithm is a compressor that loses something."""
     exact = isinstance(value, numbers.Number | simlab.compression.Identity)  # NumPy's numbers have a `compress` too
     return hasattr(value, "compress") and not exact
 

@@ -77,12 +77,19 @@ class Setting(NamedTuple):
         TypeError
             It is no trace.
         ValueError
-            The trace was loaded from disk, without its problem, network and algorithm.
+            The trace was loaded from disk, without its problem, network and algorithm; or a target ended a random run,
+            so that its last errors are not those of a given step.
         """
         if not isinstance(trace, simlab.Trace):
             raise TypeError(f"trace = {trace!r} is not a Trace; pass a single one that simlab.simulate returned")
         problem, network, algorithm = nouns(trace)
         about = trace.provenance
+        random = about["batch_size"] is not None or about["noise_std"] > 0 or isinstance(network, NetworkProcess)
+        if trace.stopped and random:
+            raise ValueError(
+                f"trace = {trace!r} ended where {trace.stopped} was met: its errors there were chosen, and no "
+                "expectation is about them; judge a run of so many steps, such as simlab.resume(trace)"
+            )
         first = trace.frame[trace.frame["step"] == 0].mean(numeric_only=True)
         return cls(
             problem,

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from simlab.engine.compiler.layout import Layout, Position, store_position, written_to
 from simlab.kernel import LANES, Kernel, source as kernel_source
 from simlab.programs import Part, name_of
-from simlab.step.graph import MIXES, Graph, Steps
+from simlab.step.graph import AVERAGES, MIXES, Graph, Steps, is_shared
 from simlab.step.operation import OPERATIONS, kind
 
 #: One run; `LANES` runs; one run whose nodes threads share; one run on a network that changes.
@@ -74,6 +74,16 @@ def differences_row(e, i, indptr, neighbours, weights, source, out):
             out[j] += w * (row[j] - own[j]) + v * (other[j] - own[j])
         e += 2
 """
+SUM_ROW = """
+def sum_row(e, i, indptr, neighbours, weights, source, out):
+    for j in range(np.uintp(out.shape[0])):
+        out[j] = 0
+    for s in range(indptr[e], indptr[e + 1]):
+        if neighbours[s] != i:
+            row = source[neighbours[s]]
+            for j in range(np.uintp(out.shape[0])):
+                out[j] += row[j]
+"""
 AVERAGE_ROWS = """
 def average_rows(source, out):
     for j in range(out.shape[0]):
@@ -129,7 +139,7 @@ class Text(NamedTuple):
 def generate(
     steps: Steps,
     layouts: list[Layout],
-    gradients: dict[bool, Kernel],
+    gradients: dict[bool | str, Kernel],
     compressors: list[list[Kernel]],
     *,
     title: str,
@@ -145,7 +155,8 @@ def generate(
     layouts : list of Layout
         The stages and storage of each graph.
     gradients : dict of Kernel
-        The problem's gradients of one node that the steps take: on mini-batches (True), of all samples (False).
+        The problem's gradients of one node that the steps take: on mini-batches (True), of all samples (False); and
+        its "tilted" minimizers.
     compressors : list of lists of Kernel
         The row function of each compression, a list for each graph.
     title : str
@@ -163,7 +174,14 @@ def generate(
     rows += [_kernel_part(each, header, EXACT) for each in kernels[len(rows) :]]
     names = _apart([row.name for row in rows])
     parts = dict(zip(names, rows, strict=True))
-    for text in (MIX_ROW, DIFFERENCES_ROW, AVERAGE_ROWS, AVERAGE_AWAKE, *itertools.chain(*map(_helpers, steps.graphs))):
+    for text in (
+        MIX_ROW,
+        DIFFERENCES_ROW,
+        SUM_ROW,
+        AVERAGE_ROWS,
+        AVERAGE_AWAKE,
+        *itertools.chain(*map(_helpers, steps.graphs)),
+    ):
         part = _part(text, header, EXACT if text is DIFFERENCES_ROW else INNER)
         parts.setdefault(part.name, part)
     calls = [_Call(name, [*w, *a]) for name, w, a in zip(names, work, data, strict=True)]
@@ -306,7 +324,7 @@ class _Writer:
         self,
         graph: Graph,
         layout: Layout,
-        gradients: dict[bool, _Call],
+        gradients: dict[bool | str, _Call],
         compressors: list[_Call],
         networks: list[Any],
         form: Form,
@@ -429,7 +447,8 @@ class _Writer:
                 which = 0 if node.by is None else 1 + self.networks.index(node.by)
                 arrays = ", ".join(network_names(which))
                 row = "t" if self.changing and not which else "i"
-                call = f"differences_row({row}, i" if node.op == "differences" else f"mix_row({row}"
+                rows = {"mix": f"mix_row({row}", "differences": f"differences_row({row}, i", "sum": f"sum_row({row}, i"}
+                call = rows[node.op.removesuffix("_replicas")]
                 lines.append(f"{call}, {arrays}, {self._array(node.args[0])}, {out})")
             elif node.op == "gradient":
                 sampled, noisy = node.by
@@ -445,20 +464,49 @@ class _Writer:
                     work = ["if fires[t]:", *("    " + line for line in work)]
                     work += ["else:", f"    for j in range({out}.shape[0]):", f"        {out}[j] = 0"]
                 lines += work
+            elif node.op == "tilted":
+                name, trailing = self.gradients["tilted"]
+                row, weight = node.args
+                lines += self._assignments([(weight, "")], place)[:-1]
+                lines.append(f"{name}({', '.join(['i', self._row(row), self._register(weight), out, *trailing])})")
             elif node.op == "compress":
-                plane = node.by[1]
-                name, trailing = self.compressors[plane]
-                dither = f"dither[shift + t, {plane}]" if self.changing else f"dither[k, {plane}, i]"
-                message = [self._row(node.args[0]), dither, out, *trailing]
-                heard = "receivers[t]" if self.changing else "receivers[i]"
-                lines.append(f"bits = {name}(i, {', '.join(message)})")
-                lines.append(f"sent[i, 0] += bits if {heard} > 0 else 0" if self.changing else "sent[i, 0] += bits")
-                lines.append(f"sent[i, 1] += {heard} * bits")
+                lines += self._message(k)
             elif kind(node.op) == "row call":
                 printed = OPERATIONS[node.op].printed
                 lanes = "LANES" if self.lanes else "1"
                 lines.append(printed.format(row=self._row(node.args[0]), out=out, lanes=lanes))
         return lines
+
+    def _message(self, k: int) -> list[str]:
+        """Lines that compress a row, and count its bits once and once a receiver."""
+        compressor, plane, to, triggered = self.graph.nodes[k].by
+        row, out = self._row(self.graph.nodes[k].args[0]), self.layout.scratch[k]
+        name, trailing = self.compressors[plane]
+        who = "0" if is_shared(compressor, to) else "i"
+        dither = f"dither[shift + t, {plane}]" if self.changing else f"dither[k, {plane}, {who}]"
+        lines = [f"bits = {name}(i, {', '.join([row, dither, out, *trailing])})"]
+        match to:
+            case "neighbours" if self.changing:
+                lines += ["sent[i, 0] += bits if receivers[t] > 0 else 0", "sent[i, 1] += receivers[t] * bits"]
+            case "neighbours":
+                lines += ["sent[i, 0] += bits", "sent[i, 1] += receivers[i] * bits"]
+            case "server":
+                lines += ["sent[i, 0] += bits", "sent[i, 1] += bits"]
+            case "all":
+                lines += ["if i == 0:", "    sent[0, 0] += bits", "    sent[0, 1] += sent.shape[0] * bits"]
+        if not triggered:
+            return lines
+        return [
+            "silent = True",
+            f"for j in range({row}.shape[0]):",
+            f"    if {row}[j] != 0:",
+            "        silent = False",
+            "if silent:",
+            f"    for j in range({out}.shape[0]):",
+            f"        {out}[j] = 0",
+            "else:",
+            *("    " + line for line in lines),
+        ]
 
     def _loop(self, place: Position) -> list[str]:
         """The loop over coordinates at one position: compute in registers, then store; then numbers of the node."""
@@ -521,13 +569,16 @@ class _Writer:
                 return "fires[t]" if self.changing else "True"
             case "received":
                 return f"received[shift + t, {node.args[0]}, {j}]"
-            case "average":
+            case "degrees":
+                return "real(receivers[i])"
+            case "average" | "average_replicas":
                 return f"a{k}[{j}]"
-        names = (_hyper(n.args[0]) if n.op == "hyper" else f"v{a}" for a, n in self._arguments(k))
-        return OPERATIONS[node.op].printed.format(*names)
+        return OPERATIONS[node.op].printed.format(*map(self._register, node.args))
 
-    def _arguments(self, k: int):  # type: ignore[no-untyped-def]
-        return [(a, self.graph.nodes[a]) for a in self.graph.nodes[k].args]
+    def _register(self, k: int) -> str:
+        """The local variable that holds one number of node k."""
+        node = self.graph.nodes[k]
+        return _hyper(node.args[0]) if node.op == "hyper" else f"v{k}"
 
     def _array(self, k: int) -> str:
         """The (n, d) array that holds node k, complete."""
@@ -537,7 +588,7 @@ class _Writer:
     def _row(self, k: int) -> str:
         """The row of length d that holds row i of node k."""
         node = self.graph.nodes[k]
-        if node.op == "average":
+        if node.op in AVERAGES:
             return f"a{k}"
         if node.op != "input" and k in self.layout.scratch:
             return self.layout.scratch[k]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from simlab.step.graph import ARRAYS, MIXES, Graph, Node
+from simlab.step.graph import ARRAYS, AVERAGES, MIXES, Graph, Node
 from simlab.step.operation import kind
 
 Position = tuple[int, int]  #: (stage, level)
@@ -75,7 +75,7 @@ def lay_out(graph: Graph) -> Layout:
         if not node.is_array or node.op in ARRAYS:
             continue
         for a in node.args:
-            outlives = positions[a] != FLOATING and nodes[a].op != "average" and positions[a][0] < positions[user][0]
+            outlives = positions[a] != FLOATING and nodes[a].op not in AVERAGES and positions[a][0] < positions[user][0]
             complete = outlives or kind(node.op) == "exchange"
             if nodes[a].is_array and nodes[a].op not in ARRAYS and complete and a not in kept:
                 kept.append(a)
@@ -95,13 +95,13 @@ def lay_out(graph: Graph) -> Layout:
     scratch: dict[int, str] = {}
     for node in nodes:
         if kind(node.op) == "row call":
-            for a in node.args:
-                if kind(nodes[a].op) == "elementwise" and a not in stored:
-                    scratch.setdefault(a, f"r{len(scratch)}")
+            a = node.args[0]
+            if kind(nodes[a].op) == "elementwise" and a not in stored:
+                scratch.setdefault(a, f"r{len(scratch)}")
     for k, node in enumerate(nodes):
         if kind(node.op) == "row call" or node.op in MIXES:
             scratch[k] = f"r{len(scratch)}"
-    averages = tuple(k for k, node in enumerate(nodes) if node.op == "average")
+    averages = tuple(k for k, node in enumerate(nodes) if node.op in AVERAGES)
     early_mix = any(node.op in MIXES and positions[k][0] == 0 for k, node in enumerate(nodes))
     return Layout(
         positions, last, stored, outputs, swapped, tuple(buffers), scratch, averages, early_mix, not graph.networks
@@ -114,11 +114,11 @@ def _position(node: Node, nodes: tuple[Node, ...], positions: list[Position]) ->
     places = [positions[a] for a in node.args if nodes[a].is_array]
     if kind(node.op) == "elementwise":
         return max(places)
-    (argument,) = node.args
-    (stage, level) = positions[argument]
     if kind(node.op) == "exchange":
-        return (0, 0) if nodes[argument].op == "input" else (max(stage, 0) + 1, 0)
-    return (0, 0) if nodes[argument].op == "input" else (max(stage, 0), level + 1)
+        (argument,) = node.args
+        return (0, 0) if nodes[argument].op == "input" else (max(positions[argument][0], 0) + 1, 0)
+    after = [positions[a] for a in node.args if nodes[a].is_array and nodes[a].op not in ARRAYS]
+    return max(((max(stage, 0), level + 1) for stage, level in after), default=(0, 0))
 
 
 def written_to(field: str, swapped: tuple[str, ...]) -> str:
@@ -149,9 +149,10 @@ def _in_place(
     roots = [(k, outputs[f]) for f, k in graph.outputs.items()] + [(k, store_position(k, positions)) for k in kept]
     for k, node in enumerate(nodes):
         if kind(node.op) == "row call":
-            (a,) = node.args
-            roots.append((a, max(positions[a], (max(positions[k][0], 0), 0))))
-            if a == old:
+            row, *numbers_of_node = node.args
+            roots.append((row, max(positions[row], (max(positions[k][0], 0), 0))))
+            roots += [(a, positions[k]) for a in numbers_of_node]
+            if old in node.args:
                 reads.append(positions[k])
     for root, place in roots:
         pending, seen = [root], set()
@@ -165,7 +166,7 @@ def _in_place(
             elif kind(nodes[k].op) == "elementwise" and (k == root or k not in kept):
                 pending.extend(nodes[k].args)
     mixes = [positions[k][0] for k, node in enumerate(nodes) if node.op in MIXES and node.args == (old,)]
-    averages = [positions[k][0] for k, node in enumerate(nodes) if node.op == "average" and node.args == (old,)]
+    averages = [positions[k][0] for k, node in enumerate(nodes) if node.op in AVERAGES and node.args == (old,)]
     return (
         all(place <= written for place in reads)
         and all(stage < written[0] for stage in mixes)

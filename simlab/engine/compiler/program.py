@@ -73,12 +73,12 @@ def program(
     """
     steps = step_graphs(algorithm, state, sampled=sampled, noisy=noisy, received=received)
     layouts = [lay_out(graph) for graph in steps.graphs]
-    taken = dict.fromkeys(kind for graph in steps.graphs for kind in graph.gradients)
-    gradients = {kind: _gradient_kernel(problem, kind) for kind in taken}
+    taken = dict.fromkeys(kind for graph in steps.graphs for kind in graph.oracles)
+    gradients = {kind: _oracle_kernel(problem, kind) for kind in taken}
     if form == "side by side":
         gradients = {kind: kernel.lanes for kind, kernel in gradients.items() if kernel.lanes is not None}
     compressors = [
-        [_compressor_kernel(each, 1 if narrow else problem.dim) for each, narrow in graph.compressors]
+        [_compressor_kernel(each.compressor, 1 if narrow else problem.dim) for each, narrow in graph.compressors]
         for graph in steps.graphs
     ]
     words = [
@@ -94,6 +94,20 @@ def program(
     text = generate(steps, layouts, gradients, compressors, title=title, real=dtype.name, form=form)
     kernels = [*gradients.values(), *itertools.chain(*compressors)]
     return Program(text, steps, layouts, kernels, foreign_networks(steps))
+
+
+def _oracle_kernel(problem: Problem, kind: bool | str) -> Kernel:
+    return _tilted_kernel(problem) if isinstance(kind, str) else _gradient_kernel(problem, kind)
+
+
+def _tilted_kernel(problem: Problem) -> Kernel:
+    kernel, name = problem.tilted_kernel(), type(problem).__name__
+    if not kernel.functions:
+        raise NotImplementedError(
+            f"{name}.tilted_kernel is not written, and the compiled engine needs it; run with engine='numpy'"
+        )
+    check_row(f"{name}.tilted_kernel", kernel, "i, y, weight, out")
+    return kernel
 
 
 def _gradient_kernel(problem: Problem, sampled: bool) -> Kernel:

@@ -18,11 +18,18 @@ from simlab.compression import (
     QSGD,
     DitheredUniform,
     Identity,
+    Induced,
+    Natural,
+    OneBit,
+    PermK,
     RandomK,
+    RankOne,
     RTopK,
+    Scaled,
     Sign,
     TopK,
     check_contraction,
+    check_unbiased,
     source_code,
 )
 from simlab.compression.codes.program import program
@@ -52,7 +59,8 @@ def grown(dim):
             [False, True],
         )
     ]
-    return [Identity(), Sign(), TopK(half), TopK(dim), RandomK(half), RandomK(1), RTopK(1, half), *quantizers]
+    sparse = [TopK(half), TopK(dim), RandomK(half), RandomK(1), RandomK(half, unbiased=True), RTopK(1, half)]
+    return [Identity(), Sign(), OneBit(), Natural(), *sparse, *quantizers]
 
 
 def vectors(dim, random):
@@ -116,7 +124,9 @@ def test_what_float32_cannot_hold_shows(bad):
 
 
 @pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf, 1e40])
-@pytest.mark.parametrize("compressor", [Sign(), TopK(1), TopK(3), RandomK(1), RTopK(1, 4), RTopK(2, 2)], ids=repr)
+@pytest.mark.parametrize(
+    "compressor", [Sign(), Natural(), TopK(1), TopK(3), RandomK(1), RTopK(1, 4), RTopK(2, 2)], ids=repr
+)
 def test_no_compressor_drops_what_is_not_finite(compressor, bad):
     """Wherever it stands, and whatever the dither: both forms send it, so that receivers see the divergence."""
     random = np.random.default_rng(6)
@@ -484,3 +494,132 @@ def test_a_compressor_whose_kernel_has_no_functions_is_refused():
     problem = simlab.LeastSquares.synthetic(n_nodes=4, n_samples=5, dim=2, seed=1)
     with pytest.raises(TypeError, match=r"Unwritten\.kernel returned no functions; add the row function"):
         simlab.simulate(problem, simlab.topologies.ring(4), simlab.ChocoSGD(0.1, 0.3, Unwritten()), steps=1)
+
+
+# Those that came later.
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("dim", [1, 3, 5, 6, 17, 64])
+def test_rank_one_and_permutations_have_two_equal_forms(dim, dtype):
+    random = np.random.default_rng(dim)
+    for n in (1, 4, 6):
+        v, own = random.standard_normal((n, dim)).astype(dtype), random.random((n, dim), np.float32)
+        for compressor, dither in ((PermK(n), own[:1] + 0 * own), (RankOne((dim + 2) // 3), own)):
+            out, bits = compiled(compressor, v, dither)
+            q, sent = compressor.compress(v, dither)
+            assert q.dtype == dtype
+            # Sums are rounded in another order, which float32 on the wire may show.
+            np.testing.assert_allclose(
+                out, q, rtol=0 if isinstance(compressor, PermK) else 3e-7, atol=1e-7 * np.abs(v).max()
+            )
+            np.testing.assert_array_equal(bits, sent)
+            strict = (array_api_strict.asarray(each) for each in (v, dither))
+            np.testing.assert_allclose(np.from_dlpack(compressor.compress(*strict)[0]), q, rtol=1e-6)
+
+
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 9), blocks=st.integers(1, 4))
+def test_permutations_of_equal_rows_lose_nothing(seed, n, blocks):
+    """Where n divides d, or d n; each coordinate is sent by n/min(n, d) nodes, in float32."""
+    random = np.random.default_rng(seed)
+    for dim in {blocks * n, *(d for d in range(1, n) if n % d == 0)}:
+        v = random.standard_normal(dim).astype(np.float32).astype(float)
+        dither = np.broadcast_to(random.random(dim, np.float32), (n, dim))
+        q, bits = PermK(n).compress(np.broadcast_to(v, (n, dim)), dither)
+        np.testing.assert_allclose(q.mean(axis=0), v, rtol=1e-12)
+        np.testing.assert_array_equal(bits, 32 * max(1, dim // n))
+        assert np.all((q != 0).sum(axis=0) == max(1, n // dim))
+
+
+def unbiased(dim, n):
+    """Compressors of rows of a matrix (n, dim), with their q."""
+    makers = [Natural(), PermK(n), RandomK(2, unbiased=True), QSGD(3), DitheredUniform(2, norm="max")]
+    return [(compressor, compressor.variance_factor(dim)) for compressor in makers]
+
+
+@pytest.mark.parametrize(("dim", "n"), [(7, 3), (6, 3), (4, 6), (5, 1)])
+def test_means_and_variances_of_unbiased_compressors(dim, n):
+    """Means by standard scores, false alarms 1e-6 a case; mean squared errors at most, or equal to, what is said."""
+    random, count = np.random.default_rng(dim), 40_000
+    v = (random.standard_normal((n, dim)) * random.choice([1.0, 30.0], (n, dim))).astype(np.float32).astype(float)
+    for compressor, q in unbiased(dim, n):
+        dither = random.random((count, n, dim), np.float32)
+        if getattr(compressor, "shared", False):
+            dither = np.broadcast_to(dither[:, :1], dither.shape)
+        sent = compressor.compress(np.broadcast_to(v, dither.shape), dither)[0]
+        spread = sent.std(axis=0)
+        moves = spread > 1e-6 * np.abs(v)
+        scores = ((sent - v).mean(axis=0) / np.where(moves, spread, 1) * np.sqrt(count))[moves]
+        assert np.abs(scores).max(initial=0) < scipy.stats.norm.isf(1e-6 / 2 / max(1, moves.sum())), compressor
+        error = np.sum((sent - v) ** 2, axis=-1) / np.sum(v**2, axis=-1)
+        assert np.all(error.mean(axis=0) <= q + 5 * error.std(axis=0) / np.sqrt(count) + 1e-6), compressor
+        if isinstance(compressor, PermK | RandomK):
+            assert np.all(np.abs(error.mean(axis=0) - q) <= 5 * error.std(axis=0) / np.sqrt(count) + 1e-6), compressor
+
+
+def test_natural_rounds_to_powers_of_two():
+    v = np.array([1.0, 3.0, -3.0, 0.0, 1.5 * 2.0**-126, 2.0**-127, 5e-324, np.nextafter(2.0, 0), 1e39])
+    for u, expected in (
+        (0.499, [1, 4, -4, 0, 2.0**-125, 2.0**-126, 0, 2, np.inf]),
+        (0.501, [1, 2, -2, 0, 2.0**-126, 0, 0, 2, np.inf]),
+    ):
+        np.testing.assert_array_equal(Natural().compress(v, np.full(9, u, np.float32))[0], expected)
+    v = 1 + np.linspace(0, 1, 1000, endpoint=False)[:, None]  # exactly: p²t(1 − t), most at t = 1/3
+    errors = [expected_square(t[0] - 1) for t in v]
+    assert 0.1249 < max(errors) <= 1 / 8
+
+
+def expected_square(t):
+    low, high = (Natural().compress(np.array([1 + t]), np.array([u], np.float32))[0][0] for u in (0.99999994, 0.0))
+    return (t * (high - 1 - t) ** 2 + (1 - t) * (low - 1 - t) ** 2) / (1 + t) ** 2
+
+
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 4), dim=st.integers(1, 12))
+@settings(max_examples=40)
+def test_rank_one_contracts(seed, rows, dim):
+    """Over all signs of q, exactly; rank-one messages arrive whole."""
+    random, rows = np.random.default_rng(seed), min(rows, dim)
+    compressor = RankOne(rows)
+    c = compressor.columns(dim)
+    v = random.standard_normal(dim) * 10.0 ** random.integers(-2, 3, dim)
+    signs = np.array(list(itertools.product([0.25, 0.75], repeat=c)), np.float32)
+    dither = np.concatenate([signs, np.zeros((len(signs), max(0, dim - c)), np.float32)], axis=1)[:, :dim]
+    if c <= dim:
+        q = compressor.compress(np.broadcast_to(v, (len(signs), dim)), dither)[0]
+        assert np.mean(np.sum((q - v) ** 2, axis=-1)) <= (1 - compressor.contraction(dim) + 1e-6) * np.sum(v**2)
+    one = np.outer(random.standard_normal(rows), random.standard_normal(c)).ravel()
+    q, bits = compressor.compress(one[None], random.random((1, rows * c), np.float32)) if c * rows == dim else (one, 0)
+    np.testing.assert_allclose(q.ravel(), one, rtol=1e-5, atol=1e-6 * np.abs(one).max())
+    assert np.all(bits in (0, 32 * (rows + c)))
+
+
+def test_conversions():
+    """C/(1 + q) and C₁ + C₂(v − C₁(v)), their bounds, and what they refuse."""
+    random, d = np.random.default_rng(3), 6
+    v = random.standard_normal((40_000, d))
+    v[:] = v[0]
+    calls = []
+
+    def send(compressor, x):
+        calls.append(compressor)
+        return compressor.compress(x, random.random(x.shape, np.float32))[0]
+
+    scaled, induced = Scaled(RandomK(2, unbiased=True)), Induced(TopK(2), RandomK(2, unbiased=True))
+    assert scaled.contraction(d) == check_contraction(scaled, d) == 1 / (1 + 2)
+    q = scaled.compose(v, d, send)
+    assert np.mean(np.sum((q - v) ** 2, axis=-1)) <= (1 - 1 / 3) * np.sum(v[0] ** 2) * 1.01
+    q = induced.compose(v, d, send)
+    assert calls[1:] == [TopK(2), RandomK(2, unbiased=True)]
+    np.testing.assert_allclose(q.mean(axis=0), v[0], atol=0.06)
+    assert induced.variance_factor(d) == check_unbiased(induced, d) == 2 * (1 - 1 / 3)
+    assert np.mean(np.sum((q - v) ** 2, axis=-1)) <= induced.variance_factor(d) * np.sum(v[0] ** 2)
+    for biased in (TopK(2), Sign()):
+        with pytest.raises(TypeError, match=r"not known to be unbiased.*Induced"):
+            check_unbiased(biased, d)
+    for biased in (RandomK(2), QSGD(4, scaled=True)):
+        with pytest.raises(ValueError, match=r"biased"):
+            check_unbiased(biased, d)
+    with pytest.raises(ValueError, match=r"OneBit\(\) is no contraction"):
+        check_contraction(OneBit(), d)
+    with pytest.raises(ValueError, match=r"PermK\.n_nodes = 3.*2 rows"):
+        PermK(3).compress(np.ones((2, 4)), np.ones((2, 4)))

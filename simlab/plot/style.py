@@ -14,7 +14,7 @@ import numpy as np
 COLUMN, PAGE = 3.5, 7.2  # inches
 FLOOR = (0, (5, 3))  # the line of a limit
 
-RC = {
+RC: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
     "figure.dpi": 100,
     "savefig.dpi": 220,
@@ -88,7 +88,7 @@ MARKERS, LINES = "osD^vPX<>Hpd*8h", ("-", (0, (6, 2)), (0, (4, 1.5, 1, 1.5)), (0
 def look(algorithm: str) -> Look:
     """The look of an algorithm: listed in `LOOKS`, or drawn from its name, the same in every figure."""
     number = crc32(algorithm.encode())
-    drawn = Look(*(kinds[number % len(kinds)] for kinds in (COLORS, MARKERS, LINES)))
+    drawn = Look(COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)], LINES[number % len(LINES)])
     return LOOKS.get(algorithm, drawn)
 
 

@@ -1,0 +1,93 @@
+"""The command: what it prints, writes and answers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from figures import STUDIES, command, reproduce
+
+SWEEP = """
+steps = 20
+engine = "numpy"
+seed = [0, 1]
+
+[problem]
+kind = "LeastSquares.synthetic"
+n_nodes = 4
+n_samples = 9
+dim = 3
+seed = 3
+
+[network]
+ring = { kind = "topologies.ring", n = 4 }
+star = { kind = "topologies.star", n = 4 }
+
+[[algorithm]]
+kind = "DSGD"
+lr = [0.01, 0.1, { kind = "schedules.InverseSqrt", initial = 0.1 }]
+
+[[algorithm]]
+kind = "DecentLaM"
+lr = 0.01
+"""
+
+
+def ask(*arguments: object) -> tuple[int, str]:
+    answer = CliRunner().invoke(command.app, list(map(str, arguments)))
+    return answer.exit_code, answer.output + str(answer.exception or "")
+
+
+def test_info_and_studies(tmp_path: Path) -> None:
+    status, text = ask("info")
+    assert status == 0
+    assert all(
+        re.search(rf"^{name} +\S", text, re.MULTILINE)
+        for name in ("simlab", "numpy", "threads", "BLAS", "programs", "GPU")
+    )
+    status, text = ask("studies", "--results", tmp_path)
+    assert status == 0
+    assert all(name in text for name in STUDIES)
+
+
+def test_run_is_what_make_reproduce_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.setattr(reproduce, "main", lambda arguments: calls.append(arguments) or 1)
+    assert ask("run", "sparsity", "directed", "--results", tmp_path, "--force")[0] == 1
+    assert calls == [["sparsity", "directed", "--results", str(tmp_path), "--force"]]
+
+
+def test_a_sweep_and_its_page(tmp_path: Path) -> None:
+    (tmp_path / "sweep.toml").write_text(SWEEP)
+    arguments = ("sweep", tmp_path / "sweep.toml", "--folder", tmp_path / "cells", "--workers", 0)
+    status, text = ask(*arguments)
+    assert (status, "8 cells" in text, "16 finished" in text) == (0, True, True), text
+    assert ask(*arguments) == (status, text)
+    status, text = ask("report", tmp_path / "cells", "-o", tmp_path / "page.html")
+    assert status == 0
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("data:image/png;base64,") >= 3
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)  # nothing is fetched
+    assert "DecentLaM" in page
+    assert "viewport" in page
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("steps = 20", "stps = 20", "grid misses steps"),
+        ("DecentLaM", "DecentLam", "did you mean DecentLaM"),
+        ('kind = "topologies.star", ', "", "has no kind"),
+        ("topologies.star", "__class__.mro", "is no public name"),
+        ("steps = 20", "steps = ", "Invalid value"),
+    ],
+)
+def test_a_file_that_is_no_sweep(tmp_path: Path, old: str, new: str, message: str) -> None:
+    (tmp_path / "sweep.toml").write_text(SWEEP.replace(old, new))
+    status, text = ask("sweep", tmp_path / "sweep.toml", "--folder", tmp_path / "cells")
+    assert status == 1
+    assert message in text
+    assert ask("report", tmp_path / "nowhere")[1].endswith("pass one that simlab run or simlab sweep has filled")
