@@ -44,7 +44,8 @@ def noise(network: AnyNetwork, std: Any) -> AnyNetwork:
     Notes
     -----
     Its `sample` shows the W_k; the s_i are ``sample(...).exchanges.noise``, a number a row. A step that sends the same
-    array twice receives it with noise of its own each time. No theorem and no prediction is about it: `theory` refuses.
+    array twice receives it with noise of its own each time. Methods that keep replicas of their neighbours are refused,
+    as on all networks that change. No theorem and no prediction is about it: `theory` refuses.
 
     Examples
     --------
