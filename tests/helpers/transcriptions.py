@@ -52,11 +52,11 @@ def dense(v: Array, dither: Array) -> Compressed:
 
 
 def random_entries(k: int) -> Callable[[Array, Array], Compressed]:
-    """The k entries of largest random number, as float32, times d/k; the receivers know the seed."""
+    """The k entries of least random number, as float32, times d/k; the receivers know the seed."""
 
     def send(v: Array, dither: Array) -> Compressed:
         out = np.zeros_like(v)
-        for j in np.argsort(-dither, kind="stable")[:k]:
+        for j in np.argsort(dither, kind="stable")[:k]:
             out[j] = float(np.float32(v[j])) * len(v) / k
         return Compressed(out, 32 * (k + 1))
 
@@ -90,7 +90,7 @@ class Run:
             self._indices = stream.indices(steps, self.n, batch_size, n_samples)
         if noise_std:
             self._noise = stream.noise(steps, self.n, self.d, noise_std, np.dtype(float))
-        self.dither = stream.dither(steps, 2, self.n, self.d)
+        self.dither = stream.dither(steps, 3, self.n, self.d)
         self.payload, self.received = [0], [0]  # bits so far after each step: each message once; once a receiver
         self.k = -1
 
@@ -294,7 +294,7 @@ def marina(run, lr, compressor, probability):
         if g is None or run.dither[k, 0, 0, 0] < probability[k]:
             v = mean(run.up(dense, new))
         else:
-            v = v + mean(run.up(compressor, new - g, call=1))
+            v = v + mean(run.up(compressor, new - g, call=2))
         run.down(dense, v)
         g, x = new, x - lr[k] * v
     return x
@@ -312,7 +312,7 @@ def marina_permuted(run, lr, probability):
         if g is None or run.dither[k, 0, 0, 0] < probability[k]:
             v = mean(run.up(dense, new))
         else:
-            common = run.dither[k, 1, 0]
+            common = run.dither[k, 2, 0]
             order = sorted(range(d), key=lambda j: common[j])
             shift = int(n * (sum(float(number) for number in common) % 1))
             change = np.zeros((n, d))

@@ -273,3 +273,13 @@ def test_methods_are_what_their_papers_say(name: str, seed: int) -> None:
     if seed == 1:
         with interpreted():
             check(name, seed, "compiled")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_are_what_their_papers_say_in_many_cases(name: str) -> None:
+    for seed in range(10, 30):
+        check(name, seed, "numpy")
+        with interpreted():
+            check(name, seed, "compiled")
+    check(name, 10, "compiled")
