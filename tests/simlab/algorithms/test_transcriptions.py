@@ -232,15 +232,22 @@ def _(c: Case) -> Pair:
     )
 
 
+def stable(c: Case) -> float:
+    """A step size for the dual: half of μ/λ_max."""
+    return float(np.linalg.eigvalsh(c.quadratics[0]).min()) / 4
+
+
 @method("SSDA")
 def _(c: Case) -> Pair:
-    return simlab.SSDA(0.05, c.beta), lambda: plain.ssda(c.run, *c.quadratics, 0.05, c.beta)
+    values = stable(c), c.beta
+    return simlab.SSDA(*values), lambda: plain.ssda(c.run, *c.quadratics, *values)
 
 
 @method("MSDA")
 def _(c: Case) -> Pair:
-    return simlab.ChebyshevGossip(simlab.SSDA(0.05, c.beta), c.tau, c.rho), lambda: plain.msda(
-        c.run, *c.quadratics, 0.05, c.beta, c.tau, c.rho
+    values = stable(c), c.beta
+    return simlab.ChebyshevGossip(simlab.SSDA(*values), c.tau, c.rho), lambda: plain.msda(
+        c.run, *c.quadratics, *values, c.tau, c.rho
     )
 
 
