@@ -51,13 +51,13 @@ def dense(v: Array, dither: Array) -> Compressed:
     return Compressed(v, NUMBER * len(v))
 
 
-def random_entries(k: int) -> Callable[[Array, Array], Compressed]:
-    """The k entries of least random number, as float32, times d/k; the receivers know the seed."""
+def random_entries(k: int, unbiased: bool) -> Callable[[Array, Array], Compressed]:
+    """The k entries of least random number, as float32, `unbiased` times d/k; the receivers know the seed."""
 
     def send(v: Array, dither: Array) -> Compressed:
         out = np.zeros_like(v)
         for j in np.argsort(dither, kind="stable")[:k]:
-            out[j] = float(np.float32(v[j])) * len(v) / k
+            out[j] = float(np.float32(v[j])) * (len(v) / k if unbiased else 1)
         return Compressed(out, 32 * (k + 1))
 
     return send
@@ -96,10 +96,11 @@ class Run:
 
     def __iter__(self) -> Iterable[int]:
         """The steps; what is sent within counts for them."""
-        for self.k in range(self.steps):
+        for k in range(self.steps):
+            self.k = k
             self.payload.append(self.payload[-1])
             self.received.append(self.received[-1])
-            yield self.k
+            yield k
 
     def gradient(self, x: Array) -> Array:
         """G(x) of this step, all nodes: on its mini-batches and with its noise."""
@@ -146,9 +147,9 @@ class Run:
                 self.count(bits, 1)
         return out
 
-    def down(self, compressor: Any, v: Array) -> Array:
+    def down(self, compressor: Any, v: Array, call: int = 0) -> Array:
         """What all nodes decode of the server's message (d,)."""
-        out, bits = compressor(v, np.zeros(self.d))
+        out, bits = compressor(v, self.dither[self.k, call, 0])
         self.count(bits, self.n)
         return out
 
@@ -279,7 +280,7 @@ def double_squeeze(run, lr, compressor):
         q = run.up(compressor, p)
         e = p - q
         total = mean(q) + server
-        sent = run.down(compressor, total)
+        sent = run.down(compressor, total, call=1)
         server = total - sent
         x = x - lr[k] * sent
     return x

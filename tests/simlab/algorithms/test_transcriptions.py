@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import simlab
-from simlab.compression import QSGD, Identity, PermK, RandomK, Sign, TopK
+from simlab.compression import Identity, PermK, RandomK, Sign, TopK
 from simlab.schedules import Inverse, InverseSqrt
 from tests.helpers import strategies, transcriptions as plain
 from tests.helpers.interpreted import interpreted
@@ -72,14 +72,21 @@ def case(seed: int, alike: bool = False) -> Case:
 
 
 def paired(c: Case) -> tuple[Any, Any]:
-    """The same compressor, ours and plain."""
+    """The same contraction, ours and plain."""
     k = int(c.random.integers(1, c.run.d + 1))
-    return [(TopK(k), plain.top(k)), (Sign(), plain.scaled_sign), (Identity(), plain.dense)][int(c.random.integers(3))]
+    pairs = [
+        (TopK(k), plain.top(k)),
+        (RandomK(k), plain.random_entries(k, False)),
+        (Sign(), plain.scaled_sign),
+        (Identity(), plain.dense),
+    ]
+    return pairs[int(c.random.integers(4))]
 
 
 def unbiased(c: Case) -> tuple[Any, Any]:
     k = int(c.random.integers(1, c.run.d + 1))
-    return [(RandomK(k, unbiased=True), plain.random_entries(k)), (Identity(), plain.dense)][int(c.random.integers(2))]
+    pairs = [(RandomK(k, unbiased=True), plain.random_entries(k, True)), (Identity(), plain.dense)]
+    return pairs[int(c.random.integers(2))]
 
 
 Pair = tuple[Any, Callable[[], np.ndarray]]  # the algorithm, and its transcription's rows
@@ -156,7 +163,9 @@ def _(c: Case) -> Pair:
 def _(c: Case) -> Pair:
     ours, theirs = unbiased(c)
     chances = Inverse(0.5, 4.0)
-    return simlab.MARINA(c.lr, ours, chances), lambda: plain.marina(c.run, c.lrs, theirs, chances(np.arange(c.run.steps)))
+    return simlab.MARINA(c.lr, ours, chances), lambda: plain.marina(
+        c.run, c.lrs, theirs, chances(np.arange(c.run.steps))
+    )
 
 
 @method("MARINA, PermK")
@@ -227,9 +236,7 @@ def _(c: Case) -> Pair:
 @method("OPAPC")
 def _(c: Case) -> Pair:
     base = simlab.APAPC(c.lr, c.zeta, 1.5, 0.4)
-    return simlab.ChebyshevGossip(base, c.tau, c.rho), lambda: plain.opapc(
-        c.run, c.lrs, c.zeta, 1.5, 0.4, c.tau, c.rho
-    )
+    return simlab.ChebyshevGossip(base, c.tau, c.rho), lambda: plain.opapc(c.run, c.lrs, c.zeta, 1.5, 0.4, c.tau, c.rho)
 
 
 def stable(c: Case) -> float:
