@@ -36,6 +36,15 @@ class Case(NamedTuple):
     cs: np.ndarray
     rho: float
 
+    def given(self, names: tuple[str, ...]) -> list[Any]:
+        """Hyperparameters as a method takes them."""
+        return [getattr(self, name) for name in names]
+
+    def seen(self, names: tuple[str, ...]) -> list[Any]:
+        """The same as a transcription takes them."""
+        changing = {"lr": self.lrs, "c": self.cs}
+        return [changing.get(name, getattr(self, name)) for name in names]
+
     @property
     def quadratics(self) -> tuple[np.ndarray, np.ndarray]:
         """H_i and b_i of f_i(x) = x'H_i x/2 - b_i'x + constant, from the data."""
@@ -101,13 +110,11 @@ def method(name: str) -> Callable[[Callable[[Case], Pair]], Callable[[Case], Pai
     return add
 
 
-def simple(name: str, *values: str, rule: Any = None, **fixed: Any) -> None:
+def simple(name: str, *values: str, rule: Any, **fixed: Any) -> None:
     """A method whose hyperparameters are those of the case called `values`."""
 
     def pair(c: Case) -> Pair:
-        given = [getattr(c, value) for value in values]
-        seen = [c.lrs if value == "lr" else c.cs if value == "c" else getattr(c, value) for value in values]
-        return getattr(simlab, name)(*given, **fixed), lambda: rule(c.run, *seen)
+        return getattr(simlab, name)(*c.given(values), **fixed), lambda: rule(c.run, *c.seen(values))
 
     METHODS[f"{name}, Nesterov" if fixed else name] = pair
 
@@ -117,12 +124,8 @@ def compressed(name: str, *values: str, rule: Any, draw: Any = paired, after: tu
 
     def pair(c: Case) -> Pair:
         ours, theirs = draw(c)
-        mine = [[getattr(c, value) for value in part] for part in (values, after)]
-        seen = [
-            [c.lrs if value == "lr" else c.cs if value == "c" else getattr(c, value) for value in part]
-            for part in (values, after)
-        ]
-        return getattr(simlab, name)(*mine[0], ours, *mine[1]), lambda: rule(c.run, *seen[0], theirs, *seen[1])
+        algorithm = getattr(simlab, name)(*c.given(values), ours, *c.given(after))
+        return algorithm, lambda: rule(c.run, *c.seen(values), theirs, *c.seen(after))
 
     METHODS[name] = pair
 
