@@ -243,7 +243,7 @@ def _(c: Case) -> Pair:
 
 
 def stable(c: Case) -> float:
-    """A step size for the dual: half of μ/λ_max."""
+    """A step size for the dual: at most half of μ/λ_max."""
     return float(np.linalg.eigvalsh(c.quadratics[0]).min()) / 4
 
 
@@ -300,3 +300,28 @@ def test_methods_are_what_their_papers_say_in_many_cases(name: str) -> None:
         with interpreted():
             check(name, seed, "compiled")
     check(name, 10, "compiled")
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_tuned_parameters_are_those_of_the_papers(seed: int) -> None:
+    c = case(seed)
+    problem, network, mu = c.objective.problem, c.network, stable(c) * 4
+    values = np.linalg.eigvalsh(np.array(network.weights))[:-1]  # but for the 1
+    kappa, largest, chi = problem.smoothness / mu, 1 - values[0], (1 - values[0]) / (1 - values[-1])
+    root = np.sqrt(kappa * chi)
+    assert simlab.SSDA.tuned(problem, network, mu) == pytest.approx((mu / largest, (root - 1) / (root + 1)), rel=1e-10)
+    tau = min(1.0, np.sqrt(chi / kappa) / 2)
+    eta = 1 / (4 * tau * problem.smoothness)
+    expected = eta, tau, 1 / (eta * largest), mu
+    assert simlab.APAPC.tuned(problem, network, strong_convexity=mu) == pytest.approx(expected, rel=1e-10)
+    # MSDA: of I - W on [1 - ρ, 1 + ρ].
+    rounds, rho = 3, network.rho
+    gap = (1 - rho) / (1 + rho)
+    power = ((1 - np.sqrt(gap)) / (1 + np.sqrt(gap))) ** rounds
+    step, pull = mu * (1 + power**2) / (1 + power) ** 2, (1 + power) * np.sqrt(kappa)
+    expected = step, (pull - 1 + power) / (pull + 1 - power)
+    assert simlab.SSDA.tuned(problem, network, mu, rounds) == pytest.approx(expected, rel=1e-10)
+    # DSMT: of (I + W)/2.
+    bend = np.sqrt(1 - ((1 + values[-1]) / 2) ** 2)
+    acceleration = (1 + (1 - bend) / (1 + bend)) / 2
+    assert simlab.DSMT.tuned(0.1, network) == pytest.approx((0.1, np.sqrt(acceleration), acceleration), rel=1e-10)
