@@ -24,6 +24,7 @@ N, D, M, STEPS = 7, 3, 8, 30
 LR, TAU = 0.08, 3
 RANDOM = np.random.default_rng(2)
 FEATURES, TARGETS = RANDOM.standard_normal((N, M, D)), RANDOM.standard_normal((N, M))
+DATA = list(zip(FEATURES, TARGETS, strict=True))
 X0 = RANDOM.standard_normal((N, D))
 GRAPH = networkx.Graph([(0, 1), (1, 2), (2, 3), (3, 4), (4, 0), (0, 5), (5, 2), (5, 6)])
 NETWORK = simlab.Network.from_adjacency(networkx.to_numpy_array(GRAPH, nodelist=range(N)), "metropolis")
@@ -48,9 +49,6 @@ def theirs(algorithm: Any, iterations: int, x0: np.ndarray = X0, start: Any = No
         network._step(k)
         algorithm.step(network, k)
     return np.array([iop.to_numpy(node.x) for node in nodes])
-
-
-DATA = list(zip(FEATURES, TARGETS, strict=True))
 
 
 def ours(algorithm: Any, steps: int = STEPS, x0: np.ndarray = X0) -> np.ndarray:
