@@ -26,7 +26,8 @@ class KGT(NamedTuple):
     Form: τ = `local_steps` counts gradient steps, the exchange of two vectors comes after the last one; γ is that of
     the exchange where it changes. It starts from C = 0, the paper from C = mean of G⁰ − G⁰, for which an average over
     all nodes is taken first; the limit is the same. Between exchanges nodes drift apart and back, so that records at
-    other steps than multiples of τ see that. First step X¹ = X⁰ − γG⁰.
+    other steps than multiples of τ see that. First step X¹ = X⁰ − γG⁰, mixed where τ = 1: then, with α = 1, it is
+    gradient tracking that adapts, then combines in X, and combines, then adapts in the tracker (NEXT, ATC-Tracking).
 
     Parameters
     ----------

@@ -27,7 +27,8 @@ class SQuARMSGD(NamedTuple):
     Form: Nesterov's step, undamped, local, never mixed; otherwise `SPARQSGD`, which it is with β = 0.
 
     Billing: who has nothing to say is silent; silence in a round that all know of costs nothing, and carries no flag.
-    A trigger is a node's own: where c falls too slowly, a node whose parameters hardly move is never heard of again.
+    A trigger is a node's own: where cγ² does not vanish, a node that is near to rest is not heard of again, and stays
+    off by up to √c γ, as do those who wait for its news.
 
     Parameters
     ----------

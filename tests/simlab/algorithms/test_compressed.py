@@ -294,19 +294,24 @@ def test_motef_from_the_wrong_start_keeps_a_bias() -> None:
     assert np.abs(wrong).max() > 0.1
 
 
-def test_a_constant_threshold_keeps_a_floor() -> None:
-    """A node within √c γ of its replicas is not heard, so that those who wait for its news stay as far off."""
+def test_a_constant_threshold_starves_nodes() -> None:
+    """Two nodes that have come near to rest are not heard for 1,000 steps, in which the third drifts and speaks: each
+    of them stays off by up to √c γ, and so do those who wait for its news.
+    """
     problem = simlab.Quadratic([[1.0], [1.0], [0.02]], [[1.0], [1.0], [0.04]])
     network, x0 = simlab.topologies.complete(3), np.zeros((3, 1))
 
-    def last(threshold: float) -> Any:
+    def after(steps: int, threshold: float) -> Any:
         algorithm = simlab.SPARQSGD(0.1, 0.3, Identity(), 1, threshold)
-        options = {"steps": 1500, "record_every": 1500, "x0": x0, "engine": "numpy", "progress": False}
-        return simlab.simulate(problem, network, algorithm, **options).frame.iloc[-1]
+        options = {"steps": steps, "record_every": steps, "x0": x0, "engine": "numpy", "progress": False}
+        return simlab.simulate(problem, network, algorithm, **options)
 
-    heard, starved = last(0.0), last(10.0)
-    assert starved.bits < 0.1 * heard.bits
-    assert starved.mse > 100 * heard.mse
+    early, starved, heard = after(500, 10.0), after(1500, 10.0), after(1500, 0.0)
+    told = [trace.position.state["replica"][0, :, 0] for trace in (early, starved)]
+    assert (told[0] == told[1]).tolist() == [True, True, False]
+    assert np.all(np.abs(starved.x[0, :2, 0] - told[1][:2]) > 0.02)
+    assert starved.frame.bits.iloc[-1] < 0.1 * heard.frame.bits.iloc[-1]
+    assert starved.frame.mse.iloc[-1] > 100 * heard.frame.mse.iloc[-1]
 
 
 def test_coarse_differences_diverge() -> None:

@@ -40,6 +40,8 @@ def same(lr: Any, beta: float) -> dict[str, tuple[Any, Any]]:
         "DSMT, DSGTHB": (simlab.DSMT(lr, beta, 0.0), simlab.DSGTHB(lr, beta)),
         "Nesterov, SGD": (simlab.DmSGD(lr, 0.0, nesterov=True), simlab.DSGD(lr)),
         "QG Nesterov, SGD": (simlab.QGDmSGD(lr, 0.0, nesterov=True), simlab.DSGD(lr)),
+        "SGP, DmSGD": (simlab.SGP(lr, beta), simlab.DmSGD(lr, beta)),
+        "OSGP, AWCDmSGD": (simlab.SGP(lr, beta, overlap=True), simlab.AWCDmSGD(lr, beta)),
     }
 
 
@@ -66,6 +68,46 @@ def test_tracking_of_momentum_is_momentum_of_tracking(setting: strategies.Settin
     found = path(setting, simlab.MomentumTracking(lr, beta), batch_size=None, noise_std=0.0)
     np.testing.assert_allclose(found, x, rtol=0, atol=1e-10 * max(1, np.abs(x).max()))
     assert n == len(found)
+
+
+@given(setting=strategies.settings("least_squares"))
+@settings(max_examples=8)
+def test_one_local_step_is_gradient_tracking(setting: strategies.Setting) -> None:
+    """K-GT's G + C is a tracker: X⁺ = W(X − γY), Y⁺ = WY + G⁺ − G, from Y = G⁰."""
+    network, problem, x = setting.network, setting.objective.problem, setting.x0
+    y = g = problem.gradient(x)
+    for _ in range(STEPS):
+        x = network.mix(x - setting.lr * y)
+        last, g = g, problem.gradient(x)
+        y = network.mix(y) + g - last
+    found = path(setting, simlab.KGT(setting.lr, 1), batch_size=None, noise_std=0.0)
+    np.testing.assert_allclose(found, x, rtol=0, atol=1e-10 * max(1, np.abs(x).max()))
+
+
+@given(setting=strategies.settings("least_squares"))
+@settings(max_examples=8)
+def test_compressed_momentum_tracking_is_momentum_tracking_where_nothing_is_lost(setting: strategies.Setting) -> None:
+    """MoTEF with C(v) = v and ζ = 1, from replicas that are exact, at γ(1 − β); its own start has replicas at zero."""
+    lr, beta, zero = setting.lr, setting.momentum, 0 * setting.x0
+    algorithm = simlab.MoTEF(lr, 1.0, simlab.compression.Identity(), beta)
+    state = algorithm.init(setting.x0)._replace(replica=setting.x0, v=zero, v_replica=zero, m=zero)
+    for k in range(1, STEPS + 1):  # from the second step on: no start within
+        state = algorithm.step(state, setting.objective.problem, setting.network, Batch(ledger=[], step=k))
+    expected = path(setting, simlab.MomentumTracking(lr * (1 - beta), beta), batch_size=None, noise_std=0.0)
+    np.testing.assert_allclose(state.x, expected, rtol=0, atol=1e-10 * max(1, np.abs(expected).max()))
+
+
+def test_slow_momentum_does_not_move_the_limit() -> None:
+    """It is that of the base with averages every τ steps, for every α and slow β; another one for another τ."""
+
+    def limit(period: int, slow_momentum: float, slow_lr: float) -> np.ndarray:
+        algorithm = simlab.SlowMo(simlab.DSGD(0.1), period, slow_momentum, slow_lr)
+        return path(SETTING, algorithm, steps=2400, record_every=2400, batch_size=None, noise_std=0.0)
+
+    x = limit(3, 0.0, 1.0)
+    for slow_momentum, slow_lr in ((0.5, 1.0), (0.7, 0.4)):
+        np.testing.assert_allclose(limit(3, slow_momentum, slow_lr), x, rtol=0, atol=1e-10)
+    assert np.abs(limit(4, 0.5, 1.0) - x).max() > 1e-4
 
 
 def steps(algorithm: Any, count: int = 7, setting: strategies.Setting = SETTING) -> list[Any]:
