@@ -8,6 +8,7 @@ themselves.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -116,6 +117,7 @@ class Changing:
 
     def __init__(self, step: AffineStep, network: Any, law: Cycle | Chain, phases: int) -> None:
         self.step, self.network, self.gradient_calls = step, network, step.gradient_calls
+        self.law, self.phases = law, phases
         cycle = law.steps if isinstance(law, Cycle) else ()
         self.period = int(np.lcm(len(cycle) or 1, phases))
         if isinstance(law, Cycle):
@@ -305,6 +307,28 @@ class Changing:
 
         return dominant(apply, modes * size * size, np.tile(np.eye(size), (modes, 1, 1))) ** (0.5 / self.period)
 
+    def rescaled(self, algorithm: Algorithm, units: np.ndarray) -> Changing:
+        """See `AffineStep.rescaled`."""
+        return Changing(self.step.rescaled(algorithm, units), self.network, self.law, self.phases)
+
+    @property
+    def unknowns(self) -> int:
+        """Rows of `lift`."""
+        return self.period * len(self.transitions) * self.step.size * (self.step.size + 1) // 2
+
+    def lift(self, noise: Noise) -> list[np.ndarray]:
+        """`carry` as a matrix, on the symmetric matrices of all phases and modes side by side."""
+        modes, size, period = len(self.transitions), self.step.size, self.period
+        width = self.unknowns // period
+        result = np.zeros((period, width, period, width))
+        for phase in range(period):
+            for j, (mode, unit) in enumerate(itertools.product(range(modes), symmetric_units(size))):
+                second = np.zeros((modes, size, size))
+                second[mode] = unit
+                moved = self.carry(phase, second, noise)
+                result[(phase + 1) % period, :, phase, j] = moved[:, *np.triu_indices(size)].ravel()
+        return [result.reshape(period * width, -1)]
+
     def means(self) -> list[np.ndarray]:
         """Stationary mean of x before each phase, (n, d) each."""
         return [self.step.start[0] + mean.sum(axis=0).reshape(self.step.shape)[0] for mean in self._limits]
@@ -372,6 +396,14 @@ def _spread(covariance: np.ndarray, shape: tuple[int, ...]) -> Spread:
     total = float(np.einsum("iaia->", of_x))
     mean = float(np.einsum("iaja->", of_x)) / n
     return Spread(max(total, 0.0) / n, max(total - mean, 0.0) / n)
+
+
+def symmetric_units(size: int) -> Iterator[np.ndarray]:
+    """A basis of symmetric matrices (s, s), by the entries that they hold, row after row of the upper triangle."""
+    for i, j in zip(*np.triu_indices(size), strict=True):
+        unit = np.zeros((size, size))
+        unit[i, j] = unit[j, i] = 1.0
+        yield unit
 
 
 def dominant(apply: Any, size: int, start: np.ndarray) -> float:

@@ -53,6 +53,19 @@ class ChangingMoments(Protocol):
     def mean_square_rate(self, noise: Noise) -> float:
         """Root of the asymptotic factor a step of second moments."""
 
+    def rescaled(self, algorithm: Algorithm, units: np.ndarray) -> ChangingMoments:
+        """Those of an algorithm with other parameters, fields `units` times as large."""
+
+    @property
+    def unknowns(self) -> int:
+        """Rows of the largest matrix of `lift`."""
+
+    def lift(self, noise: Noise) -> list[np.ndarray]:
+        """The step of second moments, as matrices whose spectral radii have ``mean_square_rate ** 2`` as the largest.
+
+        Of a period P > 1 they are cyclic, and hold the radius of one step on average.
+        """
+
     def means(self) -> list[np.ndarray]:
         """Stationary mean of x before each phase of a period, (n, d) each."""
 
@@ -95,6 +108,19 @@ class Decoupled:
             else:
                 found = max(found, part.mean_square_rate(noise))
         return found
+
+    def rescaled(self, algorithm: Algorithm, units: np.ndarray) -> Decoupled:
+        """Each."""
+        return Decoupled([part.rescaled(algorithm, units) for part in self.parts], self.vectors)
+
+    @property
+    def unknowns(self) -> int:
+        """The most of any."""
+        return max(part.unknowns for part in self.parts)
+
+    def lift(self, noise: Noise) -> list[np.ndarray]:
+        """Those of all."""
+        return [matrix for part in self.parts for matrix in part.lift(noise)]
 
     def _together(self, columns: Any) -> np.ndarray:
         return np.hstack(list(columns)) @ self.vectors.T
