@@ -15,7 +15,7 @@ from simlab.network import AnyNetwork, Network, NetworkProcess
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.run import settings
-from theory.moments.affine import AffineStep, Surrogate
+from theory.moments.affine import AffineStep, Surrogate, narrow_fields
 from theory.moments.budget import Budget, CostError
 from theory.moments.changing import phases_of
 from theory.moments.choose import ChangingMoments, changing_moments
@@ -237,7 +237,7 @@ def predict(
 
 def changes(network: AnyNetwork, algorithm: Algorithm, start: np.ndarray) -> bool:
     """Whether a step is not the same at all times."""
-    return isinstance(network, NetworkProcess) or phases_of(algorithm, start) > 1
+    return isinstance(network, NetworkProcess) or phases_of(algorithm, start) > 1 or bool(narrow_fields(algorithm))
 
 
 def fixed(network: AnyNetwork) -> Network:
@@ -313,6 +313,7 @@ def long_run(moments: ChangingMoments, noise: Noise) -> tuple[float, str]:
 def settle_changing(
     problem: Problem, network: AnyNetwork, algorithm: Algorithm, start: np.ndarray, noise: Noise
 ) -> ChangingMoments:
+    """The moments of steps that are not the same at all times; ValueError where they are not predicted."""
     if not problem.is_quadratic:
         raise ValueError(
             f"problem = {problem!r} is not quadratic, and what changes from step to step is predicted on quadratics "

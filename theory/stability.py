@@ -16,7 +16,7 @@ from simlab import checks
 from simlab.network import AnyNetwork
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
-from theory.moments.affine import AffineStep, Surrogate
+from theory.moments.affine import AffineStep, Surrogate, narrow_fields
 from theory.moments.budget import Budget
 from theory.moments.choose import ChangingMoments, changing_moments
 from theory.moments.krylov import Krylov
@@ -378,7 +378,7 @@ class _Quadratic:
         """Read off at three step sizes; None if they are not such at a fourth, whatever the units of the buffers."""
         factors = (1.0, 2.0, 3.0, 5.0)
         inverse = np.linalg.inv(np.vander(factors[:3], increasing=True))
-        for powers in product((0, 1), repeat=len(algorithm.init(np.zeros((1, 1)))) - 1):
+        for powers in product((0, 1), repeat=len(algorithm.init(np.zeros((2, 2)))) - len(narrow_fields(algorithm)) - 1):
             matrices = zip(
                 *(
                     moments.rescaled(algorithm._replace(lr=f * unit), f ** -np.array([0.0, *powers])).lift(silent)
@@ -404,7 +404,8 @@ class _Quadratic:
         found = []
         for zeroth, first, second in self.coefficients:
             shifted = zeroth + ORIGIN * first + ORIGIN**2 * second, first + 2 * ORIGIN * second, second
-            roots = _quadratic_roots(*(matrix[None] for matrix in shifted), LEAST)[0]
+            at_origin, slope, curve = (matrix[None] for matrix in shifted)
+            roots = _quadratic_roots(at_origin, slope, curve, LEAST)[0]
             found.append(roots[np.isfinite(roots)])
         return np.unique(np.concatenate(found))
 

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from simlab import checks
+from simlab.generators import NETWORK, generator
 from simlab.network import AnyNetwork
 from simlab.network.law import Cycle
 from simlab.network.process import SamplePath, checked_walk
 from simlab.operations import Batch, present
 from simlab.problems.base import Problem
-from simlab.generators import NETWORK, generator
 from simlab.protocols import Algorithm
 from simlab.step.graph import Counter
 from theory.moments.affine import AffineStep, mode_matrices
@@ -97,7 +97,7 @@ def tune(
     returned. Without noise the steps of every candidate are exact.
 
     On networks that change, on directed ones and for steps with phases, candidates are judged by the mean of 4 sample
-    paths, noise included; from the best of the few that are judged exactly a pattern search goes on by exact transients.
+    paths, noise included; from the best of the few judged exactly a pattern search goes on by exact transients.
 
     Parameters
     ----------
@@ -174,7 +174,8 @@ def _refined(search: _Search, best: Tuned, target: float) -> Tuned:
     for _ in range(HALVINGS):
         while True:
             before = best
-            centre = _coordinates(np.array([getattr(best.algorithm, "momentum", 0.0), best.algorithm.lr]))
+            at: Any = best.algorithm
+            centre = _coordinates(np.array([getattr(at, "momentum", 0.0), at.lr]))
             for axis, sign in itertools.product(axes, (-1, 1)):
                 momentum, lr = (float(value) for value in _values(centre + sign * width * axis))
                 found = _reached(search, search.candidate(momentum, lr), target, best, best.steps)
@@ -447,8 +448,9 @@ class _SampledNetworks:
         while True:
             taken = [SamplePath(network.n_nodes, walk(DRAWN)) for walk in walks]
             for k in range(DRAWN):
-                now = (np.stack([getattr(path, name)[k] for path in taken]) for name in ("awake", "fires"))
-                yield cls(np.stack([path[k] for path in taken]), *now, network.stochastic)
+                weights = np.stack([path[k] for path in taken])
+                awake, fires = (np.stack([getattr(path, name)[k] for path in taken]) for name in ("awake", "fires"))
+                yield cls(weights, awake, fires, network.stochastic)
 
     def mix(self, x: np.ndarray) -> np.ndarray:
         """W x: (r, c, n, d) -> (r, c, n, d)."""

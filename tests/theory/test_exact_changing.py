@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import networkx
 import numpy as np
 import pytest
 from scipy import stats
@@ -55,7 +56,22 @@ EVENTS: dict[str, Any] = {
     "exponential": dynamics.asynchronous(PATH, dynamics.Exponential([1.0, 2.0, 0.5])),
     "fixed times": dynamics.asynchronous(PATH, [1.0, 2.0, 1.0]),
 }
+ONE_WAY = simlab.Network.from_digraph(networkx.DiGraph([(0, 1), (1, 2), (2, 0), (0, 2)]), "push")
+PUSHED: dict[str, Any] = {
+    "column": ONE_WAY,
+    "columns in turn": dynamics.cycle([ONE_WAY, topologies.random_digraph(3, 0.5, seed=1)]),
+    "weights stay 1": dynamics.choice([PATH, TRIANGLE], [0.3, 0.7]),
+    "weights stay 1, markov": PROCESSES["markov"],
+}
+PUSHING: dict[str, Any] = {
+    "SGP": simlab.SGP(0.1),
+    "SGP, momentum": simlab.SGP(0.05, 0.5),
+    "SGP, overlap": simlab.SGP(0.1, overlap=True),
+    "SubgradientPush": simlab.SubgradientPush(0.1),
+    "PushDIGing": simlab.PushDIGing(0.05),
+}
 PAIRS = [(p, a) for p in PROCESSES for a in ALGORITHMS] + [(p, "ADPSGD") for p in EVENTS]
+PAIRS += [(p, a) for p in PUSHED for a in PUSHING]
 
 
 class Taken:
@@ -143,8 +159,8 @@ def quadratic(n: int, d: int) -> Any:
 
 
 def case(process: str, name: str) -> tuple[Any, Any]:
-    network = (EVENTS if name == "ADPSGD" else PROCESSES)[process]
-    algorithm = simlab.ADPSGD(0.1) if name == "ADPSGD" else ALGORITHMS[name]
+    network = (PROCESSES | EVENTS | PUSHED)[process]
+    algorithm = (ALGORITHMS | PUSHING | {"ADPSGD": simlab.ADPSGD(0.1)})[name]
     if not fits(network, algorithm):
         pytest.skip("the algorithm refuses such networks")
     return network, algorithm

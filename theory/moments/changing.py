@@ -9,7 +9,7 @@ themselves.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -29,6 +29,9 @@ SMALL = 400  # unknowns up to which an operator on covariances is formed
 SOLVED = 1e-13  # relative residual of a covariance
 KRYLOV = 150
 LISTED_STATES = 1000  # in whose covariances outcomes are listed
+
+
+Given = dict[str, np.ndarray]
 
 
 class Current:
@@ -106,8 +109,8 @@ class Changing:
     law : Cycle or Chain
     phases : int
         Of the algorithm.
-    sampled : bool
-        Whether mini-batches are meant.
+    given : sequence of dict, optional
+        `AffineStep.given` at each step of a period.
 
     Attributes
     ----------
@@ -115,9 +118,11 @@ class Changing:
         Steps after which all is the same again.
     """
 
-    def __init__(self, step: AffineStep, network: Any, law: Cycle | Chain, phases: int) -> None:
+    def __init__(
+        self, step: AffineStep, network: Any, law: Cycle | Chain, phases: int, given: Sequence[Given] | None = None
+    ) -> None:
         self.step, self.network, self.gradient_calls = step, network, step.gradient_calls
-        self.law, self.phases = law, phases
+        self.law, self.phases, self.given = law, phases, given
         cycle = law.steps if isinstance(law, Cycle) else ()
         self.period = int(np.lcm(len(cycle) or 1, phases))
         if isinstance(law, Cycle):
@@ -133,15 +138,16 @@ class Changing:
                 "fewer nodes or dimensions, or simulate"
             )
         self._listed = [
-            [self._situations(outcomes, k % phases) for outcomes in modes] for k, modes in enumerate(listed)
+            [self._situations(outcomes, k % phases, None if given is None else given[k]) for outcomes in modes]
+            for k, modes in enumerate(listed)
         ]
 
-    def _situations(self, outcomes: Outcomes, phase: int) -> list[Situation]:
+    def _situations(self, outcomes: Outcomes, phase: int, given: Given | None) -> list[Situation]:
         found, step = [], self.step
         d = step.shape[2]
         for k, outcome in enumerate(outcomes):
             network = Current(outcome, self.network.stochastic)
-            here = step.at(network, Counter(phase), (network.awake, network.fires))
+            here = step.at(network, Counter(phase), (network.awake, network.fires), given)
             if k == 0:
                 here.check_affine()
             fires = np.repeat(outcome.fires & outcome.awake, d).astype(float)
@@ -309,7 +315,7 @@ class Changing:
 
     def rescaled(self, algorithm: Algorithm, units: np.ndarray) -> Changing:
         """See `AffineStep.rescaled`."""
-        return Changing(self.step.rescaled(algorithm, units), self.network, self.law, self.phases)
+        return Changing(self.step.rescaled(algorithm, units), self.network, self.law, self.phases, self.given)
 
     @property
     def unknowns(self) -> int:
@@ -368,12 +374,17 @@ class Changing:
 
     def walk(self, noise: Noise) -> Iterator[tuple[np.ndarray, Spread]]:
         """Mean x (n, d), and its spread, at steps 0, 1, ..."""
+        for means, second in self.path(noise):
+            yield self.step.start[0] + means.sum(axis=0).reshape(self.step.shape)[0], self.spread(second)
+
+    def path(self, noise: Noise, second: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """E[e; mode] (J, s), and second moments about the mean (J, s, s), from `second` on: at steps 0, 1, ..."""
         size, modes = self.step.size, len(self.transitions)
-        means, second, k = np.zeros((modes, size)), np.zeros((modes, size, size)), 0
-        resting = 0
+        means, k, resting = np.zeros((modes, size)), 0, 0
+        second = np.zeros((modes, size, size)) if second is None else second
         while True:
             center = means.sum(axis=0)
-            yield self.step.start[0] + center.reshape(self.step.shape)[0], self.spread(second)
+            yield means, second
             if resting >= self.period:
                 continue
             phase = k % self.period

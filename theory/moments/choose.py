@@ -15,11 +15,12 @@ from theory.moments.affine import AffineStep, Surrogate
 from theory.moments.changing import Changing, base_step, phases_of
 from theory.moments.dense import Spread
 from theory.moments.noise import Noise
+from theory.moments.pushed import Pushed, given_path
 from theory.moments.toggled import SeveralExchangesError, Toggled
 
 
 class ChangingMoments(Protocol):
-    """The face that `Changing`, `Toggled` and `Decoupled` share.
+    """The face that `Changing`, `Toggled`, `Pushed` and `Decoupled` share.
 
     Laws
     ----
@@ -185,9 +186,15 @@ def _moments(
     step: AffineStep = base_step(surrogate, network, law, algorithm, start)
     if isinstance(law, Toggles):
         try:
-            if phases == 1:
+            if phases == 1 and not step.given:
                 return Toggled(step, network, law)
         except SeveralExchangesError:
             pass
         law = Cycle((law.outcomes(),))
-    return Changing(step, network, law, phases)
+    if not step.given:
+        return Changing(step, network, law, phases)
+    early, late = given_path(step, network, law, phases)
+    if not early:
+        return Changing(step, network, law, phases, late)
+    assert isinstance(law, Cycle)  # over a Markov chain nothing is given that changes
+    return Pushed(step, network, law, phases, early, late)
