@@ -22,6 +22,10 @@ STUDIES = (
     "directed",
     "time_to_accuracy",
     "random_momentum",
+    "link_failures",
+    "one_peer",
+    "asynchrony",
+    "local_steps_theory",
 )
 
 # Before NumPy loads: the matrices of the studies are small, and BLAS threads that wait for each other on busy cores
