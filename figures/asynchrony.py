@@ -107,8 +107,13 @@ def draw(table: Any) -> Any:
         style.line(right, mean.index, mean, look)
         seen = by_lr(table, speeds, "simulated").mean().dropna()
         style.mark(right, seen.index, seen, look)
-    left.set(xscale="log", yscale="log", xlabel=r"step size $\gamma$", title="where the mean of the nodes settles, exact")
-    right.set(xscale="log", yscale="log", xlabel=r"step size $\gamma$", title=r"$\frac{1}{n}\sum_i\,E\|x_i-x^\star\|^2$")
+    lrs = sorted(set(table["lr"]))
+    for axes in (left, right):
+        axes.set(xscale="log", yscale="log", xlabel=r"step size $\gamma$")
+        axes.set_xticks(lrs, [f"{lr:g}" for lr in lrs])
+        axes.set_xticks([], minor=True)
+    left.set_title("distance of the nodes' mean, exact")
+    right.set_title(r"$\frac{1}{n}\sum_i\,E\|x_i-x^\star\|^2$")
     handles, labels = left.get_legend_handles_labels()
     figure.legend([*handles, *style.keys("-")], [*labels, "right: exact; markers: simulated"],
                   loc="outside upper center", ncols=4)  # fmt: skip

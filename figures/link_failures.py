@@ -44,7 +44,7 @@ EXACT = ("D2", "GradientTracking")
 
 
 def measure(
-    data_sets: int = 3, failures: tuple[float, ...] = FAILURES, steps: int = 24_000, replicates: int = 16
+    data_sets: int = 3, failures: tuple[float, ...] = FAILURES, steps: int = 16_000, replicates: int = 16
 ) -> Any:
     """Predict, and simulate at one share of failures; a row is one algorithm, kind of failure, share and data set."""
     import pandas as pd

@@ -49,6 +49,7 @@ ALGORITHMS: dict[str, Any] = {
     "GradientTracking": simlab.GradientTracking(0.05),
     "D2": simlab.D2(0.05),
     "LocalSGD": simlab.LocalSGD(0.05, 2, 0.3),
+    "LocalSGD, one step": simlab.LocalSGD(0.05, 1, 0.3),
     "GossipPGA": simlab.GossipPGA(0.05, 3),
     "SlowMo": simlab.SlowMo(simlab.DSGD(0.05), 2, 0.5),
 }

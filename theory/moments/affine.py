@@ -170,6 +170,7 @@ class AffineStep:
         try:
             if self.phase is None:
                 step_graph(self.algorithm, state)
+                self.phase = Counter(0)  # it may ask for its phase, of which there is one
         except ForeignNounError:
             raise
         except TypeError:
