@@ -133,7 +133,7 @@ def claims(table: Any) -> list[Claim]:
     stays = by_lr(table, "unequal", "to_minimizer")[least] / by_lr(table, "unequal", "apart")[least]
     return [
         judge("exact is simulated", "simulated mse over the exact one, mean over step sizes and speeds",
-              interval(ratio), 0.97, 1.03),
+              interval(ratio), 0.95, 1.05),
         judge("equal speeds lead to the minimizer", "exponent of the distance from it in γ",
               order("equal", "to_minimizer"), 0.9, 1.1),
         judge("unequal ones to the weighted one", "exponent of the distance from it in γ",

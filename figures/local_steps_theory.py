@@ -18,6 +18,7 @@ import theory
 from figures import style
 from figures.claims import Claim, exponent, interval, judge
 from figures.study import main
+from theory.theorems import gossip_pga, local_momentum, local_updates
 
 COLUMNS = {
     "algorithm": "name; PD-SGDM is DmSGD that exchanges at every τ-th step",
@@ -31,7 +32,7 @@ COLUMNS = {
     "consensus": "(1/n) Σ E||x_i − x̄||² in the long run, exact, mean over a period",
 }
 
-NODES, DIM, LR, MOMENTUM, STD = 8, 2, 0.001, 0.5, 0.3
+NODES, DIM, LR, MOMENTUM, STD = 8, 1, 0.001, 0.5, 0.3
 TAUS = (1, 2, 4, 8, 16)
 THEOREMS = {"LocalSGD": "D2 for local SGD", "GossipPGA": "Gossip-PGA", "DSGD": "D2", "PD-SGDM": "D3"}
 
@@ -48,26 +49,42 @@ def methods(tau: int) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def measure(
-    local_steps: tuple[int, ...] = TAUS, data_sets: int = 4, steps: int = 2000, replicates: int = 20
-) -> Any:
+def bounds(problem: Any, tau: int, steps: int) -> dict[str, float]:
+    """What the theorems say of each, all of whose assumptions hold: L = 1, ς² that at any point."""
+    p = theory.mixing_parameter(simlab.topologies.ring(NODES))
+    apart = problem.linear - problem.linear.mean(axis=0)
+    about = {
+        "lr": LR, "smoothness": 1.0, "steps": steps, "n_nodes": NODES, "variance": DIM * STD**2,
+        "initial_gap": float(problem.minimizer @ problem.minimizer) / 2,
+        "dissimilarity": float(np.sum(apart**2)) / NODES,
+    }  # fmt: skip
+    assert p / (8 * tau) >= LR and local_momentum.largest_step(1.0, MOMENTUM, tau, p) >= LR
+    return {
+        "LocalSGD": local_updates.average_bound(**about, window=tau),
+        "GossipPGA": float(gossip_pga.bound(**about, period=tau, p=p)),
+        "DSGD": local_updates.bound(**about, window=tau, p=p),
+        "PD-SGDM": local_momentum.bound(**about, momentum=MOMENTUM, window=tau, p=p),
+    }
+
+
+def measure(local_steps: tuple[int, ...] = TAUS, data_sets: int = 3, steps: int = 500, replicates: int = 20) -> Any:
     """Predict, simulate and bound; a row is one method with one τ on one data set."""
     import pandas as pd
 
     rows = []
     for seed in range(data_sets):
-        random = np.random.default_rng([seed, 19])
-        problem = simlab.Quadratic(np.ones((NODES, DIM)), random.standard_normal((NODES, DIM)))
+        problem = simlab.Quadratic(np.ones((NODES, DIM)), np.random.default_rng([seed, 19]).normal(1, 1, (NODES, DIM)))
         for tau in local_steps:
+            bound = bounds(problem, tau, steps)
             for name, (network, algorithm) in methods(tau).items():
                 run = simlab.simulate(problem, network, algorithm, steps=steps, noise_std=STD, replicates=replicates,
                                       record_every=1, seed=seed)  # fmt: skip
-                row = theory.verify(run)[THEOREMS[name]]
+                seen = run.frame.loc[run.frame["step"] < steps, "squared_gradient_norm"].mean()
                 exact = theory.predict(problem, network, algorithm, noise_std=STD)
                 path = exact.transient(steps - 1)
                 rows.append((
-                    name, THEOREMS[name], tau, seed, float((path["mse"] - path["consensus"]).mean()), row.measured,
-                    row.bound, exact.bias, exact.consensus,
+                    name, THEOREMS[name], tau, seed, float((path["mse"] - path["consensus"]).mean()), seen,
+                    bound[name], exact.bias, exact.consensus,
                 ))  # fmt: skip
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -139,7 +156,7 @@ def claims(table: Any) -> list[Claim]:
         judge("equal Hessians: the mean feels no local step", "largest over least exact value without momentum − 1",
               float((plain.max() / plain.min() - 1).max()), high=1e-6),
         judge("local steps drive nodes apart", "exponent of Local SGD's disagreement in τ",
-              exponent(long, local.to_numpy()), 1.0, 2.2),
+              exponent(long, local.to_numpy()), 1.5, 2.6),
         judge("gossip between averages helps", f"Local SGD's disagreement over Gossip-PGA's at τ = {taus[-1]}",
               interval(local[taus[-1]] / gossip), low=2.0),
     ]  # fmt: skip
