@@ -140,7 +140,8 @@ def claims(table: Any) -> list[Claim]:
         return interval(found.mean(axis=1))
 
     return [
-        judge("exact is simulated", "simulated mse over the exact one, mean over algorithms", interval(ratio), 0.95, 1.05),
+        judge("exact is simulated", "simulated mse over the exact one, mean over algorithms", interval(ratio),
+              0.95, 1.05),
         judge("DecentLaM's bias stays", "largest |bias over DSGD's − 1|, links failing anew",
               float((bias - 1).abs().max(axis=None)), high=1e-6),
         judge("DecentLaM's network variance does not", "network variance over DSGD's, mean over shares",

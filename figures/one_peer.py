@@ -1,9 +1,9 @@
 """One peer a step: exact averages after log₂n messages, at a disagreement that grows no faster than what is saved.
 
 Quadratics with equal Hessians and a minimizer of their own at each of n nodes, noise on the gradients, DSGD with one
-step size. On the one-peer exponential network node i averages at step k with node i + 2^k alone, k modulo log₂n; if n is
-a power of 2, log₂n such steps average exactly. Beside it: the static exponential graph, whose nodes send log₂n messages a
-step and disagree less, in about that proportion; the ring, which mixes slowly; and the complete graph.
+step size. On the one-peer exponential network node i averages at step k with node i + 2^k alone, k modulo log₂n; if n
+is a power of 2, log₂n such steps average exactly. Beside it: the static exponential graph, whose nodes send log₂n
+messages a step and disagree less, in about that proportion; the ring, which mixes slowly; and the complete graph.
 """
 
 from __future__ import annotations

@@ -22,8 +22,10 @@ study = studies.runs(QUICK)
 
 
 class TestWritten(studies.Written):
-    MAY_BE_EMPTY = frozenset({("time_to_accuracy", "expected"), ("random_momentum", "simulated"), ("link_failures", "simulated"),
-                              ("one_peer", "simulated"), ("asynchrony", "simulated")})  # fmt: skip
+    MAY_BE_EMPTY = frozenset({
+        ("time_to_accuracy", "expected"), ("random_momentum", "simulated"), ("link_failures", "simulated"),
+        ("one_peer", "simulated"), ("asynchrony", "simulated"),
+    })  # fmt: skip
 
 
 def test_claims_hold(study):
