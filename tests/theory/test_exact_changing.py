@@ -297,11 +297,12 @@ def test_simulations_are_inside_their_intervals() -> None:
         for name, value in zip(("mse", "consensus"), expected, strict=True):
             seen = last[name].to_numpy()
             if seen.std() < 1e-12 * max(value, 1e-30):
-                assert seen.mean() == pytest.approx(value, rel=1e-6, abs=1e-20)
+                assert seen.mean() == pytest.approx(value, rel=1e-6, abs=1e-16)  # 0, but for rounding
                 continue
             z = (seen.mean() - value) / (seen.std(ddof=1) / np.sqrt(replicates))
             assert abs(z) < 4.5, (network, algorithm, name, z)
             missed, looked_at = missed + (abs(z) > 1.96), looked_at + 1
+    print(f"{missed} of {looked_at} 95 % intervals missed")
     assert looked_at > 200
     # mse and consensus of one run go together: half as many are independent.
     assert missed / 2 <= stats.binom.ppf(0.999, looked_at // 2, 0.05), (missed, looked_at)
