@@ -1,7 +1,7 @@
 """Links that fail, one by one or in bursts: exact errors in the long run, over simulation.
 
 Least squares on a lazy ring of 4 nodes, exact gradients, one step size γ. What a link does is drawn anew at each step,
-or by a Markov chain whose failures last 4 steps on average. Bias and network variance are predicted exactly; so is that
+or by a Markov chain whose failures last 4 times as long. Bias and network variance are predicted exactly; so is that
 D² and gradient tracking stay exact, as at x* nothing moves, unless their mean square diverges.
 """
 
@@ -20,7 +20,7 @@ from figures.study import main
 
 COLUMNS = {
     "algorithm": "name; those with momentum have β = 0.8",
-    "burst": "mean number of steps that a failure lasts; 0: links fail anew at each step",
+    "burst": "how many times as long failures last as such drawn anew at each step; 0: these",
     "failures": "share of the time that a link is down",
     "data_set": "number of the data set",
     "bias": "(1/n) Σ ||E x_i − x*||², exact; infinite where the mean square diverges",
@@ -88,7 +88,7 @@ def summary(table: Any) -> Any:
     for burst in (0.0, BURST):
         for name in METHODS:
             mse = (chosen(table, "bias", name, burst) + chosen(table, "network_variance", name, burst)).mean()
-            rows.append({"algorithm": name, "failures last": burst or "1/(1 − q)",
+            rows.append({"algorithm": name, "failures": f"{burst:g} times as long" if burst else "drawn anew",
                          **{f"q = {q:g}": f"{value:.2e}" for q, value in mse.items()}})  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -111,7 +111,7 @@ def draw(table: Any) -> Any:
             mse = chosen(table, "simulated", name, burst) - chosen(table, "bias", name, burst)
             mean = mse.mean().dropna()
             style.mark(row[1], mean.index, mean, name)
-        kind = "anew at each step" if not burst else f"for {burst:g} steps on average"
+        kind = "anew at each step" if not burst else f"{burst:g} times as long"
         row[0].set(yscale="log", ylabel=f"links fail {kind}")
         row[1].set(yscale="log")
     axes[0, 0].set_title("squared bias of the mean")

@@ -98,13 +98,22 @@ def test_networks_whose_law_is_not_known() -> None:
     for network, message in (
         (Mine(N, "mine"), r"write Mine\.law"),
         (dynamics.asynchronous(RING, lambda random, node: random.gamma(2.0)), r"write Asynchronous\.law"),
-        (dynamics.node_failures(topologies.ring(20), 0.1), r"1048576 outcomes, and theory lists 1024"),
         (dynamics.link_failures(topologies.ring(20), 0.1, burst=2.0), r"20 links that fail in bursts"),
     ):
         algorithm = simlab.ADPSGD(0.05) if network.asynchronous else simlab.DSGD(0.05)
         problem = simlab.LeastSquares.synthetic(n_nodes=network.n_nodes, n_samples=9, dim=D, seed=0)
         with pytest.raises(ValueError, match=message):
             theory.predict(problem, network, algorithm)
+
+
+def test_many_switches_are_predicted_where_few_act_together() -> None:
+    """20 nodes that sleep, 20 links and two exchanges a step; but not an average over those who happen to be awake."""
+    problem = simlab.LeastSquares.synthetic(n_nodes=20, n_samples=9, dim=1, seed=0)
+    nodes, links = (make(topologies.ring(20), 0.1) for make in (dynamics.node_failures, dynamics.link_failures))
+    assert theory.predict(problem, nodes, simlab.DSGD(0.01)).network_variance > 1e-8
+    assert theory.predict(problem, links, simlab.GradientTracking(0.01)).mse < 1e-20
+    with pytest.raises(ValueError, match=r"1048576 outcomes, and theory lists 1024.*no polynomial of degree 4 in 20"):
+        theory.predict(problem, nodes, simlab.LocalSGD(0.01, 2))
 
 
 def test_asynchronous_sgd_on_a_network_is_dsgd() -> None:

@@ -9,13 +9,13 @@ themselves.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from simlab.network.law import Chain, Cycle, Law, Outcome, Outcomes, Toggles
+from simlab.network.law import Cycle, Law, Outcome, Outcomes, Switches, Toggles
 from simlab.protocols import Algorithm
 from simlab.step.graph import Counter, ForeignNounError, step_graphs
 from theory.moments.affine import AffineStep, Surrogate
@@ -56,7 +56,11 @@ class Current:
 
 
 class Situation(NamedTuple):
-    """One outcome of a step, in e = z − z_0: e⁺ = Te + u + Nξ, gradients taken at Ye + y; `firing` nodes have noise."""
+    """One outcome of a step, in e = z − z_0: e⁺ = Te + u + Nξ, gradients taken at Ye + y; `firing` nodes have noise.
+
+    Or a part of a step, see `switched`: of weight `probability` in second moments, and with 0 for the 1
+    by which e is extended, unless it is the mean.
+    """
 
     probability: float
     transition: np.ndarray  # (s, s)
@@ -64,6 +68,7 @@ class Situation(NamedTuple):
     noise: np.ndarray  # (s, n d)
     reads: np.ndarray  # (n d, s)
     point: np.ndarray  # (n, d)
+    one: float = 1.0
 
 
 def phases_of(algorithm: Algorithm, start: np.ndarray) -> int:
@@ -94,8 +99,111 @@ def base_step(surrogate: Surrogate, network: Any, law: Law, algorithm: Algorithm
 def _mean_weights(law: Law) -> np.ndarray:
     if isinstance(law, Toggles):
         return law.mean
+    if isinstance(law, Switches):
+        return law.outcome(np.ones(len(law.probabilities), bool)).weights
     outcomes = law.steps[0] if isinstance(law, Cycle) else law.modes[0]
     return np.sum([outcome.probability * outcome.weights for outcome in outcomes], axis=0)
+
+
+def situation(
+    step: AffineStep, outcome: Outcome, network: Any, phase: int, given: Given | None = None, check: bool = False
+) -> Situation:
+    """A step in one outcome; `check` whether it is affine."""
+    now = Current(outcome, network.stochastic)
+    here = step.at(now, Counter(phase), (now.awake, now.fires), given)
+    if check:
+        here.check_affine()
+    fires = np.repeat(outcome.fires & outcome.awake, step.shape[2]).astype(float)
+    return Situation(
+        outcome.probability,
+        here.matrix(),
+        (here(step.start) - step.start).ravel(),
+        here.noise_matrix() * fires,
+        here.gradient_matrix(),
+        np.array(here.gradient_points(step.start)),
+    )
+
+
+DEGREES = 4  # of polynomials in switches
+EQUAL = 1e-10  # relative: by which a polynomial may miss what a step does
+
+
+class NoPolynomialError(ValueError):
+    """A step is no polynomial of low degree in its switches."""
+
+
+def switched(step: AffineStep, law: Toggles | Switches, network: Any, phase: int) -> list[Situation]:
+    """A step over independent switches a, as a sum that is orthogonal in second moments.
+
+    With ã_m = (a_m − p_m)/√(p_m(1 − p_m)) the step is A = Σ_S A_S Π_{m in S} ã_m, and E[AZA'] = Σ_S A_S Z A_S': as many
+    terms as there are sets S of switches that act together, nodes and links say, in place of 2^M outcomes. (The mean is
+    S = ∅.)
+
+    Raises
+    ------
+    NoPolynomialError
+        It is no such polynomial of degree `DEGREES`, or gradients are taken where switches decide.
+    CostError
+        Too many terms.
+    """
+    p = np.asarray(law.probabilities, dtype=float)
+    free = [int(m) for m in np.flatnonzero((p > 0) & (p < 1))]
+    first: list[Situation] = []
+
+    def at(on: Iterable[int]) -> np.ndarray:
+        """[T, u, N] with these switches on."""
+        setting = p == 1
+        setting[list(on)] = True
+        found = situation(step, law.outcome(setting), network, phase, check=not first)
+        first.append(found) if not first else None
+        if np.max(np.abs(found.reads - first[0].reads), initial=0.0) > EQUAL * np.max(np.abs(first[0].reads)):
+            raise NoPolynomialError("gradients are taken where switches decide")
+        return np.concatenate([found.transition, found.shift[:, None], found.noise], axis=1)
+
+    terms = _monomials(at, free)
+    deviation = np.sqrt(p * (1 - p))
+    sums: dict[tuple[int, ...], Any] = {(): 0.0}
+    for on, coefficient in terms.items():
+        for part in _parts(on):
+            rest = [m for m in on if m not in part]
+            weight = np.prod(deviation[list(part)]) * np.prod(p[rest])
+            sums[part] = sums.get(part, 0.0) + weight * coefficient
+    size, some = step.size, first[0]
+    if len(sums) * size**2 > 2e8:
+        raise CostError(f"cost: {len(sums)} terms of {size} states are more than are kept; predict fewer nodes")
+    return [
+        Situation(1.0, a[:, :size], a[:, size], a[:, size + 1 :], some.reads, some.point, float(part == ()))
+        for part, a in sums.items()
+    ]
+
+
+def _monomials(at: Any, free: list[int]) -> dict[tuple[int, ...], np.ndarray]:
+    """c_S, where not zero, of the polynomial Σ_S c_S Π_{m in S} a_m that a step is."""
+    origin = at(())
+    found = {(): origin}
+    random = np.random.default_rng(0)
+    probes = [set(free), *({m for m in free if random.random() < 0.6} for _ in range(3))]
+    missed = [at(probe) - origin for probe in probes]
+    scale = max(float(np.max(np.abs(m))) for m in (origin, missed[0]))
+    for degree in range(DEGREES + 1):
+        if all(np.max(np.abs(left)) <= EQUAL * scale for left in missed):
+            return found
+        for on in itertools.combinations(free, degree + 1) if degree < DEGREES else ():
+            if degree > 1 and not any(part in found for part in itertools.combinations(on, degree)):
+                continue  # where no part of them acts together; the probes tell if that was wrong
+            coefficient = at(on) - sum(found[part] for part in _parts(on)[:-1] if part in found)
+            if np.max(np.abs(coefficient)) <= 1e-14 * scale:
+                continue
+            found[on] = coefficient
+            for left, probe in zip(missed, probes, strict=True):
+                if probe.issuperset(on):
+                    left -= coefficient
+    raise NoPolynomialError(f"the step is no polynomial of degree {DEGREES} in {len(free)} links or nodes that fail")
+
+
+def _parts(on: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """All parts of a tuple, itself the last."""
+    return [part for r in range(len(on) + 1) for part in itertools.combinations(on, r)]
 
 
 class Changing:
@@ -106,7 +214,7 @@ class Changing:
     step : AffineStep
         From `base_step`.
     network : NetworkProcess
-    law : Cycle or Chain
+    law : Cycle, Chain, Toggles or Switches
     phases : int
         Of the algorithm.
     given : sequence of dict, optional
@@ -119,12 +227,16 @@ class Changing:
     """
 
     def __init__(
-        self, step: AffineStep, network: Any, law: Cycle | Chain, phases: int, given: Sequence[Given] | None = None
+        self, step: AffineStep, network: Any, law: Law, phases: int, given: Sequence[Given] | None = None
     ) -> None:
         self.step, self.network, self.gradient_calls = step, network, step.gradient_calls
         self.law, self.phases, self.given = law, phases, given
         cycle = law.steps if isinstance(law, Cycle) else ()
         self.period = int(np.lcm(len(cycle) or 1, phases))
+        if isinstance(law, Toggles | Switches):
+            self.transitions, self.stationary_modes = np.ones((1, 1)), np.ones(1)
+            self._listed = [[switched(self.step, law, network, k % phases)] for k in range(self.period)]
+            return
         if isinstance(law, Cycle):
             self.transitions, self.stationary_modes = np.ones((1, 1)), np.ones(1)
             listed = [[cycle[k % len(cycle)]] for k in range(self.period)]
@@ -143,27 +255,10 @@ class Changing:
         ]
 
     def _situations(self, outcomes: Outcomes, phase: int, given: Given | None) -> list[Situation]:
-        found, step = [], self.step
-        d = step.shape[2]
-        for k, outcome in enumerate(outcomes):
-            network = Current(outcome, self.network.stochastic)
-            here = step.at(network, Counter(phase), (network.awake, network.fires), given)
-            if k == 0:
-                here.check_affine()
-            fires = np.repeat(outcome.fires & outcome.awake, d).astype(float)
-            noise = here.noise_matrix() * fires
-            origin = here.gradient_points(step.start)
-            found.append(
-                Situation(
-                    outcome.probability,
-                    here.matrix(),
-                    (here(step.start) - step.start).ravel(),
-                    noise,
-                    here.gradient_matrix(),
-                    np.array(origin),
-                )
-            )
-        return found
+        return [
+            situation(self.step, outcome, self.network, phase, given, check=k == 0)
+            for k, outcome in enumerate(outcomes)
+        ]
 
     # What is conserved, and what is left
 
@@ -175,11 +270,11 @@ class Changing:
     def conserved(self) -> np.ndarray:
         """What every outcome conserves, (s, r)."""
         size = self.step.size
-        shares = [s.probability for s in self._all]
+        shares = [s.probability * s.one for s in self._all]
         found = deflate(np.average([s.transition for s in self._all], axis=0, weights=shares))[1]
         if found.shape[1] == 0:
             return found
-        moved = np.hstack([(s.transition.T @ found - found).T for s in self._all])
+        moved = np.hstack([(s.transition.T @ found - s.one * found).T for s in self._all])
         u, values, _ = np.linalg.svd(moved, full_matrices=True)
         values = np.concatenate([values, np.zeros(len(u) - len(values))])
         return found @ u[:, values <= 1e-9 * max(1.0, np.sqrt(size))]
@@ -219,8 +314,8 @@ class Changing:
         for by_mode in self.situations:
             matrix, shift = np.zeros((modes, size, modes, size)), np.zeros((modes, size))
             for i, situations in enumerate(by_mode):
-                t = sum(s.probability * s.transition for s in situations)
-                u = sum(s.probability * s.shift for s in situations) * self.stationary_modes[i]
+                t = sum(s.probability * s.one * s.transition for s in situations)
+                u = sum(s.probability * s.one * s.shift for s in situations) * self.stationary_modes[i]
                 for j in range(modes):
                     matrix[j, :, i] += self.transitions[i, j] * t
                     shift[j] += self.transitions[i, j] * u
@@ -284,7 +379,7 @@ class Changing:
             offset = means[i] - mass * center
             total = np.zeros((size, size))
             for s in situations:
-                moved = s.transition @ center + s.shift - after
+                moved = s.transition @ center + s.shift - s.one * after
                 cross = np.outer(s.transition @ offset, moved)
                 total += s.probability * (mass * np.outer(moved, moved) + cross + cross.T)
                 if not noise.is_zero:

@@ -8,15 +8,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from simlab.network import AnyNetwork, NetworkProcess
-from simlab.network.law import Cycle, Law, Toggles, sure
+from simlab.network.law import Cycle, Law, Switches, Toggles, sure
 from simlab.network.weights import matrix
 from simlab.protocols import Algorithm
 from theory.moments.affine import AffineStep, Surrogate
-from theory.moments.changing import Changing, base_step, phases_of
+from theory.moments.changing import Changing, NoPolynomialError, base_step, phases_of
 from theory.moments.dense import Spread
 from theory.moments.noise import Noise
 from theory.moments.pushed import Pushed, given_path
 from theory.moments.toggled import SeveralExchangesError, Toggled
+
+FEW = 5  # links or nodes that fail, whose outcomes are listed
 
 
 class ChangingMoments(Protocol):
@@ -190,7 +192,18 @@ def _moments(
                 return Toggled(step, network, law)
         except SeveralExchangesError:
             pass
-        law = Cycle((law.outcomes(),))
+    if isinstance(law, Toggles | Switches):
+        if len(law.probabilities) > FEW and not step.given:
+            try:
+                return Changing(step, network, law, phases)
+            except NoPolynomialError as error:
+                reason = f" ({error})"
+        else:
+            reason = ""
+        try:
+            law = Cycle((law.outcomes(),))
+        except ValueError as error:
+            raise ValueError(f"{error}{reason}") from None
     if not step.given:
         return Changing(step, network, law, phases)
     early, late = given_path(step, network, law, phases)

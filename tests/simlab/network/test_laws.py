@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import chisquare
 
 from simlab import dynamics, topologies
-from simlab.network.law import Chain, Cycle, Outcomes, Toggles
+from simlab.network.law import Chain, Cycle, Outcomes, Switches, Toggles
 
 PATH, RING, STAR, WIDE = topologies.path(3), topologies.ring(4), topologies.star(4), topologies.ring(5, lazy=True)
 SMALL = [topologies.complete(4), RING, STAR]
@@ -51,7 +51,7 @@ def shares(outcomes: Outcomes) -> dict[bytes, float]:
 
 def by_phase(law: Any) -> list[dict[bytes, float]]:
     """Probabilities of the outcomes of a step, by its phase; of a chain in its stationary distribution."""
-    if isinstance(law, Toggles):
+    if isinstance(law, Toggles | Switches):
         return [shares(law.outcomes())]
     if isinstance(law, Cycle):
         return [shares(outcomes) for outcomes in law.steps]
