@@ -180,7 +180,7 @@ def switched(step: AffineStep, law: Toggles | Switches, network: Any, phase: int
 def _monomials(at: Any, free: list[int]) -> dict[tuple[int, ...], np.ndarray]:
     """c_S, where not zero, of the polynomial Σ_S c_S Π_{m in S} a_m that a step is."""
     origin = at(())
-    found = {(): origin}
+    found: dict[tuple[int, ...], np.ndarray] = {(): origin}
     random = np.random.default_rng(0)
     probes = [set(free), *({m for m in free if random.random() < 0.6} for _ in range(3))]
     missed = [at(probe) - origin for probe in probes]
