@@ -22,6 +22,10 @@ STUDIES = (
     "directed",
     "time_to_accuracy",
     "random_momentum",
+    "link_failures",
+    "one_peer",
+    "asynchrony",
+    "local_steps_theory",
     "worst_case",
 )
 

@@ -9,7 +9,8 @@ closed forms: W has the eigenvalues 1 and λ.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit
@@ -22,10 +23,16 @@ from theory.theorems import (
     dgd,
     dpsgd,
     dual_averaging,
+    gossip_pga,
     heavy_ball,
     leading_constant,
+    local_momentum,
     local_sgd,
+    local_updates,
+    matcha,
+    push_sum,
     qsgd,
+    random_mixing,
 )
 from theory.theorems.spectral_gaps import exponential_gap, ring_gap
 from theory.transfer import bias_transfer
@@ -165,6 +172,109 @@ def dual_averaging_run(cases: np.ndarray, sharper: bool, steps: int = 60) -> np.
     return worst
 
 
+# Two nodes of one curvature h and minimizers ±s, whose mean state obeys x̄⁺ = (1 − γh)x̄ − γξ̄ however they exchange
+
+
+def mean_run(h: Any, lr: Any, start: Any, noise: Any, momentum: Any, steps: int) -> np.ndarray:
+    """(1/K)Σ_{k<K} E‖∇f(x̄_k)‖² of heavy ball M⁺ = βM + G, x⁺ = x − γM⁺ on the mean of two nodes; exact moments."""
+    mean, force = start, np.zeros_like(start)
+    square = np.zeros((3, *start.shape))  # covariances: x x, x m, m m
+    total = np.zeros_like(start)
+    for _ in range(steps):
+        total = total + h**2 * (mean**2 + square[0])
+        xx, xm, mm = square
+        cross = momentum * xm + h * xx
+        inner = momentum**2 * mm + 2 * momentum * h * xm + h**2 * xx + noise**2 / 2
+        square = np.stack([xx - 2 * lr * cross + lr**2 * inner, cross - lr * inner, inner])
+        force = momentum * force + h * mean
+        mean = mean - lr * force
+    return total / steps
+
+
+def changing_run(theorem: str, cases: np.ndarray, steps: int = 24) -> np.ndarray:
+    """Mean squared gradient of a theorem about changing networks over its bound."""
+    h, start, shift, noise = (
+        np.exp(cases[:, 1]),
+        2 * cases[:, 2],
+        np.exp(2 * cases[:, 3] - 3),
+        np.exp(2 * cases[:, 4] - 2),
+    )
+    p = expit(3 * cases[:, 0])
+    tau = 1 + np.floor(6 * expit(cases[:, 6]))
+    momentum = expit(2 * cases[:, 7]) if theorem == "D3" else np.zeros_like(h)
+    given = {
+        "smoothness": h, "steps": steps, "n_nodes": 2, "initial_gap": h * start**2 / 2,
+        "dissimilarity": (h * shift) ** 2, "variance": noise**2,
+    }  # fmt: skip
+    largest = {
+        "D1": random_mixing.largest_step(h, p, True),
+        "D2": p / (8 * tau * h),
+        "D2 for local SGD": 1 / (2 * tau * h),
+        "D3": local_momentum.largest_step(h, momentum, tau, p),
+        "Gossip-PGA": 1 / (2 * tau * h),
+    }[theorem]
+    lr = expit(2 * cases[:, 5] + 2) * largest
+    bound: Any = {
+        "D1": lambda: random_mixing.bound(lr=lr, **given, p=p, atc=True),
+        "D2": lambda: local_updates.bound(lr=lr, **given, window=tau, p=p),
+        "D2 for local SGD": lambda: local_updates.average_bound(lr=lr, **given, window=tau),
+        "D3": lambda: local_momentum.bound(lr=lr, **given, momentum=momentum, window=tau, p=p),
+        "Gossip-PGA": lambda: gossip_pga.bound(lr=lr, **given, period=tau, p=p),
+    }[theorem]
+    return mean_run(h, lr, start, noise, momentum, steps) / bound()
+
+
+def random_link(cases: np.ndarray, steps: int = 60) -> np.ndarray:
+    """Disagreement of two nodes whose link fails at random, the largest of all steps, over D1's bound."""
+    h, shift, noise = np.exp(cases[:, 1]), np.exp(2 * cases[:, 2] - 1), np.exp(2 * cases[:, 3] - 2)
+    up, eigenvalue = expit(3 * cases[:, 0]), np.tanh(cases[:, 4])
+    first, second = up * eigenvalue + 1 - up, up * eigenvalue**2 + 1 - up  # E λ, E λ²
+    p = 1 - second
+    lr = expit(2 * cases[:, 5]) * (1 / np.sqrt(second) - 1) / h  # so that √(1 − p)(1 + γL) < 1
+    mean, square, worst = np.zeros_like(h), np.zeros_like(h), np.zeros_like(h)
+    bound = random_mixing.consensus_bound(lr, h, p, True, (h * shift) ** 2, noise**2)
+    keep, push = 1 - lr * h, lr * h * shift
+    for _ in range(steps):
+        square = second * (keep**2 * square + 2 * keep * push * mean + push**2 + lr**2 * noise**2 / 2)
+        mean = first * (keep * mean + push)
+        worst = np.maximum(worst, square)
+    return worst / bound
+
+
+def push_sum_run(cases: np.ndarray, n: int = 3, steps: int = 8) -> np.ndarray:
+    """What push-sum on random column stochastic matrices lacks of the mean over its bound, the largest of all steps."""
+    weights = np.exp(1.5 * cases[:, : n * n].reshape(-1, n, n))
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    found = np.zeros(len(cases))
+    for case, w in enumerate(weights):
+        start = cases[case, n * n :, None]
+        bounds = push_sum.bound(w, start, np.arange(1, steps + 1))
+        shares, mass, mean, state = push_sum.perron(w)[:, None], np.ones((n, 1)), start.mean(axis=0), start
+        for bound in bounds[bounds > 1e-20]:  # below that there is only rounding
+            state, mass = w @ state, w @ mass
+            found[case] = max(found[case], np.sum(shares * (state / mass - mean) ** 2) / bound)
+    return found
+
+
+def matcha_weights(cases: np.ndarray, n: int = 4) -> np.ndarray:
+    """MATCHA's lower bound on p over p itself: the three perfect matchings of four nodes, each with its probability."""
+    pairs = (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2)))
+    laplacians = np.zeros((3, n, n))
+    for laplacian, matching in zip(laplacians, pairs, strict=True):
+        for i, j in matching:
+            laplacian[[i, j], [i, j]] += 1
+            laplacian[[i, j], [j, i]] -= 1
+    found = np.full(len(cases), np.nan)
+    for case, numbers in enumerate(cases):
+        probabilities = expit(2 * numbers[:3])
+        most = 2 / (np.linalg.eigvalsh(np.tensordot(probabilities, laplacians, 1))[-1] + 2)
+        weight = float(expit(numbers[3]) * most)
+        given = laplacians, probabilities, weight
+        if all(check.holds for check in matcha.assumptions(*given)):
+            found[case] = matcha.bound(*given) / matcha.parameter(*given)
+    return found
+
+
 # Single objectives
 
 
@@ -264,6 +374,7 @@ def _gap(offsets: list[int], n: int) -> float:
 
 LIMITS = "limits of two quadratics"
 CONCAVE = f"{LIMITS}, one maybe concave"
+CHANGING = ("D1", "D2", "D2 for local SGD", "D3", "Gossip-PGA")
 FAMILIES = (
     Family("B1, consensus", "<=", lambda cases: b1_ratios(cases)[0], 4, LIMITS),
     Family("B1, bias", "<=", lambda cases: b1_ratios(cases)[1], 4, LIMITS),
@@ -286,6 +397,10 @@ FAMILIES = (
     Family("dual averaging, sharper", "<=", lambda cases: dual_averaging_run(cases, True), 6,
            "two nodes, a|x − s|, 60 steps"),
     Family("local SGD", "<=", local_sgd_run, 4, "quadratic, noise, averaging at each of 40 steps"),
+    *(Family(name, "<=", partial(changing_run, name), 8, "two quadratics, noise, 24 steps") for name in CHANGING),
+    Family("D1, consensus", "<=", random_link, 6, "two nodes, a link that fails, 60 steps"),
+    Family("push-sum", "<=", push_sum_run, 12, "three nodes, 8 steps"),
+    Family("MATCHA", ">=", matcha_weights, 4, "three matchings of four nodes"),
     Family("ring gap", "==", ring, 1, "3 ≤ n < 500"),
     Family("exponential graph's gap", ">=", exponential, 1, "3 ≤ n < 500"),
 )  # fmt: skip

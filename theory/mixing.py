@@ -8,7 +8,7 @@ import numpy as np
 
 from simlab import checks
 from simlab.network import AnyNetwork, Network, NetworkProcess
-from simlab.network.law import Chain, Outcomes, Toggles
+from simlab.network.law import Chain, Outcomes, Switches, Toggles, independent
 from theory.caching import remembered
 from theory.moments.choose import law_of
 
@@ -80,6 +80,8 @@ def mixing_window(network: AnyNetwork) -> Window:
         raise ValueError(f"network has {n} nodes, and its p is computed densely, up to {LARGEST}; use a smaller one")
     law = law_of(network)
     rest = np.eye(n) - 1 / n
+    if isinstance(law, Switches):
+        law = independent(law.outcomes())
     if isinstance(law, Toggles):
         mean = law.mean
         second = mean.T @ rest @ mean

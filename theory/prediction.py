@@ -16,7 +16,7 @@ from simlab.network import AnyNetwork, Network, NetworkProcess
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.run import settings
-from theory.moments.affine import AffineStep, Surrogate
+from theory.moments.affine import AffineStep, Surrogate, narrow_fields
 from theory.moments.budget import Budget, CostError
 from theory.moments.changing import phases_of
 from theory.moments.choose import ChangingMoments, changing_moments
@@ -243,7 +243,7 @@ def predict(
 
 def changes(network: AnyNetwork, algorithm: Algorithm, start: np.ndarray) -> bool:
     """Whether a step is not the same at all times."""
-    return isinstance(network, NetworkProcess) or phases_of(algorithm, start) > 1
+    return isinstance(network, NetworkProcess) or phases_of(algorithm, start) > 1 or bool(narrow_fields(algorithm))
 
 
 def fixed(network: AnyNetwork) -> Network:
@@ -258,20 +258,9 @@ def _predict_changing(
     """Of steps that are not the same at all times, see `predict`."""
     import pandas as pd
 
-    moments = _changing(problem, network, algorithm, start, noise)
+    moments = settle_changing(problem, network, algorithm, start, noise)
     silent = Noise(problem, None, 0.0)
-    rate, reason = moments.mean_rate, ""
-    if not rate < 1.0:
-        reason = f"the mean diverges: its factor a step is {_digits(rate)}; choose a smaller lr"
-    elif moments.drifts:
-        reason = "the mean drifts without end along a direction that every step leaves as it is"
-    elif moments.walks(noise):
-        reason = "the variance grows without end: chance drives a direction that nothing pulls back"
-    else:
-        rate = max(rate, moments.mean_square_rate(noise))
-        if not rate < 1.0:
-            reason = f"the mean converges, but the mean square diverges: its factor a step is {_digits(rate)}, " \
-                     "squared; choose a smaller lr"  # fmt: skip
+    rate, reason = long_run(moments, noise)
     minimizer = problem.known_minimizer
 
     def predicted(limit: np.ndarray, errors: Any, error: float) -> Prediction:
@@ -310,9 +299,27 @@ def _predict_changing(
     return predicted(np.mean(means, axis=0), pd.DataFrame(rows, columns=columns), error)
 
 
-def _changing(
+def long_run(moments: ChangingMoments, noise: Noise) -> tuple[float, str]:
+    """`Prediction.rate` and `reason` of steps that are not the same at all times."""
+    rate, reason = moments.mean_rate, ""
+    if not rate < 1.0:
+        reason = f"the mean diverges: its factor a step is {_digits(rate)}; choose a smaller lr"
+    elif moments.drifts:
+        reason = "the mean drifts without end along a direction that every step leaves as it is"
+    elif moments.walks(noise):
+        reason = "the variance grows without end: chance drives a direction that nothing pulls back"
+    else:
+        rate = max(rate, moments.mean_square_rate(noise))
+        if not rate < 1.0:
+            reason = f"the mean converges, but the mean square diverges: its factor a step is {_digits(rate)}, " \
+                     "squared; choose a smaller lr"  # fmt: skip
+    return rate, reason
+
+
+def settle_changing(
     problem: Problem, network: AnyNetwork, algorithm: Algorithm, start: np.ndarray, noise: Noise
 ) -> ChangingMoments:
+    """The moments of steps that are not the same at all times; ValueError where they are not predicted."""
     if not problem.is_quadratic:
         raise ValueError(
             f"problem = {problem!r} is not quadratic, and what changes from step to step is predicted on quadratics "
@@ -332,7 +339,7 @@ def _changing_errors(
     problem: Problem, network: AnyNetwork, algorithm: Algorithm, start: np.ndarray, noise: Noise, steps: int
 ) -> tuple[float, float]:
     """`expected_errors` of steps that are not the same at all times."""
-    moments = _changing(problem, network, algorithm, start, noise)
+    moments = settle_changing(problem, network, algorithm, start, noise)
     budget = Budget(AFFORDABLE)
     minimizer = problem.known_minimizer
     work = steps * (CALLED + moments.step_work)

@@ -13,17 +13,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from simlab import checks
-from simlab.network import Network
+from simlab.network import AnyNetwork
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
-from theory.moments.affine import AffineStep, Surrogate
+from theory.moments.affine import AffineStep, Surrogate, narrow_fields
 from theory.moments.budget import Budget
+from theory.moments.choose import ChangingMoments, changing_moments
 from theory.moments.krylov import Krylov
 from theory.moments.linear import Stein, spectral_radius, without_conserved
 from theory.moments.modes import Modes
+from theory.moments.noise import Noise
 from theory.moments.protocol import Moments
-from theory.prediction import UNDECIDED, check_nouns, represent
-from theory.transfer import require_fixed_symmetric
+from theory.prediction import UNDECIDED, changes, check_nouns, fixed, long_run, represent
 
 LEAST, MOST = 1e-6, 1e9  # times 1/L: where the search begins, and where it ends if instability is not proved before
 PROOFS = 3000  # at most, then the walk goes on without
@@ -31,14 +32,17 @@ SEARCH = 3e12  # multiplications spent on one search: some two minutes of one co
 RATE, PROOF = 25.0, 375.0  # s³ multiplications, as measured: the eigenvalues at one step size; a proof
 FARTHEST = 8  # circles around which instability up to infinity is tried
 COARSE = 0.01  # steps without proof, relative; up to RATIO - 1 where that is too dear
+ORIGIN = -0.7318  # any γ < 0 at which no two eigenvalues have product 1
 WINDOW = 1e-10  # relative: intervals of step sizes that are narrower may be missed
 RATIO = 1.05  # of a grid of step sizes, where nothing better is known
+CHANGING_RATIO = 1.25  # the same where the step changes, and a rate is dear
+LIFTED = 420  # second moments (of all phases and modes) up to which those step sizes are roots of a polynomial
 
 Intervals = list[tuple[float, float]]
 
 
 @checks.keywords
-def stable_intervals(problem: Problem, network: Network, algorithm: Algorithm) -> Intervals:
+def stable_intervals(problem: Problem, network: AnyNetwork, algorithm: Algorithm) -> Intervals:
     """All intervals of step sizes at which the noiseless algorithm converges.
 
     At their ends an eigenvalue of the step (without conserved quantities) crosses the unit circle. Where all Hessians
@@ -56,11 +60,18 @@ def stable_intervals(problem: Problem, network: Network, algorithm: Algorithm) -
     more than 2000 states with unequal Hessians, whose rate is iterated. There the rate is computed on a grid of ratio
     1.05 from 0.001/L to 100/L and its crossings refined: narrower intervals are missed.
 
+    On networks that change, and of steps with phases, stable means in mean square, see `predict`. The step of second
+    moments is M(γ) = M₀ + γM₁ + γ²M₂ and keeps them positive semidefinite, so that its spectral radius is an eigenvalue
+    (Krein and Rutman): where it crosses 1, det(I − M(γ)) = 0, and as above no crossing is missed. That holds up to 420
+    second moments (k(k + 1)/2 of k states, times phases and modes; of one eigenvector at a time if all Hessians are
+    equal). Beyond, the rate is computed on a grid of ratio 1.25 from 0.001/L to 100/L and its crossings refined:
+    narrower intervals are missed.
+
     Parameters
     ----------
     problem : Problem
         Quadratics; of other convex problems the Hessians at the minimizer are taken (a first-order statement).
-    network : Network
+    network : Network or NetworkProcess
     algorithm : algorithm
         Its `lr` is not used, its other parameters are.
 
@@ -92,7 +103,7 @@ def stable_intervals(problem: Problem, network: Network, algorithm: Algorithm) -
 
 
 @checks.keywords
-def stability_limit(problem: Problem, network: Network, algorithm: Algorithm) -> float:
+def stability_limit(problem: Problem, network: AnyNetwork, algorithm: Algorithm) -> float:
     """Step size below which every one is stable: the end of the first of `stable_intervals`, if that begins at 0.
 
     Larger step sizes may be stable again, see there; how far the search is to be trusted stands there, too.
@@ -101,7 +112,7 @@ def stability_limit(problem: Problem, network: Network, algorithm: Algorithm) ->
     ----------
     problem : Problem
         Quadratics; of other convex problems the Hessians at the minimizer are taken (a first-order statement).
-    network : Network
+    network : Network or NetworkProcess
     algorithm : algorithm
         Its `lr` is not used, its other parameters are.
 
@@ -126,22 +137,29 @@ def stability_limit(problem: Problem, network: Network, algorithm: Algorithm) ->
     return high if low == 0 else 0.0
 
 
-def _intervals(problem: Problem, network: Network, algorithm: Algorithm) -> Iterator[tuple[float, float]]:
+def _intervals(problem: Problem, network: AnyNetwork, algorithm: Algorithm) -> Iterator[tuple[float, float]]:
     """The intervals of `stable_intervals`, each when it is asked for."""
     start = check_nouns(problem, network, algorithm)
-    require_fixed_symmetric(network)
     require_lr(algorithm)
     unit = unit_of_lr(problem)
     surrogate = surrogate_of(problem)
+    found: Iterable[tuple[float, float]]
+    if changes(network, algorithm, start):
+
+        def changing(lr: float) -> ChangingMoments:
+            return changing_moments(surrogate, network, algorithm._replace(lr=lr), start, additive=True)
+
+        found = _in_mean_square(changing, algorithm, unit, Noise(problem, None, 0.0))
+        return ((low * unit, high * unit) for low, high in found)
 
     def moments(lr: float) -> Any:
-        return represent(AffineStep(surrogate, network, algorithm._replace(lr=lr), start))
+        return represent(AffineStep(surrogate, fixed(network), algorithm._replace(lr=lr), start))
 
     pencil = _pencil(moments(unit), unit)
     if pencil is not None and pencil.base.ndim == 2:
         _check_cost(len(pencil.base))
     if pencil is None:
-        found: Iterable[tuple[float, float]] = _by_grid(lambda factor: moments(factor * unit).rate)
+        found = _by_grid(lambda factor: moments(factor * unit).rate)
     else:
         found = _of_matrix(pencil) if pencil.base.ndim == 2 else _of_modes(pencil)
     return ((low * unit, high * unit) for low, high in found)
@@ -237,7 +255,7 @@ def _by_grid(rate: Callable[[float], float]) -> Intervals:
     return _paired([_crossing(rate, lrs[i], lrs[i + 1]) for i in changes], bool(stable[0]))
 
 
-def _crossing(rate: Callable[[float], float], low: float, high: float) -> float:
+def _crossing(rate: Callable[[float], float], low: float, high: float, rtol: float = 1e-13) -> float:
     """Where `rate` crosses 1 between two step sizes on different sides."""
     from scipy.optimize import brentq
 
@@ -246,7 +264,7 @@ def _crossing(rate: Callable[[float], float], low: float, high: float) -> float:
 
     if excess(low) * excess(high) >= 0:
         return (low + high) / 2
-    return float(brentq(excess, low, high, xtol=1e-300, rtol=1e-13))
+    return float(brentq(excess, low, high, xtol=1e-300, rtol=rtol))
 
 
 def _paired(ends: list[float], stable_at_first: bool) -> Intervals:
@@ -287,13 +305,18 @@ def _polynomial_roots(pencil: Pencil, least: float) -> np.ndarray:
 
     On symmetric matrices S -> TST' has the eigenvalues λᵢλⱼ, i <= j, once each, and is quadratic in γ.
     """
-    origin = -0.7318  # any γ < 0 at which no two eigenvalues have product 1
-    here, slope = pencil.at(origin), pencil.slope
-    m = here.shape[-1] * (here.shape[-1] + 1) // 2
-    constant = np.eye(m) - _symmetric_square(here, here)
+    here, slope = pencil.at(ORIGIN), pencil.slope
+    squares = _symmetric_square(here, here), 2 * _symmetric_square(here, slope), _symmetric_square(slope, slope)
+    return _quadratic_roots(*squares, least)
+
+
+def _quadratic_roots(at_origin: np.ndarray, first: np.ndarray, second: np.ndarray, least: float) -> np.ndarray:
+    """γ > `least` at which 1 is an eigenvalue of M₀ + δM₁ + δ²M₂, δ = γ − ORIGIN: (modes, m, m) -> (modes, roots)."""
+    origin, m = ORIGIN, at_origin.shape[-1]
+    constant = np.eye(m) - at_origin
     # With μ = 1/(γ − origin): det(μ² C₀ + μ C₁ + C₂) = 0.
-    others = np.concatenate([2 * _symmetric_square(here, slope), _symmetric_square(slope, slope)], axis=-1)
-    companion = np.zeros((len(here), 2 * m, 2 * m))
+    others = np.concatenate([first, second], axis=-1)
+    companion = np.zeros((len(constant), 2 * m, 2 * m))
     companion[:, :m] = np.linalg.solve(constant, others)
     companion[:, m:, :m] = np.eye(m)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -313,6 +336,99 @@ def _symmetric_square(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     moved = left[..., None, :, :] @ unit @ right[..., None, :, :].swapaxes(-1, -2)
     moved = (moved + moved.swapaxes(-1, -2)) / 2
     return moved[..., i, j].swapaxes(-1, -2)
+
+
+# Steps that change: the crossings of the mean square.
+
+
+def _in_mean_square(
+    moments: Callable[[float], ChangingMoments], algorithm: Algorithm, unit: float, silent: Noise
+) -> Iterator[tuple[float, float]]:
+    """Intervals in which second moments are stable; `moments` at a step size in the problem's own units."""
+
+    def rate(factor: float) -> float:
+        found, reason = long_run(moments(factor * unit), silent)
+        return max(found, 1.0) if reason else found
+
+    at_unit = moments(unit)
+    polynomial = _Quadratic.of(at_unit, algorithm, unit, silent) if at_unit.unknowns <= LIFTED else None
+    if polynomial is None:
+        yield from _by_walk(rate)
+        return
+    roots = polynomial.roots()
+    ends = [LEAST, *roots]
+    inside = [*np.sqrt(ends[1:]) * np.sqrt(ends[:-1]), 2 * ends[-1]]
+    stable = [polynomial.rate(factor) < 1 for factor in inside]
+    changed = [i for i in range(len(roots)) if stable[i] != stable[i + 1]]
+    crossings = [_crossing(polynomial.rate, roots[i] * (1 - 1e-7), roots[i] * (1 + 1e-7)) for i in changed]
+    for low, high in _paired(crossings, stable[0]):
+        within = low + 0.618 * (min(high, 2 * low + 1.0) - low)
+        if high > low * (1 + WINDOW) and rate(within) < 1:  # where nothing drifts or walks
+            yield low, high
+
+
+class _Quadratic:
+    """The steps of second moments, M(γ) = M₀ + γM₁ + γ²M₂, each of them (m, m)."""
+
+    def __init__(self, coefficients: list[np.ndarray]) -> None:
+        self.coefficients = coefficients  # (3, m, m) each
+
+    @classmethod
+    def of(cls, moments: ChangingMoments, algorithm: Algorithm, unit: float, silent: Noise) -> _Quadratic | None:
+        """Read off at three step sizes; None if they are not such at a fourth, whatever the units of the buffers."""
+        factors = (1.0, 2.0, 3.0, 5.0)
+        inverse = np.linalg.inv(np.vander(factors[:3], increasing=True))
+        for powers in product((0, 1), repeat=len(algorithm.init(np.zeros((2, 2)))) - len(narrow_fields(algorithm)) - 1):
+            matrices = zip(
+                *(
+                    moments.rescaled(algorithm._replace(lr=f * unit), f ** -np.array([0.0, *powers])).lift(silent)
+                    for f in factors
+                ),
+                strict=True,
+            )
+            found = []
+            for one, two, three, five in matrices:
+                found.append(np.tensordot(inverse, np.stack([one, two, three]), 1))
+                if np.max(np.abs(_at(found[-1], 5.0) - five)) > 1e-9 * np.max(np.abs(five), initial=1.0):
+                    break
+            else:
+                return cls(found)
+        return None
+
+    def rate(self, factor: float) -> float:
+        """Root of the largest spectral radius."""
+        return float(np.sqrt(max(spectral_radius(_at(c, factor)) for c in self.coefficients)))
+
+    def roots(self) -> np.ndarray:
+        """γ, ascending, at which one of them has the eigenvalue 1."""
+        found = []
+        for zeroth, first, second in self.coefficients:
+            shifted = zeroth + ORIGIN * first + ORIGIN**2 * second, first + 2 * ORIGIN * second, second
+            at_origin, slope, curve = (matrix[None] for matrix in shifted)
+            roots = _quadratic_roots(at_origin, slope, curve, LEAST)[0]
+            found.append(roots[np.isfinite(roots)])
+        return np.unique(np.concatenate(found))
+
+
+def _at(coefficients: np.ndarray, factor: float) -> np.ndarray:
+    """A quadratic polynomial."""
+    zeroth, first, second = coefficients
+    return zeroth + factor * (first + factor * second)
+
+
+def _by_walk(rate: Callable[[float], float]) -> Iterator[tuple[float, float]]:
+    """As `_by_grid`, on a coarser grid, each interval as soon as its end is known."""
+    before, low = 0.0, None
+    for lr in np.exp(np.arange(np.log(1e-3), np.log(100.0), np.log(CHANGING_RATIO))):
+        stable = rate(lr) < 1
+        if stable and low is None:
+            low = _crossing(rate, before, lr, 1e-9) if before else 0.0
+        elif not stable and low is not None:
+            yield low, _crossing(rate, before, lr, 1e-9)
+            low = None
+        before = float(lr)
+    if low is not None:
+        yield low, np.inf
 
 
 # One large matrix: a walk from certificate to certificate.

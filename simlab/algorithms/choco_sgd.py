@@ -62,5 +62,5 @@ class ChocoSGD(NamedTuple):
         return State(half + self.consensus_lr * (mix_replicas(network, replica) - replica), replica)
 
     def bias_transfer(self, eigenvalues: Array) -> Array:
-        """φ(λ) = 1/(ζ(1−λ)) − 1."""
+        """φ(λ) = 1/(ζ(1−λ)) − 1, whatever C is: at rest C(v) = 0, which a contraction is at v = 0 alone."""
         return 1 / (self.consensus_lr * (1 - eigenvalues)) - 1

@@ -53,3 +53,7 @@ class PushDIGing(NamedTuple):
         y = mix(network, state.y) + g - state.g
         u, w = mix(network, state.w * state.x - self.lr * y), mix(network, state.w)
         return State(u / w, y, g, w)
+
+    def bias_transfer(self, eigenvalues: Array) -> Array:
+        """φ(λ) = 0."""
+        return zeros_like(eigenvalues)

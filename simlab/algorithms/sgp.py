@@ -59,3 +59,7 @@ class SGP(NamedTuple):
         u = mix(network, u) - move if self.overlap else mix(network, u - move)
         w = mix(network, state.w)
         return State(u / w, w, m)
+
+    def bias_transfer(self, eigenvalues: Array) -> Array:
+        """φ(λ) = λ/((1−β)(1−λ)), of the overlap 1/((1−β)(1−λ))."""
+        return (1 if self.overlap else eigenvalues) / ((1 - self.momentum) * (1 - eigenvalues))

@@ -49,3 +49,7 @@ class SubgradientPush(NamedTuple):
         u, w = mix(network, state.u), mix(network, state.w)
         x = u / w
         return State(x, u - self.lr * gradient(problem, x, batch), w)
+
+    def bias_transfer(self, eigenvalues: Array) -> Array:
+        """φ(λ) = λ/(1−λ)."""
+        return eigenvalues / (1 - eigenvalues)

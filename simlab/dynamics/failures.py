@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -241,17 +240,14 @@ class NodeFailures(_Failures):
         return draw
 
     def law(self) -> Law:
-        """Every set of nodes that may be awake."""
-        n, w = self.n_nodes, matrix(self.network).toarray()
-        law.check_count(2**n, f"{n} nodes that sleep and wake")
-        found = []
-        for awake in itertools.product((True, False), repeat=n):
-            up = np.array(awake)
+        """A switch a node."""
+        w = matrix(self.network).toarray()
+
+        def build(up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             kept = np.where(up[:, None] & up, w, 0.0)
-            kept += np.diag(w.sum(axis=1) - kept.sum(axis=1))
-            asleep = self.probability ** int(np.sum(~up)) * (1 - self.probability) ** int(np.sum(up))
-            found.append(law.Outcome.of(asleep, kept, up))
-        return law.independent(found)
+            return kept + np.diag(w.sum(axis=1) - kept.sum(axis=1)), up
+
+        return law.Switches(np.full(self.n_nodes, 1.0 - self.probability), build)
 
 
 def _links(w: np.ndarray, one_sided: bool) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:

@@ -1,9 +1,9 @@
-"""What theory has to know of a network that changes: the law of its mixing matrices, in one of three forms."""
+"""What theory has to know of a network that changes: the law of its mixing matrices, in one of four forms."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,6 +64,11 @@ class Toggles(NamedTuple):
         changes = zip(self.probabilities, self.left, self.right, strict=True)
         return self.fixed + sum((p * u @ v.T for p, u, v in changes), np.zeros_like(self.fixed))
 
+    def outcome(self, on: np.ndarray) -> Outcome:
+        """That of the links or matchings `on`, a bool array (M,), and its probability."""
+        chosen = [self.left[m] @ self.right[m].T for m in np.flatnonzero(on)]
+        return Outcome.of(_chance(self.probabilities, on), self.fixed + sum(chosen, np.zeros_like(self.fixed)))
+
     def outcomes(self) -> Outcomes:
         """All of them, one by one.
 
@@ -72,20 +77,43 @@ class Toggles(NamedTuple):
         ValueError
             There are more than are listed.
         """
-        open_ = [m for m, p in enumerate(self.probabilities) if 0 < p < 1]
-        check_count(2 ** len(open_), f"{len(open_)} links or matchings that are on and off")
-        base = self.fixed + sum(
-            (u @ v.T for p, u, v in zip(self.probabilities, self.left, self.right, strict=True) if p == 1),
-            np.zeros_like(self.fixed),
-        )
-        found = []
-        for on in itertools.product((True, False), repeat=len(open_)):
-            share, w = 1.0, base
-            for m, up in zip(open_, on, strict=True):
-                share *= self.probabilities[m] if up else 1 - self.probabilities[m]
-                w = w + self.left[m] @ self.right[m].T if up else w
-            found.append(Outcome.of(share, w))
-        return tuple(found)
+        return tuple(self.outcome(on) for on in _settings(self.probabilities, "links or matchings that are on and off"))
+
+
+class Switches(NamedTuple):
+    """Steps that depend on independent switches, each on with its own probability: nodes that are awake, say.
+
+    Attributes
+    ----------
+    probabilities : ndarray, shape (M,)
+    build : function
+        Of a bool array (M,), which of them are on: W and who is awake.
+    """
+
+    probabilities: np.ndarray
+    build: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+    def outcome(self, on: np.ndarray) -> Outcome:
+        """That of the switches `on`, a bool array (M,), and its probability."""
+        return Outcome.of(_chance(self.probabilities, on), *self.build(on))
+
+    def outcomes(self) -> Outcomes:
+        """All of them, one by one; ValueError where there are more than are listed."""
+        return tuple(self.outcome(on) for on in _settings(self.probabilities, "switches that are on and off"))
+
+
+def _chance(probabilities: np.ndarray, on: np.ndarray) -> float:
+    return float(np.prod(np.where(on, probabilities, 1 - probabilities)))
+
+
+def _settings(probabilities: np.ndarray, what: str) -> Iterable[np.ndarray]:
+    """Which are on, in each outcome of positive probability."""
+    open_ = [m for m, p in enumerate(probabilities) if 0 < p < 1]
+    check_count(2 ** len(open_), f"{len(open_)} {what}")
+    for ups in itertools.product((True, False), repeat=len(open_)):
+        on = probabilities == 1
+        on[open_] = ups
+        yield on
 
 
 class Cycle(NamedTuple):
@@ -115,7 +143,7 @@ class Chain(NamedTuple):
     stationary: np.ndarray
 
 
-Law = Toggles | Cycle | Chain
+Law = Toggles | Switches | Cycle | Chain
 
 
 def independent(outcomes: Iterable[Outcome]) -> Cycle:

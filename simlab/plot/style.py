@@ -77,6 +77,11 @@ LOOKS = {
     "SubgradientPush": Look("#666666", "X", (0, (1, 1)), open=True),
     "PushDIGing": Look("#8C6D1F", "H", (0, (9, 3)), open=True),
     "ADPSGD": Look("#08519C", "p", (0, (5, 1, 1, 1, 1, 1)), open=True),
+    # Networks, in pictures of one method.
+    "one-peer": Look("#009E73", "D"),
+    "exponential": Look("#0072B2", "o", (0, (6, 2))),
+    "ring": Look("#D55E00", "s", (0, (4, 1.5, 1, 1.5))),
+    "complete": Look("#444444", "^", (0, (1, 1.5)), open=True),
 }
 
 

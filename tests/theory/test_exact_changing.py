@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import networkx
 import numpy as np
 import pytest
 from scipy import stats
@@ -12,9 +13,10 @@ from scipy import stats
 import simlab
 import theory
 from simlab import dynamics, topologies
-from simlab.network.law import Chain, Cycle, Toggles
+from simlab.network.law import Chain, Cycle, Switches, Toggles
 from simlab.operations import Batch, present
 from simlab.step.graph import Counter
+from theory.moments import choose
 from theory.moments.choose import law_of
 from theory.prediction import expected_errors
 
@@ -48,6 +50,7 @@ ALGORITHMS: dict[str, Any] = {
     "GradientTracking": simlab.GradientTracking(0.05),
     "D2": simlab.D2(0.05),
     "LocalSGD": simlab.LocalSGD(0.05, 2, 0.3),
+    "LocalSGD, one step": simlab.LocalSGD(0.05, 1, 0.3),
     "GossipPGA": simlab.GossipPGA(0.05, 3),
     "SlowMo": simlab.SlowMo(simlab.DSGD(0.05), 2, 0.5),
 }
@@ -55,7 +58,22 @@ EVENTS: dict[str, Any] = {
     "exponential": dynamics.asynchronous(PATH, dynamics.Exponential([1.0, 2.0, 0.5])),
     "fixed times": dynamics.asynchronous(PATH, [1.0, 2.0, 1.0]),
 }
+ONE_WAY = simlab.Network.from_digraph(networkx.DiGraph([(0, 1), (1, 2), (2, 0), (0, 2)]), "push")
+PUSHED: dict[str, Any] = {
+    "column": ONE_WAY,
+    "columns in turn": dynamics.cycle([ONE_WAY, topologies.random_digraph(3, 0.5, seed=1)]),
+    "weights stay 1": dynamics.choice([PATH, TRIANGLE], [0.3, 0.7]),
+    "weights stay 1, markov": PROCESSES["markov"],
+}
+PUSHING: dict[str, Any] = {
+    "SGP": simlab.SGP(0.1),
+    "SGP, momentum": simlab.SGP(0.05, 0.5),
+    "SGP, overlap": simlab.SGP(0.1, overlap=True),
+    "SubgradientPush": simlab.SubgradientPush(0.1),
+    "PushDIGing": simlab.PushDIGing(0.05),
+}
 PAIRS = [(p, a) for p in PROCESSES for a in ALGORITHMS] + [(p, "ADPSGD") for p in EVENTS]
+PAIRS += [(p, a) for p in PUSHED for a in PUSHING]
 
 
 class Taken:
@@ -76,7 +94,7 @@ class Taken:
 def paths(network: Any, steps: int) -> list[tuple[float, list[Any]]]:
     """Every sequence of outcomes, and its probability."""
     law = law_of(network)
-    if isinstance(law, Toggles):
+    if isinstance(law, Toggles | Switches):
         law = Cycle((law.outcomes(),))
     if isinstance(law, Chain):
         found = []
@@ -143,8 +161,8 @@ def quadratic(n: int, d: int) -> Any:
 
 
 def case(process: str, name: str) -> tuple[Any, Any]:
-    network = (EVENTS if name == "ADPSGD" else PROCESSES)[process]
-    algorithm = simlab.ADPSGD(0.1) if name == "ADPSGD" else ALGORITHMS[name]
+    network = (PROCESSES | EVENTS | PUSHED)[process]
+    algorithm = (ALGORITHMS | PUSHING | {"ADPSGD": simlab.ADPSGD(0.1)})[name]
     if not fits(network, algorithm):
         pytest.skip("the algorithm refuses such networks")
     return network, algorithm
@@ -164,6 +182,23 @@ def test_every_step_against_all_that_may_happen(process: str, name: str) -> None
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
         last = expected_errors(problem, network, algorithm, steps, noise_std=std, x0=x0)
         np.testing.assert_allclose(last, expected[-1], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("process", ["links", "one-sided links", "nodes", "matchings"])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_switches_that_act_together_against_all_outcomes(
+    process: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sum over sets of switches, which many links or nodes need, where there are few."""
+    network, algorithm = case(process, name)
+    problem = simlab.LeastSquares.synthetic(network.n_nodes, 12, 1, seed=3)
+    listed, found = [], []
+    for few, into in ((10, listed), (0, found)):
+        monkeypatch.setattr(choose, "FEW", few)
+        for batch_size in (None, 3):
+            p = theory.predict(problem, network, algorithm, batch_size=batch_size)
+            into.append([p.rate, p.bias, p.network_variance, p.variance, *p.transient(6).to_numpy().ravel()])
+    np.testing.assert_allclose(found, listed, rtol=1e-9, atol=1e-14)
 
 
 @pytest.mark.parametrize(("process", "name"), PAIRS)
@@ -279,12 +314,15 @@ def test_simulations_are_inside_their_intervals() -> None:
         last = trace.frame[trace.frame["step"] == steps]
         for name, value in zip(("mse", "consensus"), expected, strict=True):
             seen = last[name].to_numpy()
-            if seen.std() < 1e-12 * max(value, 1e-30):
-                assert seen.mean() == pytest.approx(value, rel=1e-6, abs=1e-20)
+            if max(value, seen.mean()) < 1e-13 * expected[0]:  # 0, but for rounding: nodes have just averaged
+                continue
+            if seen.std() < 1e-12 * value:
+                assert seen.mean() == pytest.approx(value, rel=1e-6)
                 continue
             z = (seen.mean() - value) / (seen.std(ddof=1) / np.sqrt(replicates))
             assert abs(z) < 4.5, (network, algorithm, name, z)
             missed, looked_at = missed + (abs(z) > 1.96), looked_at + 1
+    print(f"{missed} of {looked_at} 95 % intervals missed")
     assert looked_at > 200
     # mse and consensus of one run go together: half as many are independent.
     assert missed / 2 <= stats.binom.ppf(0.999, looked_at // 2, 0.05), (missed, looked_at)

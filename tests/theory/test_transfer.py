@@ -53,6 +53,34 @@ def test_runs_come_to_rest_at_the_limit(name, kind):
     assert transfer.limit_residual(problem, network, other, x) > 1e-3
 
 
+MORE: dict[str, Any] = {
+    "CHOCO-SGD, top-k": simlab.ChocoSGD(0.1, 0.3, simlab.compression.TopK(1)),
+    "CHOCO-SGD, identity": simlab.ChocoSGD(0.1, 0.7, simlab.compression.Identity()),
+    "SGP": simlab.SGP(0.1),
+    "SGP, momentum": simlab.SGP(0.05, 0.5),
+    "OSGP": simlab.SGP(0.1, overlap=True),
+    "OSGP, momentum": simlab.SGP(0.05, 0.5, overlap=True),
+    "subgradient-push": simlab.SubgradientPush(0.1),
+    "push-DIGing": simlab.PushDIGing(0.05),
+}
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_runs_of_compressed_and_push_methods_come_to_rest_at_the_limit(name):
+    """By the residual of a converged run; what is read off the step has no field of one number a node."""
+    problem = strategies.objective("quadratic", 5, 2, 12, np.random.default_rng(4)).problem
+    network, algorithm = random_network(1, 5, lazy=True), MORE[name]
+    trace = simlab.simulate(problem, network, algorithm, steps=6000, record_every=6000, engine="numpy", progress=False)
+    assert transfer.limit_residual(problem, network, algorithm, trace.x[0]) < 1e-11
+    assert transfer.limit_residual(problem, network, simlab.AWCDmSGD(0.1, 0.9), trace.x[0]) > 1e-3
+
+
+def test_choco_without_compression_has_the_transfer_function_of_its_step():
+    network, algorithm = random_network(1, 5), MORE["CHOCO-SGD, identity"]
+    closed = transfer.bias_transfer(algorithm, transfer.modes(network).values)
+    np.testing.assert_allclose(transfer.read_bias_transfer(network, algorithm), closed, rtol=1e-9)
+
+
 def test_residual_written_out():
     random = np.random.default_rng(2)
     problem = strategies.objective("quadratic", 4, 3, 1, random).problem

@@ -101,6 +101,8 @@ class AffineStep:
         The algorithm's fields from the arrays of a state, and back. A buffer may be as large as x/γ: here it is in a
         unit (a power of 2) in which it weighs as much as x, so that what is rounding does not depend on the units of
         lr.
+    given : dict of arrays (n, 1)
+        Fields of one number a node, which do not depend on the rest: the weights of push-sum. They are no part of z.
     gradient_calls : int
         Gradients that one step asks for.
     has_modes : bool
@@ -140,15 +142,17 @@ class AffineStep:
         self._homogeneous = Surrogate(surrogate.curvature, np.zeros_like(surrogate.linear))
         state = algorithm.init(np.array(x0))
         self._state = type(state)
-        self.fields: tuple[str, ...] = state._fields
+        narrow = narrow_fields(algorithm)
+        self.given = {f: np.asarray(getattr(state, f), dtype=float) for f in narrow}
+        self.fields = tuple(f for f in state._fields if f not in narrow)
         self._check_nouns(state)
-        bad = [f for f, value in zip(state._fields, state, strict=True) if np.shape(value) != x0.shape]
+        bad = [f for f in self.fields if np.shape(getattr(state, f)) != x0.shape]
         if bad:
             raise ValueError(
                 f"algorithm.init gives {bad[0]!r} of shape {np.shape(getattr(state, bad[0]))}, not {x0.shape}; "
                 "only states of arrays (n, d) are predicted"
             )
-        fields = np.stack([np.asarray(value, dtype=float) for value in state])
+        fields = np.stack([np.asarray(getattr(state, f), dtype=float) for f in self.fields])
         self.up = self.down = np.eye(len(fields))
         self._hold(fields)
         units = self._units()
@@ -166,6 +170,7 @@ class AffineStep:
         try:
             if self.phase is None:
                 step_graph(self.algorithm, state)
+                self.phase = Counter(0)  # it may ask for its phase, of which there is one
         except ForeignNounError:
             raise
         except TypeError:
@@ -223,21 +228,55 @@ class AffineStep:
 
     def of(self, problem: Objective, z: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
         """The step of a problem that may be another: (..., k, n, d) -> (..., k, n, d)."""
-        old = self._state(*np.moveaxis(_combine(self.up, z), -3, 0))
+        old, state = self._take(problem, z, noise)
+        shape = (*z.shape[:-3], *z.shape[-2:])
+        new = self._wide(state, shape)
+        if self.nodes is not None:  # who sleeps keeps the whole state
+            new = np.where(self.nodes[0], new, self._wide(old, shape))
+        return _combine(self.down, new)
+
+    def _take(self, problem: Objective, z: np.ndarray, noise: np.ndarray | None = None) -> tuple[Any, Any]:
+        """The algorithm's own state before and after."""
+        values = dict(zip(self.fields, np.moveaxis(_combine(self.up, z), -3, 0), strict=True))
+        old = self._state(**values, **self.given)
         batch = Batch(None, noise, step=self.phase)
         here = nullcontext() if self.nodes is None else present(*self.nodes)
         with here, np.errstate(divide="ignore", invalid="ignore"):  # such a step is not affine, which is found later
             state = take_step(self.algorithm, old, problem, self.network, batch)
         check_new(self.algorithm, old, state)
-        shape = (*z.shape[:-3], *z.shape[-2:])
-        new = np.stack([np.broadcast_to(np.asarray(value, dtype=float), shape) for value in state], axis=-3)
-        if self.nodes is not None:  # who sleeps keeps the whole state
-            new = np.where(self.nodes[0], new, np.stack([np.broadcast_to(value, shape) for value in old], axis=-3))
-        return _combine(self.down, new)
+        return old, state
 
-    def at(self, network: Any, phase: Counter | None, nodes: tuple[np.ndarray, np.ndarray] | None = None) -> AffineStep:
+    def _wide(self, state: Any, shape: tuple[int, ...]) -> np.ndarray:
+        values = (np.asarray(getattr(state, field), dtype=float) for field in self.fields)
+        return np.stack([np.broadcast_to(value, shape) for value in values], axis=-3)
+
+    def given_after(self) -> dict[str, np.ndarray]:
+        """`given` after this step.
+
+        Raises
+        ------
+        ValueError
+            It depends on the state.
+        """
+        found = []
+        for z in (np.zeros(self.shape), np.random.default_rng(2).standard_normal(self.shape)):
+            old, state = self._take(self.surrogate, z)
+            awake = True if self.nodes is None else self.nodes[0]
+            found.append({f: np.where(awake, getattr(state, f), getattr(old, f)) for f in self.given})
+        if any(not np.array_equal(found[0][f], found[1][f]) for f in self.given):
+            raise self._refusal
+        return found[0]
+
+    def at(
+        self,
+        network: Any,
+        phase: Counter | None,
+        nodes: tuple[np.ndarray, np.ndarray] | None = None,
+        given: dict[str, np.ndarray] | None = None,
+    ) -> AffineStep:
         """The same states' step over another network, in a phase, with who is awake and who fires, (n, 1) each."""
         other = copy(self)
+        other.given = self.given if given is None else given
         other.network, other.phase, other.nodes = network, phase, nodes
         other._hold(self.start)
         other._gradient_origin = np.array(other._homogeneous.point)
@@ -247,6 +286,12 @@ class AffineStep:
         """T and N on modes, see `mode_matrices`, for states as here: (..., k, k), (..., k)."""
         transition, noise = mode_matrices(self.algorithm, graph, curvature, consensus)
         return self.down @ transition @ self.up, noise @ self.down.T
+
+    def from_(self, start: np.ndarray) -> AffineStep:
+        """The step from another start (k, n, d)."""
+        other = copy(self)
+        other._hold(start)
+        return other
 
     def rescaled(self, algorithm: Algorithm, units: np.ndarray) -> AffineStep:
         """The step of an algorithm with other parameters, fields `units` times as large."""
@@ -330,6 +375,12 @@ class AffineStep:
                 size += np.max(np.abs(driven))
                 if not np.max(np.abs(together - self.linear(a) - driven)) <= 1e-9 * size:
                     raise self._refusal
+
+
+def narrow_fields(algorithm: Algorithm) -> tuple[str, ...]:
+    """Fields of a state that hold one number a node, such as the weights of push-sum."""
+    state = algorithm.init(np.zeros((2, 2)))
+    return tuple(f for f, value in zip(state._fields, state, strict=True) if np.shape(value) == (2, 1))
 
 
 def compresses(value: Any) -> bool:

@@ -8,13 +8,14 @@ themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from simlab.network.law import Chain, Cycle, Law, Outcome, Outcomes, Toggles
+from simlab.network.law import Cycle, Law, Outcome, Outcomes, Switches, Toggles
 from simlab.protocols import Algorithm
 from simlab.step.graph import Counter, ForeignNounError, step_graphs
 from theory.moments.affine import AffineStep, Surrogate
@@ -28,6 +29,9 @@ SMALL = 400  # unknowns up to which an operator on covariances is formed
 SOLVED = 1e-13  # relative residual of a covariance
 KRYLOV = 150
 LISTED_STATES = 1000  # in whose covariances outcomes are listed
+
+
+Given = dict[str, np.ndarray]
 
 
 class Current:
@@ -52,7 +56,11 @@ class Current:
 
 
 class Situation(NamedTuple):
-    """One outcome of a step, in e = z − z_0: e⁺ = Te + u + Nξ, gradients taken at Ye + y; `firing` nodes have noise."""
+    """One outcome of a step, in e = z − z_0: e⁺ = Te + u + Nξ, gradients taken at Ye + y; `firing` nodes have noise.
+
+    Or a part of a step, see `switched`: of weight `probability` in second moments, and with 0 for the 1
+    by which e is extended, unless it is the mean.
+    """
 
     probability: float
     transition: np.ndarray  # (s, s)
@@ -60,6 +68,7 @@ class Situation(NamedTuple):
     noise: np.ndarray  # (s, n d)
     reads: np.ndarray  # (n d, s)
     point: np.ndarray  # (n, d)
+    one: float = 1.0
 
 
 def phases_of(algorithm: Algorithm, start: np.ndarray) -> int:
@@ -90,8 +99,111 @@ def base_step(surrogate: Surrogate, network: Any, law: Law, algorithm: Algorithm
 def _mean_weights(law: Law) -> np.ndarray:
     if isinstance(law, Toggles):
         return law.mean
+    if isinstance(law, Switches):
+        return law.outcome(np.ones(len(law.probabilities), bool)).weights
     outcomes = law.steps[0] if isinstance(law, Cycle) else law.modes[0]
     return np.sum([outcome.probability * outcome.weights for outcome in outcomes], axis=0)
+
+
+def situation(
+    step: AffineStep, outcome: Outcome, network: Any, phase: int, given: Given | None = None, check: bool = False
+) -> Situation:
+    """A step in one outcome; `check` whether it is affine."""
+    now = Current(outcome, network.stochastic)
+    here = step.at(now, Counter(phase), (now.awake, now.fires), given)
+    if check:
+        here.check_affine()
+    fires = np.repeat(outcome.fires & outcome.awake, step.shape[2]).astype(float)
+    return Situation(
+        outcome.probability,
+        here.matrix(),
+        (here(step.start) - step.start).ravel(),
+        here.noise_matrix() * fires,
+        here.gradient_matrix(),
+        np.array(here.gradient_points(step.start)),
+    )
+
+
+DEGREES = 4  # of polynomials in switches
+EQUAL = 1e-10  # relative: by which a polynomial may miss what a step does
+
+
+class NoPolynomialError(ValueError):
+    """A step is no polynomial of low degree in its switches."""
+
+
+def switched(step: AffineStep, law: Toggles | Switches, network: Any, phase: int) -> list[Situation]:
+    """A step over independent switches a, as a sum that is orthogonal in second moments.
+
+    With ã_m = (a_m − p_m)/√(p_m(1 − p_m)) the step is A = Σ_S A_S Π_{m in S} ã_m, and E[AZA'] = Σ_S A_S Z A_S': as many
+    terms as there are sets S of switches that act together, nodes and links say, in place of 2^M outcomes. (The mean is
+    S = ∅.)
+
+    Raises
+    ------
+    NoPolynomialError
+        It is no such polynomial of degree `DEGREES`, or gradients are taken where switches decide.
+    CostError
+        Too many terms.
+    """
+    p = np.asarray(law.probabilities, dtype=float)
+    free = [int(m) for m in np.flatnonzero((p > 0) & (p < 1))]
+    first: list[Situation] = []
+
+    def at(on: Iterable[int]) -> np.ndarray:
+        """[T, u, N] with these switches on."""
+        setting = p == 1
+        setting[list(on)] = True
+        found = situation(step, law.outcome(setting), network, phase, check=not first)
+        first.append(found) if not first else None
+        if np.max(np.abs(found.reads - first[0].reads), initial=0.0) > EQUAL * np.max(np.abs(first[0].reads)):
+            raise NoPolynomialError("gradients are taken where switches decide")
+        return np.concatenate([found.transition, found.shift[:, None], found.noise], axis=1)
+
+    terms = _monomials(at, free)
+    deviation = np.sqrt(p * (1 - p))
+    sums: dict[tuple[int, ...], Any] = {(): 0.0}
+    for on, coefficient in terms.items():
+        for part in _parts(on):
+            rest = [m for m in on if m not in part]
+            weight = np.prod(deviation[list(part)]) * np.prod(p[rest])
+            sums[part] = sums.get(part, 0.0) + weight * coefficient
+    size, some = step.size, first[0]
+    if len(sums) * size**2 > 2e8:
+        raise CostError(f"cost: {len(sums)} terms of {size} states are more than are kept; predict fewer nodes")
+    return [
+        Situation(1.0, a[:, :size], a[:, size], a[:, size + 1 :], some.reads, some.point, float(part == ()))
+        for part, a in sums.items()
+    ]
+
+
+def _monomials(at: Any, free: list[int]) -> dict[tuple[int, ...], np.ndarray]:
+    """c_S, where not zero, of the polynomial Σ_S c_S Π_{m in S} a_m that a step is."""
+    origin = at(())
+    found: dict[tuple[int, ...], np.ndarray] = {(): origin}
+    random = np.random.default_rng(0)
+    probes = [set(free), *({m for m in free if random.random() < 0.6} for _ in range(3))]
+    missed = [at(probe) - origin for probe in probes]
+    scale = max(float(np.max(np.abs(m))) for m in (origin, missed[0]))
+    for degree in range(DEGREES + 1):
+        if all(np.max(np.abs(left)) <= EQUAL * scale for left in missed):
+            return found
+        for on in itertools.combinations(free, degree + 1) if degree < DEGREES else ():
+            if degree > 1 and not any(part in found for part in itertools.combinations(on, degree)):
+                continue  # where no part of them acts together; the probes tell if that was wrong
+            coefficient = at(on) - sum(found[part] for part in _parts(on)[:-1] if part in found)
+            if np.max(np.abs(coefficient)) <= 1e-14 * scale:
+                continue
+            found[on] = coefficient
+            for left, probe in zip(missed, probes, strict=True):
+                if probe.issuperset(on):
+                    left -= coefficient
+    raise NoPolynomialError(f"the step is no polynomial of degree {DEGREES} in {len(free)} links or nodes that fail")
+
+
+def _parts(on: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """All parts of a tuple, itself the last."""
+    return [part for r in range(len(on) + 1) for part in itertools.combinations(on, r)]
 
 
 class Changing:
@@ -102,11 +214,11 @@ class Changing:
     step : AffineStep
         From `base_step`.
     network : NetworkProcess
-    law : Cycle or Chain
+    law : Cycle, Chain, Toggles or Switches
     phases : int
         Of the algorithm.
-    sampled : bool
-        Whether mini-batches are meant.
+    given : sequence of dict, optional
+        `AffineStep.given` at each step of a period.
 
     Attributes
     ----------
@@ -114,10 +226,17 @@ class Changing:
         Steps after which all is the same again.
     """
 
-    def __init__(self, step: AffineStep, network: Any, law: Cycle | Chain, phases: int) -> None:
+    def __init__(
+        self, step: AffineStep, network: Any, law: Law, phases: int, given: Sequence[Given] | None = None
+    ) -> None:
         self.step, self.network, self.gradient_calls = step, network, step.gradient_calls
+        self.law, self.phases, self.given = law, phases, given
         cycle = law.steps if isinstance(law, Cycle) else ()
         self.period = int(np.lcm(len(cycle) or 1, phases))
+        if isinstance(law, Toggles | Switches):
+            self.transitions, self.stationary_modes = np.ones((1, 1)), np.ones(1)
+            self._listed = [[switched(self.step, law, network, k % phases)] for k in range(self.period)]
+            return
         if isinstance(law, Cycle):
             self.transitions, self.stationary_modes = np.ones((1, 1)), np.ones(1)
             listed = [[cycle[k % len(cycle)]] for k in range(self.period)]
@@ -131,31 +250,15 @@ class Changing:
                 "fewer nodes or dimensions, or simulate"
             )
         self._listed = [
-            [self._situations(outcomes, k % phases) for outcomes in modes] for k, modes in enumerate(listed)
+            [self._situations(outcomes, k % phases, None if given is None else given[k]) for outcomes in modes]
+            for k, modes in enumerate(listed)
         ]
 
-    def _situations(self, outcomes: Outcomes, phase: int) -> list[Situation]:
-        found, step = [], self.step
-        d = step.shape[2]
-        for k, outcome in enumerate(outcomes):
-            network = Current(outcome, self.network.stochastic)
-            here = step.at(network, Counter(phase), (network.awake, network.fires))
-            if k == 0:
-                here.check_affine()
-            fires = np.repeat(outcome.fires & outcome.awake, d).astype(float)
-            noise = here.noise_matrix() * fires
-            origin = here.gradient_points(step.start)
-            found.append(
-                Situation(
-                    outcome.probability,
-                    here.matrix(),
-                    (here(step.start) - step.start).ravel(),
-                    noise,
-                    here.gradient_matrix(),
-                    np.array(origin),
-                )
-            )
-        return found
+    def _situations(self, outcomes: Outcomes, phase: int, given: Given | None) -> list[Situation]:
+        return [
+            situation(self.step, outcome, self.network, phase, given, check=k == 0)
+            for k, outcome in enumerate(outcomes)
+        ]
 
     # What is conserved, and what is left
 
@@ -167,11 +270,11 @@ class Changing:
     def conserved(self) -> np.ndarray:
         """What every outcome conserves, (s, r)."""
         size = self.step.size
-        shares = [s.probability for s in self._all]
+        shares = [s.probability * s.one for s in self._all]
         found = deflate(np.average([s.transition for s in self._all], axis=0, weights=shares))[1]
         if found.shape[1] == 0:
             return found
-        moved = np.hstack([(s.transition.T @ found - found).T for s in self._all])
+        moved = np.hstack([(s.transition.T @ found - s.one * found).T for s in self._all])
         u, values, _ = np.linalg.svd(moved, full_matrices=True)
         values = np.concatenate([values, np.zeros(len(u) - len(values))])
         return found @ u[:, values <= 1e-9 * max(1.0, np.sqrt(size))]
@@ -211,8 +314,8 @@ class Changing:
         for by_mode in self.situations:
             matrix, shift = np.zeros((modes, size, modes, size)), np.zeros((modes, size))
             for i, situations in enumerate(by_mode):
-                t = sum(s.probability * s.transition for s in situations)
-                u = sum(s.probability * s.shift for s in situations) * self.stationary_modes[i]
+                t = sum(s.probability * s.one * s.transition for s in situations)
+                u = sum(s.probability * s.one * s.shift for s in situations) * self.stationary_modes[i]
                 for j in range(modes):
                     matrix[j, :, i] += self.transitions[i, j] * t
                     shift[j] += self.transitions[i, j] * u
@@ -276,7 +379,7 @@ class Changing:
             offset = means[i] - mass * center
             total = np.zeros((size, size))
             for s in situations:
-                moved = s.transition @ center + s.shift - after
+                moved = s.transition @ center + s.shift - s.one * after
                 cross = np.outer(s.transition @ offset, moved)
                 total += s.probability * (mass * np.outer(moved, moved) + cross + cross.T)
                 if not noise.is_zero:
@@ -304,6 +407,28 @@ class Changing:
             return second.ravel() / 2
 
         return dominant(apply, modes * size * size, np.tile(np.eye(size), (modes, 1, 1))) ** (0.5 / self.period)
+
+    def rescaled(self, algorithm: Algorithm, units: np.ndarray) -> Changing:
+        """See `AffineStep.rescaled`."""
+        return Changing(self.step.rescaled(algorithm, units), self.network, self.law, self.phases, self.given)
+
+    @property
+    def unknowns(self) -> int:
+        """Rows of `lift`."""
+        return self.period * len(self.transitions) * self.step.size * (self.step.size + 1) // 2
+
+    def lift(self, noise: Noise) -> list[np.ndarray]:
+        """`carry` as a matrix, on the symmetric matrices of all phases and modes side by side."""
+        modes, size, period = len(self.transitions), self.step.size, self.period
+        width = self.unknowns // period
+        result = np.zeros((period, width, period, width))
+        for phase in range(period):
+            for j, (mode, unit) in enumerate(itertools.product(range(modes), symmetric_units(size))):
+                second = np.zeros((modes, size, size))
+                second[mode] = unit
+                moved = self.carry(phase, second, noise)
+                result[(phase + 1) % period, :, phase, j] = moved[:, *np.triu_indices(size)].ravel()
+        return [result.reshape(period * width, -1)]
 
     def means(self) -> list[np.ndarray]:
         """Stationary mean of x before each phase, (n, d) each."""
@@ -344,12 +469,17 @@ class Changing:
 
     def walk(self, noise: Noise) -> Iterator[tuple[np.ndarray, Spread]]:
         """Mean x (n, d), and its spread, at steps 0, 1, ..."""
+        for means, second in self.path(noise):
+            yield self.step.start[0] + means.sum(axis=0).reshape(self.step.shape)[0], self.spread(second)
+
+    def path(self, noise: Noise, second: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """E[e; mode] (J, s), and second moments about the mean (J, s, s), from `second` on: at steps 0, 1, ..."""
         size, modes = self.step.size, len(self.transitions)
-        means, second, k = np.zeros((modes, size)), np.zeros((modes, size, size)), 0
-        resting = 0
+        means, k, resting = np.zeros((modes, size)), 0, 0
+        second = np.zeros((modes, size, size)) if second is None else second
         while True:
             center = means.sum(axis=0)
-            yield self.step.start[0] + center.reshape(self.step.shape)[0], self.spread(second)
+            yield means, second
             if resting >= self.period:
                 continue
             phase = k % self.period
@@ -372,6 +502,14 @@ def _spread(covariance: np.ndarray, shape: tuple[int, ...]) -> Spread:
     total = float(np.einsum("iaia->", of_x))
     mean = float(np.einsum("iaja->", of_x)) / n
     return Spread(max(total, 0.0) / n, max(total - mean, 0.0) / n)
+
+
+def symmetric_units(size: int) -> Iterator[np.ndarray]:
+    """A basis of symmetric matrices (s, s), by the entries that they hold, row after row of the upper triangle."""
+    for i, j in zip(*np.triu_indices(size), strict=True):
+        unit = np.zeros((size, size))
+        unit[i, j] = unit[j, i] = 1.0
+        yield unit
 
 
 def dominant(apply: Any, size: int, start: np.ndarray) -> float:

@@ -8,18 +8,21 @@ from typing import Any, Protocol
 import numpy as np
 
 from simlab.network import AnyNetwork, NetworkProcess
-from simlab.network.law import Cycle, Law, Toggles, sure
+from simlab.network.law import Cycle, Law, Switches, Toggles, sure
 from simlab.network.weights import matrix
 from simlab.protocols import Algorithm
 from theory.moments.affine import AffineStep, Surrogate
-from theory.moments.changing import Changing, base_step, phases_of
+from theory.moments.changing import Changing, NoPolynomialError, base_step, phases_of
 from theory.moments.dense import Spread
 from theory.moments.noise import Noise
+from theory.moments.pushed import Pushed, given_path
 from theory.moments.toggled import SeveralExchangesError, Toggled
+
+FEW = 5  # links or nodes that fail, whose outcomes are listed
 
 
 class ChangingMoments(Protocol):
-    """The face that `Changing`, `Toggled` and `Decoupled` share.
+    """The face that `Changing`, `Toggled`, `Pushed` and `Decoupled` share.
 
     Laws
     ----
@@ -52,6 +55,19 @@ class ChangingMoments(Protocol):
 
     def mean_square_rate(self, noise: Noise) -> float:
         """Root of the asymptotic factor a step of second moments."""
+
+    def rescaled(self, algorithm: Algorithm, units: np.ndarray) -> ChangingMoments:
+        """Those of an algorithm with other parameters, fields `units` times as large."""
+
+    @property
+    def unknowns(self) -> int:
+        """Rows of the largest matrix of `lift`."""
+
+    def lift(self, noise: Noise) -> list[np.ndarray]:
+        """The step of second moments, as matrices whose spectral radii have ``mean_square_rate ** 2`` as the largest.
+
+        Of a period P > 1 they are cyclic, and hold the radius of one step on average.
+        """
 
     def means(self) -> list[np.ndarray]:
         """Stationary mean of x before each phase of a period, (n, d) each."""
@@ -95,6 +111,19 @@ class Decoupled:
             else:
                 found = max(found, part.mean_square_rate(noise))
         return found
+
+    def rescaled(self, algorithm: Algorithm, units: np.ndarray) -> Decoupled:
+        """Each."""
+        return Decoupled([part.rescaled(algorithm, units) for part in self.parts], self.vectors)
+
+    @property
+    def unknowns(self) -> int:
+        """The most of any."""
+        return max(part.unknowns for part in self.parts)
+
+    def lift(self, noise: Noise) -> list[np.ndarray]:
+        """Those of all."""
+        return [matrix for part in self.parts for matrix in part.lift(noise)]
 
     def _together(self, columns: Any) -> np.ndarray:
         return np.hstack(list(columns)) @ self.vectors.T
@@ -159,9 +188,26 @@ def _moments(
     step: AffineStep = base_step(surrogate, network, law, algorithm, start)
     if isinstance(law, Toggles):
         try:
-            if phases == 1:
+            if phases == 1 and not step.given:
                 return Toggled(step, network, law)
         except SeveralExchangesError:
             pass
-        law = Cycle((law.outcomes(),))
-    return Changing(step, network, law, phases)
+    if isinstance(law, Toggles | Switches):
+        if len(law.probabilities) > FEW and not step.given:
+            try:
+                return Changing(step, network, law, phases)
+            except NoPolynomialError as error:
+                reason = f" ({error})"
+        else:
+            reason = ""
+        try:
+            law = Cycle((law.outcomes(),))
+        except ValueError as error:
+            raise ValueError(f"{error}{reason}") from None
+    if not step.given:
+        return Changing(step, network, law, phases)
+    early, late = given_path(step, network, law, phases)
+    if not early:
+        return Changing(step, network, law, phases, late)
+    assert isinstance(law, Cycle)  # over a Markov chain nothing is given that changes
+    return Pushed(step, network, law, phases, early, late)

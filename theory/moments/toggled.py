@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from simlab.network.law import Outcome, Toggles
+from simlab.protocols import Algorithm
 from theory.moments.affine import AffineStep
 from theory.moments.budget import CostError
-from theory.moments.changing import Current, dominant, perron
+from theory.moments.changing import Current, dominant, perron, symmetric_units
 from theory.moments.dense import Dense, Spread, are_equal
 from theory.moments.minibatches import node_blocks, second_moment
 from theory.moments.noise import Noise
@@ -87,6 +88,7 @@ class Toggled(Dense):
         self._probe = Probe(Outcome.of(1.0, law.mean), network.stochastic)
         nodes = (self._probe.awake, self._probe.fires)
         super().__init__(step.at(self._probe, step.phase, nodes), sampled=True)
+        self.base, self.process, self.law = step, network, law
         self.gradient_calls = step.gradient_calls
         self._probe.calls = 0
         self.step(self.step.start)
@@ -177,6 +179,20 @@ class Toggled(Dense):
         """What a step makes of a covariance (s, s), without what it adds to it at the mean."""
         spread = self._noise(noise).spread(node_blocks(self.gradient_matrix @ s, self.gradient_matrix, self.drives))
         return self.kept @ s @ self.kept.T + self.forcing(spread)
+
+    def rescaled(self, algorithm: Algorithm, units: np.ndarray) -> Toggled:
+        """See `AffineStep.rescaled`."""
+        return Toggled(self.base.rescaled(algorithm, units), self.process, self.law)
+
+    @property
+    def unknowns(self) -> int:
+        """Rows of `lift`."""
+        return self.step.size * (self.step.size + 1) // 2
+
+    def lift(self, noise: Noise) -> list[np.ndarray]:
+        """`carry` as a matrix, on symmetric matrices."""
+        upper = np.triu_indices(self.step.size)
+        return [np.stack([self.carry(unit, noise)[upper] for unit in symmetric_units(self.step.size)], axis=1)]
 
     def mean_square_rate(self, noise: Noise) -> float:
         """Root of the spectral radius of `carry`."""
