@@ -17,7 +17,7 @@ import simlab
 import theory
 from simlab.operations import gradient, mix
 from tests.helpers import strategies
-from tests.theory import changing_cases
+from tests.theory import changing_cases, server_cases
 from theory import verdict
 from theory.theorems import THEOREMS, Theorem, choco_gossip, dual_averaging, local_sgd, qsgd
 from theory.theorems.theorem import Check, Setting
@@ -210,8 +210,8 @@ BROKEN: dict[str, dict[str, Callable[[], simlab.Trace]]] = {
 }
 
 
-GOOD |= changing_cases.GOOD
-BROKEN |= changing_cases.BROKEN
+GOOD |= changing_cases.GOOD | server_cases.GOOD
+BROKEN |= changing_cases.BROKEN | server_cases.BROKEN
 
 
 def family(name: str, table: dict[str, Any]) -> Any:
@@ -220,7 +220,7 @@ def family(name: str, table: dict[str, Any]) -> Any:
 
 
 def good_trace(theorem: Theorem) -> simlab.Trace:
-    key = theorem.name.split(",")[0]
+    key = theorem.name if theorem.name in GOOD else theorem.name.split(",")[0]
     return _good_trace("B2" if key == "leading constant" else key)
 
 

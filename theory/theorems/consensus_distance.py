@@ -1,19 +1,19 @@
 """Critical consensus distance: how far apart nodes may be, and SGD is as fast as with exact averages.
 
-Setting: x̄⁺ = x̄ − γḡ (DSGD, or ConsensusControl, over a doubly stochastic W) for K steps; every f_i L-smooth; f >= f_inf;
-unbiased stochastic gradients, independent between nodes, of variance at most σ² on average over nodes; γL <= 1. With
-Ξ² = (1/n)‖X̃‖², the consensus distance of a step,
+Setting: x̄⁺ = x̄ − γḡ (DSGD, or ConsensusControl, over a doubly stochastic W) for K steps; every f_i L-smooth; f >=
+f_inf; unbiased stochastic gradients, independent between nodes, of variance at most σ² on average over nodes; γL <=
+1. With Ξ² = (1/n)‖X̃‖², the consensus distance of a step,
 
     (1/K)ΣE(‖∇f(x̄_k)‖² − L²Ξ_k²) <= 2(f(x̄⁰) − f_inf)/(γK) + γLσ²/n.
 
-So if Ξ_k² <= Γ_k² = γσ²/(Ln) + ‖∇f(x̄_k)‖²/(8L²) at every step, then (1/K)ΣE‖∇f(x̄_k)‖² <= (16/7)[(f(x̄⁰) − f_inf)/(γK) +
-γLσ²/n]: that of parallel SGD, but for factors 8/7 and 16/7.
+So if Ξ_k² <= Γ_k² = γσ²/(Ln) + ‖∇f(x̄_k)‖²/(8L²) at every step, then (1/K)ΣE‖∇f(x̄_k)‖² <= (16/7)[(f(x̄⁰) −
+f_inf)/(γK) + γLσ²/n]: that of parallel SGD, but for factors 8/7 and 16/7.
 
 Constants: derived for this project. Descent on x̄⁺ = x̄ − γḡ, as of D1 (`theory.theorems.random_mixing`), before the
 disagreement is bounded; attained by one step at γ = 1/L, f = Lx²/2.
 
-Reference: L. Kong, T. Lin, A. Koloskova, M. Jaggi, S. U. Stich, Consensus control for decentralized deep learning, ICML
-2021, whose critical distance this is.
+Reference: L. Kong, T. Lin, A. Koloskova, M. Jaggi, S. U. Stich, Consensus control for decentralized deep learning,
+ICML 2021, whose critical distance this is.
 """
 
 from __future__ import annotations
@@ -27,11 +27,20 @@ from simlab.trace import Trace
 from theory.theorems.dpsgd import bounded_below, bounded_variance, every_step_recorded, step_size
 from theory.theorems.random_mixing import descent
 from theory.theorems.suprema import gradient_variance
-from theory.theorems.theorem import Check, Setting, Theorem, constant_hyperparameters, in_order, no_l1_term, nouns, smooth
+from theory.theorems.theorem import (
+    Check,
+    Setting,
+    Theorem,
+    constant_hyperparameters,
+    in_order,
+    no_l1_term,
+    nouns,
+    smooth,
+)
 
 
 def assumptions(setting: Setting) -> list[Check]:
-    """DSGD or ConsensusControl, constant γ <= 1/L, no l1, f smooth and bounded below, variance bounded, all recorded."""
+    """DSGD or ConsensusControl, constant γ <= 1/L, no l1, f smooth and bounded below, σ finite, all recorded."""
     return in_order(
         setting,
         gossip_sgd,

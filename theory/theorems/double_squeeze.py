@@ -5,13 +5,15 @@ error feedback (`theory.theorems.error_feedback`), r = √(1 − ω). With D = 1
 
     (1/K)ΣE‖∇f(x_k)‖² <= [2(f(x⁰) − f_inf)/(γK) + γLσ²/n + 4γ²L²r²(ς²/(1 − r)⁴ + σ²/(1 − r)³)]/D.
 
-Constants: derived for this project. x̃ = x − γ(E + (1/n)Σe_i) moves as x̃⁺ = x̃ − γḡ, so that descent is that of error
-feedback with E + ē for ē/γ. Memories, as root mean squares over nodes, steps and outcomes: s of the nodes' is that of
-error feedback, s² <= r²[h²/(1 − r)² + σ²/(1 − r)] =: s₀², and their messages' is at most (1 + r) that of g + e, which is
-at most s₀/r. So the server's is at most r(its own + (1 + r)s₀/r), hence (1 + r)s₀/(1 − r); both together 2s₀/(1 − r).
+Constants: derived for this project. x̃ = x − γ(E + (1/n)Σe_i) moves as x̃⁺ = x̃ − γḡ, so that descent is that of
+error feedback with E + ē for ē/γ. Memories, as root mean squares over nodes, steps and outcomes: s of the nodes' is
+that of error feedback, s² <= r²[h²/(1 − r)² + σ²/(1 − r)] =: s₀², and their messages' is at most (1 + r) that of g +
+e, which is at most s₀/r. So the server's is at most r(its own + (1 + r)s₀/r), hence (1 + r)s₀/(1 − r); both together
+2s₀/(1 − r).
 
-Reference: derived for this project; the method is of H. Tang, C. Yu, X. Lian, T. Zhang, J. Liu, DoubleSqueeze: parallel
-stochastic gradient descent with double-pass error-compensated compression, ICML 2019, who assume bounded errors of C.
+Reference: derived for this project; the method is of H. Tang, C. Yu, X. Lian, T. Zhang, J. Liu, DoubleSqueeze:
+parallel stochastic gradient descent with double-pass error-compensated compression, ICML 2019, who assume bounded
+errors of C.
 """
 
 from __future__ import annotations

@@ -13,12 +13,12 @@ Where stochastic gradients have a second moment of at most G² on average over n
 
 for any γ. As r/(1 − r) <= 2√(1 − ω)/ω, the last term is at most the published 4γ²L²(1 − ω)G²/ω².
 
-Constants: derived for this project. With ē = (1/n)Σe_i, x̃ = x − ē moves as x̃⁺ = x̃ − γḡ, whatever C is; f(x̃⁺) <= f(x̃)
-− (γ/2)‖∇f(x)‖² + (γ/2)L²‖ē‖² + (γ²L/2)E‖ḡ‖², E‖ḡ‖² <= ‖∇f(x)‖² + σ²/n. Memory: let s² be the mean of E‖e_i‖² over
-nodes and steps, h² = (1/K)ΣE‖∇f(x_k)‖² + ς². Noise is independent of what is remembered, and E = 0 at the start, so
-that s² <= r²[(s + γh)² + γ²σ²] by Minkowski's inequality over nodes, steps and outcomes at once; (s + γh)² <= s²/r +
-γ²h²/(1 − r) gives s² <= γ²r²[h²/(1 − r)² + σ²/(1 − r)]. With the second moment, s <= r(s + γG) at every step. That is
-attained: C(v) = (1 − r)v and equal gradients (`memory_bound`).
+Constants: derived for this project. With ē = (1/n)Σe_i, x̃ = x − ē moves as x̃⁺ = x̃ − γḡ, whatever C is; f(x̃⁺) <=
+f(x̃) − (γ/2)‖∇f(x)‖² + (γ/2)L²‖ē‖² + (γ²L/2)E‖ḡ‖², E‖ḡ‖² <= ‖∇f(x)‖² + σ²/n. Memory: let s² be the mean of E‖e_i‖²
+over nodes and steps, h² = (1/K)ΣE‖∇f(x_k)‖² + ς². Noise is independent of what is remembered, and E = 0 at the start,
+so that s² <= r²[(s + γh)² + γ²σ²] by Minkowski's inequality over nodes, steps and outcomes at once; (s + γh)² <= s²/r
++ γ²h²/(1 − r) gives s² <= γ²r²[h²/(1 − r)² + σ²/(1 − r)]. With the second moment, s <= r(s + γG) at every step. That
+is attained: C(v) = (1 − r)v and equal gradients (`memory_bound`).
 
 Reference: derived for this project; the method is of S. P. Karimireddy, Q. Rebjock, S. Stich, M. Jaggi, Error feedback
 fixes SignSGD and other gradient compression schemes, ICML 2019, whose Theorem II is the form with G².

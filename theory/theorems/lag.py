@@ -1,23 +1,25 @@
 """LAG: gradients that have hardly changed are not uploaded, at the rate of gradient descent.
 
-Setting: x⁺ = x − (γ/n)Σĝ_i with exact gradients, all nodes starting at one point x⁰; every f_i L-smooth, f >= f_inf. ĝ_i
-is the last uploaded gradient of node i; it is renewed, before the step, where it may be off by more than the last D moves
-allow: by ‖g_i(x) − ĝ_i‖² > (ξ/γ²)Σ_d‖x^(k+1−d) − x^(k−d)‖² (LAGWK), or L_i²‖x̂_i − x‖² in place of the left (LAGPS).
+Setting: x⁺ = x − (γ/n)Σĝ_i with exact gradients, all nodes starting at one point x⁰; every f_i L-smooth, f >= f_inf.
+ĝ_i is the last uploaded gradient of node i; it is renewed, before the step, where it may be off by more than the last
+D moves allow: by ‖g_i(x) − ĝ_i‖² > (ξ/γ²)Σ_d‖x^(k+1−d) − x^(k−d)‖² (LAGWK), or L_i²‖x̂_i − x‖² in place of the left
+(LAGPS).
 
-Gradients: if γL + Dξ <= 1, then (1/K)Σ‖∇f(x_k)‖² <= 2(f(x⁰) − f_inf)/(γK).
-Rate: if f is μ-strongly convex and γL + ξΣ_{j=1..D}(1 − γμ)^(−j) <= 1, then f(x_K) − f* <= (1 − γμ)^K (f(x⁰) − f*).
-Messages: node i, of gradient L_i-Lipschitz, uploads at most once in d_i + 1 successive steps, d_i the largest whole number
-of at most D with d_iγ²L_i² <= ξ: at most ⌈K/(d_i + 1)⌉ times. LAGWK sends the mean down at every step, hence K +
-Σ⌈K/(d_i + 1)⌉ messages; LAGPS asks for each upload, hence at most 2Σ⌈K/(d_i + 1)⌉. They are equalities where ξ = 0.
+Gradients: if γL + Dξ <= 1, then (1/K)Σ‖∇f(x_k)‖² <= 2(f(x⁰) − f_inf)/(γK). Rate: if f is μ-strongly convex and γL +
+ξΣ_{j=1..D}(1 − γμ)^(−j) <= 1, then f(x_K) − f* <= (1 − γμ)^K (f(x⁰) − f*). Messages: node i, of gradient
+L_i-Lipschitz, uploads at most once in d_i + 1 successive steps, d_i the largest whole number of at most D with
+d_iγ²L_i² <= ξ: at most ⌈K/(d_i + 1)⌉ times. LAGWK sends the mean down at every step, hence K + Σ⌈K/(d_i + 1)⌉
+messages; LAGPS asks for each upload, hence at most 2Σ⌈K/(d_i + 1)⌉. They are equalities where ξ = 0.
 
-Constants: re-derived. With e = (1/n)Σ(ĝ_i − g_i), f(x⁺) <= f(x) − (γ/2)‖∇f(x)‖² − (1/(2γ) − L/2)‖x⁺ − x‖² + (γ/2)‖e‖², and
-by the rule ‖e‖² <= (ξ/γ²)Σ of the last D squared moves. Summed over k, every move is charged at most D times. For the
-rate, V = f(x) − f* + Σ_d c_d‖x^(k+1−d) − x^(k−d)‖² with c_D = ξ/(2γ(1 − γμ)), c_d = (ξ/(2γ) + c_{d+1})/(1 − γμ) has V⁺ <=
-(1 − γμ)V where c_1 <= 1/(2γ) − L/2, the condition on γ. Messages: s <= d_i steps after an upload at x̂_i, L_i²‖x − x̂_i‖² <=
-sL_i² times the sum of the s squared moves since, which is below the threshold.
+Constants: re-derived. With e = (1/n)Σ(ĝ_i − g_i), f(x⁺) <= f(x) − (γ/2)‖∇f(x)‖² − (1/(2γ) − L/2)‖x⁺ − x‖² +
+(γ/2)‖e‖², and by the rule ‖e‖² <= (ξ/γ²)Σ of the last D squared moves. Summed over k, every move is charged at most D
+times. For the rate, V = f(x) − f* + Σ_d c_d‖x^(k+1−d) − x^(k−d)‖² with c_D = ξ/(2γ(1 − γμ)), c_d = (ξ/(2γ) +
+c_{d+1})/(1 − γμ) has V⁺ <= (1 − γμ)V where c_1 <= 1/(2γ) − L/2, the condition on γ. Messages: s <= d_i steps after an
+upload at x̂_i, L_i²‖x − x̂_i‖² <= sL_i² times the sum of the s squared moves since, which is below the threshold.
 
-Reference: T. Chen, G. Giannakis, T. Sun, W. Yin, LAG: lazily aggregated gradient for communication-efficient distributed
-learning, NeurIPS 2018, Lemmas 3 and 4, whose γ = (1 − √(Dξ))/L is allowed wherever Σ_{j=1..D}(1 − γμ)^(−j) <= √(D/ξ).
+Reference: T. Chen, G. Giannakis, T. Sun, W. Yin, LAG: lazily aggregated gradient for communication-efficient
+distributed learning, NeurIPS 2018, Lemmas 3 and 4, whose γ = (1 − √(Dξ))/L is allowed wherever Σ_{j=1..D}(1 −
+γμ)^(−j) <= √(D/ξ).
 """
 
 from __future__ import annotations
@@ -122,7 +124,9 @@ def budget(lr: Any, smoothness: Any, trigger: Any, memory: int, strong_convexity
     keep = 1 - np.asarray(lr * strong_convexity, dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):
         total = sum(keep ** -float(j) for j in range(1, memory + 1))
-        return np.where(keep > 0, lr * smoothness + trigger * total, np.where(np.equal(trigger, 0), lr * smoothness, np.inf))
+        return np.where(
+            keep > 0, lr * smoothness + trigger * total, np.where(np.equal(trigger, 0), lr * smoothness, np.inf)
+        )
 
 
 def constants(setting: Setting) -> dict[str, Any]:
@@ -160,7 +164,7 @@ def rate_bound(lr: Any, steps: Any, initial_gap: Any, strong_convexity: Any) -> 
 
 def message_bound(lr: Any, trigger: Any, memory: int, steps: Any, smoothness: Any, asks: bool = False) -> Any:
     """Bound on the messages of all nodes and the server; `smoothness` (..., n) of the nodes."""
-    idle = np.minimum(np.floor(trigger / (lr * smoothness) ** 2 * (1 + 1e-12)), memory)
+    idle = np.minimum(np.floor(trigger / (lr * smoothness) ** 2 * (1 - 1e-9)), memory)  # ties may round either way
     uploads = np.sum(np.ceil(steps / (idle + 1)), axis=-1)
     return 2 * uploads if asks else uploads + steps
 
@@ -204,7 +208,7 @@ THEOREMS = (
     ),
     Theorem(
         "LAG, messages",
-        "messages <= K + sum ⌈K/(d_i+1)⌉ (LAGWK) or 2 sum ⌈K/(d_i+1)⌉ (LAGPS), d_i <= D the largest with d_iγ²L_i² <= ξ",
+        "messages <= K + sum ⌈K/(d_i+1)⌉ (LAGWK) or 2 sum ⌈K/(d_i+1)⌉ (LAGPS), d_i <= D largest with d_iγ²L_i² <= ξ",
         "Chen et al., NeurIPS 2018, Lemma 4; re-derived",
         message_assumptions,
         message_constants,

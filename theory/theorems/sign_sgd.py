@@ -1,16 +1,16 @@
 """signSGD with majority vote: a neighbourhood that does not shrink with γ where nodes differ or gradients are noisy.
 
-Setting: x⁺ = x − γ sign(Σ_i sign(g_i)) for K steps (SignSGD without momentum), all nodes starting at one point x⁰; every
-f_i L-smooth; f >= f_inf; unbiased stochastic gradients, independent between nodes, of variance at most σ² on average
-over nodes; (1/n)Σ‖∇f_i(x) − ∇f(x)‖² <= ς² for all x. For any γ and any distribution of the noise
+Setting: x⁺ = x − γ sign(Σ_i sign(g_i)) for K steps (SignSGD without momentum), all nodes starting at one point x⁰;
+every f_i L-smooth; f >= f_inf; unbiased stochastic gradients, independent between nodes, of variance at most σ² on
+average over nodes; (1/n)Σ‖∇f_i(x) − ∇f(x)‖² <= ς² for all x. For any γ and any distribution of the noise
 
     (1/K)ΣE‖∇f(x_k)‖₁ <= (f(x⁰) − f_inf)/(γK) + γLd/2 + 2√d(√(ς² + σ²) + σ/√n).
 
-Constants: derived for this project. f(x⁺) <= f(x) − γ⟨∇f(x), s⟩ + γ²Ld/2, s the vote. Where the vote on an entry has not
-the sign of the mean ḡ of the nodes' entries, at least half of the nodes are at least |ḡ| away from it, all to one side,
-and deviations to both sides are equal in sum: |ḡ| <= (1/n)Σ|g_i − ḡ|. So ⟨ḡ, s⟩ >= ‖ḡ‖₁ − 2(1/n)Σ‖g_i − ḡ‖₁, and the two
-expectations are at most √d√(ς² + σ²) and, of ‖ḡ − ∇f‖₁, which enters twice, √d σ/√n. Without differences and noise it
-is attained by one step, at γ = |x|, f = Lx²/2. Verdicts measure ‖∇f‖, which is at most ‖∇f‖₁.
+Constants: derived for this project. f(x⁺) <= f(x) − γ⟨∇f(x), s⟩ + γ²Ld/2, s the vote. Where the vote on an entry has
+not the sign of the mean ḡ of the nodes' entries, at least half of the nodes are at least |ḡ| away from it, all to one
+side, and deviations to both sides are equal in sum: |ḡ| <= (1/n)Σ|g_i − ḡ|. So ⟨ḡ, s⟩ >= ‖ḡ‖₁ − 2(1/n)Σ‖g_i − ḡ‖₁,
+and the two expectations are at most √d√(ς² + σ²) and, of ‖ḡ − ∇f‖₁, which enters twice, √d σ/√n. Without differences
+and noise it is attained by one step, at γ = |x|, f = Lx²/2. Verdicts measure ‖∇f‖, which is at most ‖∇f‖₁.
 
 Reference: derived for this project; the method is of J. Bernstein, J. Zhao, K. Azizzadenesheli, A. Anandkumar, signSGD
 with majority vote is communication efficient and fault tolerant, ICLR 2019, who assume equal nodes and unimodal

@@ -9,10 +9,10 @@ W. Let θ = (1 − m)/(1 + m). If η <= μ/λ_max and θ² <= ηλ_min/L, then a
 The published parameters η = μ/λ_max, m = (√(κχ) − 1)/(√(κχ) + 1), κ = L/μ, χ = λ_max/λ_min, have θ = 1/√(κχ).
 
 Constants: derived for this project; the rate is the paper's. In Y = √(I − W)U the iteration is Nesterov's with
-constant momentum on G(U) = Σf_i*(y_i), which is 1/η-smooth and θ²/η-strongly convex, so that G(u) − G* + (θ²/(2η))‖v −
-u*‖² contracts by 1 − θ, where the next gradient is taken at (u + θv)/(1 + θ): there, by convexity and smoothness, G − G* is
-at most 1/(θ(1 + θ)) times that. Σf_i* being 1/μ-smooth and Y of mean zero, ‖X − X*‖² <= (2/μ)(G − G*), and at the start G −
-G* <= nb²/(2μ), (θ²/(2η))‖u*‖² <= nb²/(2L).
+constant momentum on G(U) = Σf_i*(y_i), which is 1/η-smooth and θ²/η-strongly convex, so that G(u) − G* + (θ²/(2η))‖v
+− u*‖² contracts by 1 − θ, where the next gradient is taken at (u + θv)/(1 + θ): there, by convexity and smoothness, G
+− G* is at most 1/(θ(1 + θ)) times that. Σf_i* being 1/μ-smooth and Y of mean zero, ‖X − X*‖² <= (2/μ)(G − G*), and at
+the start G − G* <= nb²/(2μ), (θ²/(2η))‖u*‖² <= nb²/(2L).
 
 Reference: K. Scaman, F. Bach, S. Bubeck, Y. T. Lee, L. Massoulié, Optimal algorithms for smooth and strongly convex
 distributed optimization in networks, ICML 2017, Theorems 2 and 4.
@@ -27,7 +27,16 @@ import numpy as np
 
 import simlab
 from simlab.problems.base import Problem
-from theory.theorems.theorem import Check, Setting, Theorem, constant_hyperparameters, in_order, last, no_l1_term, smooth
+from theory.theorems.theorem import (
+    Check,
+    Setting,
+    Theorem,
+    constant_hyperparameters,
+    in_order,
+    last,
+    no_l1_term,
+    smooth,
+)
 
 
 def assumptions(setting: Setting) -> list[Check]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.helpers.adversary import Take, assert_unbroken, effort, mixing, modes_of, pairs, sigmoid
+from tests.helpers.adversary import Take, assert_tight, assert_unbroken, effort, mixing, modes_of, pairs, sigmoid
 from theory.theorems import ssda
 
 N, STEPS = 3, 60
@@ -22,7 +22,7 @@ def chebyshev(w, rounds, rho):
     return now / scale
 
 
-def ratio(cases, rounds, factor=1.0):
+def ratio(cases, rounds, factor=1.0, equal=False):
     take = Take(cases)
     w = mixing(take(pairs(N)), take(1)[:, 0], N)
     values = modes_of(w)[0]
@@ -34,6 +34,7 @@ def ratio(cases, rounds, factor=1.0):
     else:
         least, largest = 1 - values.max(axis=1), 1 - values.min(axis=1)
     h, s = np.exp(1.5 * take(N)), take(N)
+    h = np.repeat(h[:, :1], N, axis=1) if equal else h
     mu, smooth = h.min(axis=1), h.max(axis=1)
     best = np.sum(h * s, axis=1, keepdims=True) / np.sum(h, axis=1, keepdims=True)
     lr = sigmoid(2 * take(1)[:, 0] + 3) * mu / largest
@@ -47,7 +48,9 @@ def ratio(cases, rounds, factor=1.0):
         new = ahead - factor * lr[:, None] * (x - (w @ x[..., None])[..., 0])
         ahead, dual = new + momentum[:, None] * (new - dual), new
         bound = ssda.bound(k, momentum, mu, smooth, heterogeneity)
-        worst = np.maximum(worst, np.mean((x - best) ** 2, axis=1) / bound)
+        error = np.mean((x - best) ** 2, axis=1)
+        rounding = 1e-20 * (1 + np.max(s**2, axis=1))
+        worst = np.maximum(worst, np.where(bound > rounding, error / bound, 0))
     return np.where((heterogeneity > 1e-3) & (theta > 0.02), worst, np.nan)
 
 
@@ -55,6 +58,10 @@ def ratio(cases, rounds, factor=1.0):
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 def test_ssda(rounds, tries):
     assert_unbroken(lambda cases: ratio(cases, rounds), pairs(N) + 1 + 2 * N + 2, min(tries, 20_000))
+
+
+def test_a_smaller_bound_is_caught():
+    assert_tight(lambda cases: ratio(cases, 3, equal=True), pairs(N) + 1 + 2 * N + 2)
 
 
 def test_a_dual_step_beyond_the_bound_is_caught():
