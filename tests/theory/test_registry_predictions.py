@@ -44,10 +44,10 @@ def test_predicted(label, kind):
     assert expected == pytest.approx((last["mse"], last["consensus"]), rel=1e-8)
     prediction = theory.predict(problem, NETWORK, algorithm, x0=X0)
     assert prediction.rate < 1
-    steps = STEPS * int(np.ceil(np.log(1e-4) / np.log(prediction.rate) / STEPS))
-    x = simlab.simulate(problem, NETWORK, algorithm, steps=steps, **given | {"record_every": steps}).x[0]
-    start = np.linalg.norm(X0 - prediction.limit)
-    assert np.linalg.norm(x - prediction.limit) < 0.05 * start
+    steps = 60 * int(np.ceil(np.log(1e-4) / np.log(prediction.rate) / 60))  # whole periods
+    rest = simlab.simulate(problem, NETWORK, algorithm, steps=steps, **given | {"record_every": steps}).frame["mse"]
+    found = prediction.mse if prediction.phases is None else prediction.phases["mse"].iloc[0]
+    assert np.sqrt(rest.iloc[-1]) == pytest.approx(np.sqrt(found), abs=0.01 * np.sqrt(rest.iloc[0]))
 
 
 @pytest.mark.parametrize("label", REFUSED)
