@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import expit
 
 import simlab
+from figures import server_instances
 from theory.theorems import (
     b1,
     b2,
@@ -288,4 +289,5 @@ FAMILIES = (
     Family("local SGD", "<=", local_sgd_run, 4, "quadratic, noise, averaging at each of 40 steps"),
     Family("ring gap", "==", ring, 1, "3 ≤ n < 500"),
     Family("exponential graph's gap", ">=", exponential, 1, "3 ≤ n < 500"),
+    *(Family(name, "<=", ratio, size, what) for name, ratio, size, what in server_instances.ROWS),
 )  # fmt: skip

@@ -30,7 +30,8 @@ ROUNDING = 1e-9
 TIGHT = (
     "B1, consensus", "B1, bias, sharper", "B2, bias", "leading constant, above", "leading constant, below",
     "DGD, gradients", "DGD, consensus", "heavy ball", "heavy ball, best rate", "QSGD, variance, sharper",
-    "QSGD, contraction", "exponential graph's gap",
+    "QSGD, contraction", "exponential graph's gap", "EF-SGD, memory", "MARINA", "signSGD", "LAG, gradients",
+    "LAG, rate", "LAG, messages", "SSDA", "critical distance",
 )  # fmt: skip
 
 
