@@ -22,6 +22,9 @@ STUDIES = (
     "directed",
     "time_to_accuracy",
     "random_momentum",
+    "momentum_methods",
+    "fewer_messages",
+    "tuned",
 )
 
 # Before NumPy loads: the matrices of the studies are small, and BLAS threads that wait for each other on busy cores

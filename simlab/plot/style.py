@@ -62,6 +62,12 @@ LOOKS = {
     "EXTRA": Look("#A50F15", "H", (0, (6, 1, 1, 1))),
     "GradientTracking": Look("#08519C", "8", (0, (1, 1))),
     "NIDS": Look("#31A354", "D", (0, (9, 3)), open=True),
+    "DmSGD, Nesterov": Look("#D55E00", "1", (0, (1, 1))),
+    "QGDmSGD, Nesterov": Look("#8C6D1F", "2", (0, (2, 1))),
+    "EDM": Look("#E69F00", "*", (0, (6, 1))),
+    "MomentumTracking": Look("#08519C", "p", (0, (4, 1, 1, 1))),
+    "DSGTHB": Look("#A50F15", "d", (0, (3, 1))),
+    "DSMT": Look("#56B4E9", "h", (0, (8, 2))),
     # The composite and compressed family, which shares no picture with the lower half above.
     "ProximalDSGD": Look("#0072B2", "h", (0, (6, 2))),
     "ChocoSGD": Look("#E69F00", "p", (0, (4, 1.5, 1, 1.5))),
