@@ -231,7 +231,7 @@ def draw(table: Any) -> Any:
             label = f"{name} ({run['kind'].iloc[0]})"
             style.mark(axes, mean["bits"].iloc[at] / 1e3, mean["gap"].iloc[at], look, label=label, markersize=4)
         axes.axhline(TARGET, color="#888888", linewidth=0.8, linestyle=style.FLOOR, zorder=1)
-        axes.set(xscale="log", yscale="log", ylim=(1e-8, 1.5), xlabel="kilobits sent", title=title)
+        axes.set(xscale="log", yscale="log", xlim=(1, None), ylim=(1e-8, 1.5), xlabel="kilobits sent", title=title)
         axes.legend(loc="lower left", fontsize=6.5)
     panels[0].set_ylabel(r"$(f(\bar x)-f^\star)/(f(x^0)-f^\star)$")
     return figure

@@ -292,7 +292,7 @@ def claims(table: Any) -> list[Claim]:
               ratio(noisy, "DmSGD", "DecentLaM", "mse", shown), low=1.5),
         judge("EDM is near parallel momentum", f"its error over PmSGD's at αL = {shown:g} with mini-batches",
               ratio(noisy, "EDM", "PmSGD", "mse", shown), 0.9, 1.5),
-        judge("one vector is enough", f"EDM's error over that of DSGT-HB, which sends two, at αL = {shown:g}, mini-batches",
+        judge("one vector is enough", f"error of EDM over DSGT-HB's, which sends two, at αL = {shown:g}, mini-batches",
               ratio(noisy, "EDM", "DSGTHB", "mse", shown), high=1.05),
     ]  # fmt: skip
 
