@@ -17,7 +17,8 @@ import numpy as np
 
 import simlab
 from figures import style
-from figures.claims import Claim, Interval, interval, judge
+from figures.claims import Claim, Interval, judge
+from figures.digits import over_seeds
 from figures.study import main
 from theory.theorems import lag
 
@@ -190,7 +191,8 @@ def until(table: Any, name: str, cost: str, target: float = TARGET) -> np.ndarra
 
 def saved(table: Any, name: str, dense: str, cost: str = "bits", target: float = TARGET) -> Interval:
     """What a method needs to the target over what another needs."""
-    return interval(until(table, name, cost, target) / until(table, dense, cost, target))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return over_seeds(until(table, name, cost, target) / until(table, dense, cost, target))
 
 
 def summary(table: Any) -> Any:

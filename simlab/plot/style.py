@@ -68,6 +68,8 @@ LOOKS = {
     "MomentumTracking": Look("#08519C", "8", (0, (4, 1, 1, 1)), open=True),
     "DSGTHB": Look("#A50F15", "d", (0, (3, 1))),
     "DSMT": Look("#56B4E9", "h", (0, (8, 2)), open=True),
+    "ExactDiffusion": Look("#31A354", "3", (0, (9, 3))),
+    "AccDNGD": Look("#444444", "4", (0, (1, 1, 1, 3))),
     # The composite and compressed family, which shares no picture with the lower half above.
     "ProximalDSGD": Look("#0072B2", "h", (0, (6, 2))),
     "ChocoSGD": Look("#E69F00", "p", (0, (4, 1.5, 1, 1.5))),
