@@ -266,8 +266,8 @@ def claims(table: Any) -> list[Claim]:
               float(np.log10(floor / CLOSER).min()), low=0.5),
         judge("compression without bias", f"bits of LEAD over NIDS's to {CLOSER:g}",
               saved(table, "LEAD", "NIDS", target=CLOSER), high=0.5),
-        judge("censoring saves bits", f"bits of COCA over ADMM's to {CLOSER:g}",
-              saved(table, "COCA", "ADMM", target=CLOSER), high=0.8),
+        judge("censoring saves bits", f"bits of COCA over ADMM's to {CLOSER:g}, largest of partitions",
+              float(np.max(until(table, "COCA", "bits", CLOSER) / until(table, "ADMM", "bits", CLOSER))), high=0.8),
     ]  # fmt: skip
 
 

@@ -127,12 +127,9 @@ def best(table: Any) -> Any:
     """Full batches: a row a method and partition; steps and γ by theory and by the sweep."""
     full = table[table["batch_size"] == 0].sort_values("steps", kind="stable")
     keys = ["algorithm", "partition"]
-    chosen = {by: part.groupby(keys).first() for by, part in full.groupby("by")}
-    return (
-        chosen["theory"][["steps", "expected", "lr", "momentum"]]
-        .join(chosen["sweep"][["steps", "lr", "momentum"]], rsuffix="_sweep")
-        .reset_index()
-    )
+    by_theory, by_sweep = (full[full["by"] == by].groupby(keys).first() for by in ("theory", "sweep"))
+    chosen = by_sweep[["steps", "lr", "momentum"]].add_suffix("_sweep")
+    return by_theory[["steps", "expected", "lr", "momentum"]].join(chosen).reset_index()
 
 
 def summary(table: Any) -> Any:
