@@ -85,9 +85,14 @@ def positive_factor(setting: Setting) -> Check:
     return Check("positive D", found > 0, f"D = {found:.4g}; take a smaller γ")
 
 
+def compression(setting: Setting) -> float:
+    """ω of scaled signs of d numbers."""
+    return float(Sign().contraction(setting.problem.dim))  # type: ignore[call-arg]
+
+
 def constants(setting: Setting) -> dict[str, Any]:
     """Those about f, and ω of scaled signs of d numbers."""
-    return {**about_f(setting), "compression": float(Sign().contraction(setting.problem.dim))}
+    return {**about_f(setting), "compression": compression(setting)}
 
 
 def moment_constants(setting: Setting) -> dict[str, Any]:
@@ -100,7 +105,7 @@ def moment_constants(setting: Setting) -> dict[str, Any]:
         "steps": setting.steps,
         "initial_gap": setting.start.loss - problem.lower_bound,
         "second_moment": gradient_second_moment(problem, setting.batch_size, setting.noise_std).value,
-        "compression": float(Sign().contraction(problem.dim)),
+        "compression": compression(setting),
     }
 
 

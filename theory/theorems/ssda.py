@@ -97,7 +97,7 @@ def spectrum(setting: Setting) -> tuple[float, float]:
     one = setting.algorithm
     if not isinstance(one, simlab.ChebyshevGossip):
         return 1 - setting.network.second_eigenvalue, 1 - setting.network.smallest_eigenvalue
-    reach = 1 / math.cosh(one.rounds * math.acosh(1 / float(one.rho)))  # type: ignore[arg-type]
+    reach = 1 / math.cosh(one.rounds * math.acosh(1 / float(one.rho)))
     return 1 - reach, 1 + reach
 
 
