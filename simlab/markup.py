@@ -57,7 +57,7 @@ SYMBOLS = {
     "ζ": r"$\zeta$", "ω": r"$\omega$", "π": r"$\pi$", "ψ": r"$\psi$", "x̄": r"$\bar x$", "√": r"$\surd$",
     "²": r"$^2$", "ₙ": r"$_n$", "₁": r"$_1$", "₂": r"$_2$", "Σ": r"$\Sigma$", "∇": r"$\nabla$", "−": r"$-$",
     "ε": r"$\epsilon$", "α": r"$\alpha$", "τ": r"$\tau$", "ξ": r"$\xi$", "η": r"$\eta$",
-    "θ": r"$\theta$",
+    "θ": r"$\theta$", "χ": r"$\chi$",
     "‖": r"$\|$", "⌈": r"$\lceil$", "⌉": r"$\rceil$", "≠": r"$\ne$", "±": r"$\pm$", "∞": r"$\infty$",
     "\\": r"\textbackslash{}",
     NO_BREAK: "~",

@@ -57,10 +57,11 @@ def assumptions(setting: Setting) -> list[Check]:
 def dual_accelerated(setting: Setting) -> Check:
     """The algorithm is SSDA, or ChebyshevGossip around it with the network's ρ or a bound on it."""
     one = setting.algorithm
-    fits = isinstance(one, simlab.SSDA)
+    fits, name = isinstance(one, simlab.SSDA), type(one).__name__
     if isinstance(one, simlab.ChebyshevGossip):
         fits = isinstance(one.base, simlab.SSDA) and one.rho >= setting.network.rho * (1 - 1e-12)
-    return Check("algorithm", fits, f"{one!r}; the theorem is about SSDA, and ChebyshevGossip of it with rho >= ρ")
+        name = repr(one)
+    return Check("algorithm", fits, f"{name}; the theorem is about SSDA and MSDA, with rho >= ρ")
 
 
 def each_strongly_convex(setting: Setting) -> Check:
