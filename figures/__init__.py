@@ -27,6 +27,9 @@ STUDIES = (
     "asynchrony",
     "local_steps_theory",
     "worst_case",
+    "momentum_methods",
+    "fewer_messages",
+    "tuned",
 )
 
 # Before NumPy loads: the matrices of the studies are small, and BLAS threads that wait for each other on busy cores

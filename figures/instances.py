@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import expit
 
 import simlab
+from figures import server_instances
 from theory.theorems import (
     b1,
     b2,
@@ -403,4 +404,5 @@ FAMILIES = (
     Family("MATCHA", ">=", matcha_weights, 4, "three matchings of four nodes"),
     Family("ring gap", "==", ring, 1, "3 ≤ n < 500"),
     Family("exponential graph's gap", ">=", exponential, 1, "3 ≤ n < 500"),
+    *(Family(name, "<=", ratio, size, what) for name, ratio, size, what in server_instances.ROWS),
 )  # fmt: skip

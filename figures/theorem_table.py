@@ -30,7 +30,8 @@ ROUNDING = 1e-9
 TIGHT = (
     "B1, consensus", "B1, bias, sharper", "B2, bias", "leading constant, above", "leading constant, below",
     "DGD, gradients", "DGD, consensus", "heavy ball", "heavy ball, best rate", "QSGD, variance, sharper",
-    "QSGD, contraction", "exponential graph's gap", "D1", "D1, consensus", "push-sum", "MATCHA",
+    "QSGD, contraction", "exponential graph's gap", "D1", "D1, consensus", "push-sum", "MATCHA", "EF-SGD, memory",
+    "MARINA", "signSGD", "LAG, gradients", "LAG, rate", "LAG, messages", "SSDA", "critical distance",
 )  # fmt: skip
 
 
@@ -83,7 +84,7 @@ def draw(table: Any) -> Any:
 
     figure = Figure(figsize=(style.PAGE, 0.2 * len(table) + 0.9))
     figure.set_layout_engine("none")  # it does not make room for columns of text beside the axes
-    axes = figure.add_axes((0.22, 0.09, 0.33, 0.86))
+    axes = figure.add_axes((0.245, 0.09, 0.305, 0.86))
     rows = np.arange(len(table))[::-1]
     axes.hlines(rows, 0, table["ratio"], color="#56B4E9", linewidth=1.5)
     axes.axvline(1, color="#D55E00", linewidth=1, zorder=1)

@@ -212,6 +212,9 @@ def test_every_algorithm_has_a_look():
     changing = ["LocalSGD", "GossipPGA", "PD-SGDM", "SlowMo", "PmSGD, server"]
     changing += ["SGP", "SubgradientPush", "PushDIGing", "ADPSGD"]
     together = ["DSGD", "DmSGD", "DecentLaM", "PmSGD", *changing]
-    for family in (style.LOOKS.keys() - {*compressed, *changing}, compressed, together):
+    later = ["DmSGD, Nesterov", "QGDmSGD, Nesterov", "EDM", "MomentumTracking", "DSGTHB", "DSMT"]
+    momentum = ["PmSGD", "DmSGD", "DADmSGD", "DecentLaM", "SlowMo", *later[1:]]
+    later += ["ExactDiffusion", "AccDNGD"]
+    for family in (style.LOOKS.keys() - {*compressed, *changing, *later}, compressed, together, momentum):
         looks = [style.LOOKS[name] for name in family]
         assert len({look.color for look in looks}) == len({str(look.line) for look in looks}) == len(looks)

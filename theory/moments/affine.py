@@ -66,6 +66,25 @@ class Surrogate:
         result = self.curve(x) - self.linear
         return result if batch is None or batch.noise is None else result + batch.noise
 
+    def proximal(self, v: np.ndarray, weight: Any) -> np.ndarray:
+        """Rows argmin_u f_i(u) + (w_i/2)‖u − v_i‖²; `weight` is a number, or one a node, (n, 1)."""
+        return self._tilted(weight * v, weight)
+
+    def conjugate(self, y: np.ndarray) -> np.ndarray:
+        """Rows argmin_u f_i(u) − y_i'u."""
+        return self._tilted(y, 0.0)
+
+    def _tilted(self, y: np.ndarray, weight: Any) -> np.ndarray:
+        """Rows (H_i + w_i)^(−1)(c_i + y_i): where a step evaluates them is where f_i has to be known."""
+        self.calls += 1
+        w, right = np.asarray(weight, dtype=float), self.linear + y
+        if self.curvature.ndim == 2:
+            self.point = right / (self.curvature + w)
+        else:
+            matrices = self.curvature + (w[..., None] if w.ndim else w) * np.eye(self.dim)
+            self.point = np.linalg.solve(matrices, right[..., None])[..., 0]
+        return self.point
+
     def curve(self, x: np.ndarray) -> np.ndarray:
         """Rows H_i x_i: (..., n, d) -> (..., n, d)."""
         h = self.curvature

@@ -25,6 +25,13 @@ ABOUT_RUNS = (
     "local_momentum",
     "one_peer",
     "local_sgd",
+    "error_feedback",
+    "double_squeeze",
+    "marina",
+    "sign_sgd",
+    "lag",
+    "ssda",
+    "consensus_distance",
 )
 ABOUT_FORMULAS = (
     "dual_averaging",

@@ -67,6 +67,23 @@ def gradient_variance(problem: Problem, batch_size: int | None, noise_std: float
     return Supremum(sampled.value / batch_size + additive, sampled.how)
 
 
+@remembered
+def gradient_second_moment(problem: Problem, batch_size: int | None, noise_std: float) -> Supremum:
+    """G² = sup_x (1/n)ΣE‖stochastic gradient of f_i at x‖².
+
+    At most the supremum of (1/n)Σ‖∇f_i‖², an estimate (see `largest_value`), plus that of the variance. It is infinite
+    for whatever is strongly convex.
+    """
+    variance = gradient_variance(problem, batch_size, noise_std)
+
+    def at(points: np.ndarray) -> np.ndarray:
+        gradients = problem.gradient(np.repeat(points[:, None, :], problem.n_nodes, axis=1))
+        return np.mean(np.sum(gradients**2, axis=-1), axis=-1)
+
+    squares = largest_value(problem, at)
+    return Supremum(squares.value + variance.value, squares.how)
+
+
 def largest_value(
     problem: Problem, function: Callable[[np.ndarray], np.ndarray], directions: int = DIRECTIONS
 ) -> Supremum:
