@@ -123,6 +123,12 @@ class Exchanges:
         """Nodes that were awake before each step and before the end, summed over the steps: (K + 1,)."""
         return np.concatenate([[0], np.cumsum(np.diff(self.start)[self.which])])
 
+    @property
+    def nodes(self) -> np.ndarray:
+        """The nodes that are awake, step after step: (U,)."""
+        before = np.repeat(self.start[self.which] - self.drawn[:-1], np.diff(self.drawn))
+        return self.rows[before + np.arange(len(before))]
+
     def matrix(self, k: int, n_nodes: int) -> sparse.csr_array:
         """W of step k, (n, n); sleeping nodes keep what they have."""
         block = slice(self.start[self.which[k]], self.start[self.which[k] + 1])

@@ -10,15 +10,16 @@ import numpy as np
 
 from simlab import checks
 from simlab.kernel import Kernel
-from simlab.problems.base import Array, Problem, own, read_only
+from simlab.problems.base import Array, own, read_only
 from simlab.problems.neural_kernels import KERNEL, SAMPLED_KERNEL
+from simlab.problems.samples import SampleProblem
 
 KERNEL_BLOCK = 64  # samples that a compiled gradient takes at once
 ACTIVATIONS = ("tanh", "relu")
 
 
-class NeuralNetwork(Problem):
-    """A fully connected network that classifies samples; f_i is the mean cross-entropy at node i, plus l2 ||x||^2 / 2.
+class NeuralNetwork(SampleProblem):
+    """A fully connected network that classifies samples; f_i is s_i times the mean cross-entropy, plus l2 ||x||^2 / 2.
 
     The parameters x hold, layer by layer from the input, the weights (outputs, inputs) row after row and then the
     biases. Zero is a saddle of every network with a hidden layer: start from `initial(seed)`, as in
@@ -32,15 +33,17 @@ class NeuralNetwork(Problem):
     ----------
     layers : sequence of int
         Units of each hidden layer; the features and the classes are the ends. None: softmax regression.
-    features : array, shape (n, m, p)
+    features : array, shape (n, m, p), or n arrays, shape (m_i, p)
         Samples of each node.
-    labels : array of integers, shape (n, m)
+    labels : array of integers, shape (n, m), or n arrays, shape (m_i,)
         Classes 0, 1, ..., C - 1.
     activation : {"tanh", "relu"}, default "tanh"
     l2 : float, default 0
         Weight decay, >= 0, on weights and biases.
     test : tuple (features, labels), optional
         Held-out samples, of shapes (t, p) and (t,).
+    weighting : {"nodes", "samples"}, default "nodes"
+        Whether f weighs all nodes alike, s_i = 1, or all samples, s_i = n m_i / (m_1 + ... + m_n).
 
     Attributes
     ----------
@@ -62,9 +65,7 @@ class NeuralNetwork(Problem):
     """
 
     is_convex = False
-    features: Array
-    labels: np.ndarray
-    targets: Array  # (n, m, C): 1 for the class of a sample, 0 for the others
+    _labels: np.ndarray  # (N,); _targets are (N, C): 1 for the class of a sample, 0 for the others
     test: tuple[np.ndarray, np.ndarray] | None
     sizes: tuple[int, ...]
     activation: str
@@ -79,32 +80,35 @@ class NeuralNetwork(Problem):
         activation: str = "tanh",
         l2: float = 0.0,
         test: tuple[Any, Any] | None = None,
+        weighting: str = "nodes",
     ) -> None:
         if not isinstance(layers, Sequence) or isinstance(layers, str):
             raise TypeError(f"layers = {layers!r} is not a sequence; pass the units of each hidden layer, as in [32]")
         hidden = [checks.integer(f"layers[{k}]", units, minimum=1) for k, units in enumerate(layers)]
-        a = own(checks.array("features", features, shape=(None, None, None)))
-        if not a.size:
-            raise ValueError(f"features has shape {a.shape}; pass at least one node, one sample and one feature")
-        classes = _classes("labels", labels, a.shape[:2])
+        self._set_samples(features, labels, "labels", weighting)
+        classes, p = _classes("labels", self._targets), self._features.shape[1]
         n_classes = int(classes.max()) + 1
         if test is not None:
             if not isinstance(test, tuple | list) or len(test) != 2:
                 raise TypeError(f"test = {test!r} is not a pair; pass (features, labels)")
-            held_out = own(checks.array("test features", test[0], shape=(None, a.shape[2])))
-            test = read_only(held_out), read_only(_classes("test labels", test[1], held_out.shape[:1]))
+            held_out = own(checks.array("test features", test[0], shape=(None, p)))
+            test = read_only(held_out), read_only(_classes("test labels", checks.array("test labels", test[1], shape=held_out.shape[:1])))
             n_classes = max(n_classes, int(test[1].max()) + 1)
-        sizes = (a.shape[2], *hidden, max(n_classes, 2))
+        sizes = (p, *hidden, max(n_classes, 2))
         self._set(
-            n_nodes=a.shape[0], n_samples=a.shape[1],
             dim=sum(q * (p + 1) for p, q in itertools.pairwise(sizes)),
-            features=a, labels=classes, targets=np.eye(sizes[-1])[classes], test=test, sizes=sizes,
+            _labels=classes, _targets=np.eye(sizes[-1])[classes], test=test, sizes=sizes,
             activation=checks.one_of("activation", activation, ACTIVATIONS), l2=checks.real("l2", l2, minimum=0.0),
         )  # fmt: skip
 
     def __repr__(self) -> str:
         layers = "-".join(map(str, self.sizes))
         return super().__repr__()[:-1] + f", layers={layers}, activation={self.activation!r}, l2={self.l2:g})"
+
+    @property
+    def labels(self) -> Any:
+        """Classes of each node's samples, (n, m), or n arrays (m_i,) where the m_i differ."""
+        return self._by_nodes(self._labels)
 
     def initial(self, seed: int = 0) -> np.ndarray:
         """Random parameters to start from, shape (d,): the same at every node.
@@ -159,10 +163,10 @@ class NeuralNetwork(Problem):
         return values
 
     def _mean_loss(self, xp: Any, x: Array, features: Array, targets: Array) -> Array:
+        """Mean cross-entropy."""
         logits = self._forward(xp, x, features)[-1]
         logits = logits - xp.max(logits, axis=-1, keepdims=True)
-        entropy = xp.log(xp.sum(xp.exp(logits), axis=-1)) - xp.sum(targets * logits, axis=-1)
-        return xp.mean(entropy, axis=-1) + self.l2 / 2 * xp.sum(x * x, axis=-1)
+        return xp.mean(xp.log(xp.sum(xp.exp(logits), axis=-1)) - xp.sum(targets * logits, axis=-1), axis=-1)
 
     def _mean_gradient(self, xp: Any, x: Array, features: Array, targets: Array) -> Array:
         values = self._forward(xp, x, features)
@@ -176,32 +180,49 @@ class NeuralNetwork(Problem):
             slope = 1 - inputs * inputs if self.activation == "tanh" else xp.astype(inputs > 0, inputs.dtype)
             if inputs is not features:
                 delta = xp.matmul(delta, w) * slope
-        return xp.concat(parts[::-1], axis=-1) + self.l2 * x
+        return xp.concat(parts[::-1], axis=-1)
+
+    def _decay(self, xp: Any, x: Array) -> Array:
+        return self.l2 / 2 * xp.sum(x * x, axis=-1)
 
     def local_losses(self, xp: Any, x: Array) -> Array:
-        return self._mean_loss(xp, x, self.features[:, None, ...], self.targets[:, None, ...])
+        means = lambda x, a, b: self._mean_loss(xp, x, a[:, None, ...], b[:, None, ...])  # noqa: E731
+        return self.each_node(means, x) * self.shares[:, None] + self._decay(xp, x)
 
     def local_gradients(self, xp: Any, x: Array) -> Array:
-        return self._mean_gradient(xp, x, self.features[:, None, ...], self.targets[:, None, ...])
+        means = lambda x, a, b: self._mean_gradient(xp, x, a[:, None, ...], b[:, None, ...])  # noqa: E731
+        return self.each_node(means, x) * self.shares[:, None, None] + self.l2 * x
 
     def sampled_gradients(self, xp: Any, x: Array, indices: Array) -> Array:
-        return self._mean_gradient(xp, x, *self.take_samples(xp, indices, self.features, self.targets))
+        samples = self.drawn(xp, indices, self._features, self._targets)
+        return self._mean_gradient(xp, x, *samples) * self.shares[:, None] + self.l2 * x
 
     def global_loss(self, x: Array) -> Array:
+        if not self._alike:
+            return super().global_loss(x)
         xp, points, lead = self._points(x)
-        return xp.reshape(self._on_all_samples(xp, self._mean_loss, points), lead)
+        return xp.reshape(self._on_all_samples(xp, self._mean_loss, points) + self._decay(xp, points), lead)
 
     def global_gradient(self, x: Array) -> Array:
+        if not self._alike:
+            return super().global_gradient(x)
         xp, points, lead = self._points(x)
-        return xp.reshape(self._on_all_samples(xp, self._mean_gradient, points), (*lead, self.dim))
+        gradients = self._on_all_samples(xp, self._mean_gradient, points) + self.l2 * points
+        return xp.reshape(gradients, (*lead, self.dim))
 
     def _on_all_samples(self, xp: Any, function: Any, points: Array) -> Array:
         """`function` of many points (R, d), so few at a time that their activations take little memory."""
-        n, m, p = self.features.shape
-        features = xp.reshape(self.features, (n * m, p))
-        targets = xp.reshape(self.targets, (n * m, self.sizes[-1]))
-        values = lambda some: function(xp, some, features, targets)  # noqa: E731
-        return self._in_blocks(xp, values, points, n * m * max(self.sizes))
+        values = lambda some: function(xp, some, self._features, self._targets)  # noqa: E731
+        return self._in_blocks(xp, values, points, self._width)
+
+    @property
+    def _alike(self) -> bool:
+        """Whether all samples weigh the same."""
+        return self.weighting == "samples" or isinstance(self.n_samples, int)
+
+    @property
+    def _width(self) -> int:
+        return len(self._labels) * max(self.sizes)
 
     def kernel(self, sampled: bool) -> Kernel:
         weights = max(p * q for p, q in itertools.pairwise(self.sizes))
@@ -210,8 +231,10 @@ class NeuralNetwork(Problem):
             SAMPLED_KERNEL if sampled else KERNEL,
             (
                 np.array(self.sizes, np.int64),
-                self.features,
-                self.labels,
+                self._features,
+                self._labels,
+                self._starts,
+                self.shares,
                 self.l2,
                 float(self.activation == "relu"),
             ),
@@ -267,9 +290,8 @@ class NeuralNetwork(Problem):
         self._unknown("gradient_variance, which is defined at the minimizer")
 
 
-def _classes(name: str, labels: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _classes(name: str, values: np.ndarray) -> np.ndarray:
     """Labels as int64; ValueError unless they are whole numbers from 0 on."""
-    values = checks.array(name, labels, shape=shape)
     classes = values.astype(np.int64)
     if np.any(classes != values) or classes.min(initial=0) < 0:
         raise ValueError(f"{name} holds values that are no classes; pass whole numbers 0, 1, ..., C - 1")

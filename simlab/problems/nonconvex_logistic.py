@@ -10,13 +10,21 @@ from simlab import checks
 from simlab.kernel import Kernel
 from simlab.problems.base import Array, constant, read_only
 from simlab.problems.lanes import samples_kernel
-from simlab.problems.logistic import LogisticLoss, add_logistic_gradient, add_logistic_lanes, random_labels
+from simlab.problems.logistic import (
+    LOGISTIC_BATCH,
+    LOGISTIC_SAMPLES,
+    LogisticLoss,
+    add_logistic_batch,
+    add_logistic_lanes,
+    add_logistic_samples,
+    random_labels,
+)
 
 
 class NonconvexLogistic(LogisticLoss):
-    """Nonconvex logistic regression: f_i is the mean over j of log(1 + exp(-b_ij a_ij'x)), plus a bounded regularizer.
+    """Nonconvex logistic regression: s_i times the mean over j of log(1 + exp(-b_ij a_ij'x)), plus a regularizer.
 
-    The regularizer is penalty * sum_k x_k^2 / (1 + x_k^2).
+    The regularizer, which is bounded, is penalty * sum_k x_k^2 / (1 + x_k^2).
 
     `minimizer` is the stationary point that damped Newton reaches from zero: a local minimizer, not always the global
     one, and `minimum`, `heterogeneity` and `gradient_variance` are those there. `node_minimum` and `lower_bound` are
@@ -24,12 +32,15 @@ class NonconvexLogistic(LogisticLoss):
 
     Parameters
     ----------
-    features : array, shape (n, m, d)
+    features : array, shape (n, m, d), or n arrays, shape (m_i, d)
         a_ij.
-    labels : array, shape (n, m)
+    labels : array, shape (n, m), or n arrays, shape (m_i,)
         b_ij in {-1, +1}; labels in {0, 1} are taken as -1 and +1.
     penalty : float
         Weight of the regularizer, >= 0.
+    weighting : {"nodes", "samples"}, default "nodes"
+        Whether f weighs all nodes alike, s_i = 1, or all samples, s_i = n m_i / (m_1 + ... + m_n): the same where
+        nodes have equally many.
 
     Raises
     ------
@@ -41,8 +52,8 @@ class NonconvexLogistic(LogisticLoss):
     penalty: float
 
     @checks.keywords
-    def __init__(self, features: Any, labels: Any, penalty: float) -> None:
-        self._set_labels(features, labels)
+    def __init__(self, features: Any, labels: Any, penalty: float, weighting: str = "nodes") -> None:
+        self._set_labels(features, labels, weighting)
         self._set(penalty=checks.real("penalty", penalty, minimum=0.0))
 
     def __repr__(self) -> str:
@@ -72,15 +83,15 @@ class NonconvexLogistic(LogisticLoss):
         return 2 * self.penalty * (1 - 3 * x * x) / (1 + x * x) ** 3
 
     def kernel(self, sampled: bool) -> Kernel:
-        data = self.features, self.targets, self.penalty
+        data = *self._data, self.penalty
         if sampled:
-            return Kernel((add_logistic_gradient, nonconvex_logistic_sampled_row), data)
+            return Kernel((*LOGISTIC_BATCH, nonconvex_logistic_sampled_row), data)
         lanes = samples_kernel(nonconvex_logistic_lanes, data, (add_logistic_lanes,))
-        return Kernel((add_logistic_gradient, nonconvex_logistic_row), data, lanes=lanes)
+        return Kernel((*LOGISTIC_SAMPLES, nonconvex_logistic_row), data, lanes=lanes)
 
     @property
     def smoothness(self) -> float:
-        """L = max_i lambda_max(A_i'A_i) / (4m) + 2 penalty, an upper bound."""
+        """L = max_i s_i lambda_max(A_i'A_i) / (4 m_i) + 2 penalty, an upper bound."""
         return self._data_smoothness + 2 * self.penalty
 
     @property
@@ -99,14 +110,20 @@ class NonconvexLogistic(LogisticLoss):
 
 
 def nonconvex_logistic_row(
-    i: int, x: np.ndarray, out: np.ndarray, features: np.ndarray, labels: np.ndarray, penalty: float
+    i: int,
+    x: np.ndarray,
+    out: np.ndarray,
+    features: np.ndarray,
+    labels: np.ndarray,
+    starts: np.ndarray,
+    shares: np.ndarray,
+    penalty: float,
 ) -> None:
-    """Mean gradient over all samples of node i, plus that of the regularizer."""
+    """The gradient of node i."""
     for k in range(x.shape[0]):
         square = 1 + x[k] * x[k]
         out[k] = 2 * penalty * x[k] / (square * square)
-    for s in range(features.shape[1]):
-        add_logistic_gradient(x, out, features[i, s], labels[i, s], 1.0 / features.shape[1])
+    add_logistic_samples(i, x, out, features, labels, starts, shares)
 
 
 def nonconvex_logistic_sampled_row(
@@ -116,14 +133,15 @@ def nonconvex_logistic_sampled_row(
     out: np.ndarray,
     features: np.ndarray,
     labels: np.ndarray,
+    starts: np.ndarray,
+    shares: np.ndarray,
     penalty: float,
 ) -> None:
-    """Mean gradient over the drawn samples of node i, plus that of the regularizer."""
+    """The gradient of node i on the drawn samples."""
     for k in range(x.shape[0]):
         square = 1 + x[k] * x[k]
         out[k] = 2 * penalty * x[k] / (square * square)
-    for j in range(indices.shape[0]):
-        add_logistic_gradient(x, out, features[i, indices[j]], labels[i, indices[j]], 1.0 / indices.shape[0])
+    add_logistic_batch(i, indices, x, out, features, labels, starts, shares)
 
 
 def nonconvex_logistic_lanes(
@@ -133,10 +151,13 @@ def nonconvex_logistic_lanes(
     margins: np.ndarray,
     features: np.ndarray,
     labels: np.ndarray,
+    starts: np.ndarray,
+    shares: np.ndarray,
     penalty: float,
 ) -> None:
-    """The mean gradients of runs side by side, plus those of the regularizer."""
+    """The gradients of runs side by side."""
     for q in range(out.shape[0]):
         square = 1 + x[q] * x[q]
         out[q] = 2 * penalty * x[q] / (square * square)
-    add_logistic_lanes(x, out, margins, features[i], labels[i])
+    mine = slice(starts[i], starts[i + 1])
+    add_logistic_lanes(x, out, margins, features[mine], labels[mine], shares[i])

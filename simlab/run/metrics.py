@@ -86,7 +86,7 @@ def _at(problem: Problem, mean: np.ndarray) -> dict[str, np.ndarray]:
 
 def _points_at_once(problem: Problem) -> int:
     """As many as share a pass over the data of a small problem; a few of a large one."""
-    return int(np.clip(PRODUCTS // (problem.n_nodes * (problem.n_samples or problem.dim) * problem.dim), 16, 64))
+    return int(np.clip(PRODUCTS // ((int(problem.counts.sum()) or problem.n_nodes * problem.dim) * problem.dim), 16, 64))
 
 
 def in_blocks(
