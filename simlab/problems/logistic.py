@@ -106,9 +106,9 @@ class LogisticRegression(LogisticLoss):
     def kernel(self, sampled: bool) -> Kernel:
         data = *self._data, self.l2
         if sampled:
-            return Kernel((*LOGISTIC_BATCH, logistic_sampled_row), data)
+            return Kernel((add_logistic_gradient, logistic_sampled_row), data)
         lanes = samples_kernel(logistic_lanes, data, (add_logistic_lanes,))
-        return Kernel((*LOGISTIC_SAMPLES, logistic_row), data, lanes=lanes)
+        return Kernel((add_logistic_gradient, logistic_row), data, lanes=lanes)
 
     def tilted_kernel(self) -> Kernel:
         return tilted_logistic(*self._data, self.l2)
@@ -186,38 +186,6 @@ def add_logistic_lanes(
         add_product(a.T, margins, out)
 
 
-def add_logistic_samples(
-    i: int,
-    x: np.ndarray,
-    out: np.ndarray,
-    features: np.ndarray,
-    labels: np.ndarray,
-    starts: np.ndarray,
-    shares: np.ndarray,
-) -> None:
-    """Add the mean gradient over all samples of node i, times its share, to out."""
-    scale = shares[i] / (starts[i + 1] - starts[i])
-    for s in range(starts[i], starts[i + 1]):
-        add_logistic_gradient(x, out, features[s], labels[s], scale)
-
-
-def add_logistic_batch(
-    i: int,
-    indices: np.ndarray,
-    x: np.ndarray,
-    out: np.ndarray,
-    features: np.ndarray,
-    labels: np.ndarray,
-    starts: np.ndarray,
-    shares: np.ndarray,
-) -> None:
-    """Add the mean gradient over the drawn samples of node i, times its share, to out."""
-    scale = shares[i] / indices.shape[0]
-    for j in range(indices.shape[0]):
-        s = starts[i] + indices[j]
-        add_logistic_gradient(x, out, features[s], labels[s], scale)
-
-
 def logistic_row(
     i: int,
     x: np.ndarray,
@@ -231,7 +199,10 @@ def logistic_row(
     """The gradient of node i."""
     for k in range(x.shape[0]):
         out[k] = l2 * x[k]
-    add_logistic_samples(i, x, out, features, labels, starts, shares)
+    a, b = features[starts[i] : starts[i + 1]], labels[starts[i] : starts[i + 1]]
+    scale = shares[i] / a.shape[0]
+    for s in range(a.shape[0]):
+        add_logistic_gradient(x, out, a[s], b[s], scale)
 
 
 def logistic_sampled_row(
@@ -248,7 +219,10 @@ def logistic_sampled_row(
     """The gradient of node i on the drawn samples."""
     for k in range(x.shape[0]):
         out[k] = l2 * x[k]
-    add_logistic_batch(i, indices, x, out, features, labels, starts, shares)
+    a, b = features[starts[i] : starts[i + 1]], labels[starts[i] : starts[i + 1]]
+    scale = shares[i] / indices.shape[0]
+    for j in range(indices.shape[0]):
+        add_logistic_gradient(x, out, a[indices[j]], b[indices[j]], scale)
 
 
 def logistic_lanes(
@@ -267,7 +241,3 @@ def logistic_lanes(
         out[q] = l2 * x[q]
     mine = slice(starts[i], starts[i + 1])
     add_logistic_lanes(x, out, margins, features[mine], labels[mine], shares[i])
-
-
-LOGISTIC_SAMPLES = (add_logistic_gradient, add_logistic_samples)
-LOGISTIC_BATCH = (add_logistic_gradient, add_logistic_batch)

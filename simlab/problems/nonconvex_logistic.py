@@ -10,15 +10,7 @@ from simlab import checks
 from simlab.kernel import Kernel
 from simlab.problems.base import Array, constant, read_only
 from simlab.problems.lanes import samples_kernel
-from simlab.problems.logistic import (
-    LOGISTIC_BATCH,
-    LOGISTIC_SAMPLES,
-    LogisticLoss,
-    add_logistic_batch,
-    add_logistic_lanes,
-    add_logistic_samples,
-    random_labels,
-)
+from simlab.problems.logistic import LogisticLoss, add_logistic_gradient, add_logistic_lanes, random_labels
 
 
 class NonconvexLogistic(LogisticLoss):
@@ -85,9 +77,9 @@ class NonconvexLogistic(LogisticLoss):
     def kernel(self, sampled: bool) -> Kernel:
         data = *self._data, self.penalty
         if sampled:
-            return Kernel((*LOGISTIC_BATCH, nonconvex_logistic_sampled_row), data)
+            return Kernel((add_logistic_gradient, nonconvex_logistic_sampled_row), data)
         lanes = samples_kernel(nonconvex_logistic_lanes, data, (add_logistic_lanes,))
-        return Kernel((*LOGISTIC_SAMPLES, nonconvex_logistic_row), data, lanes=lanes)
+        return Kernel((add_logistic_gradient, nonconvex_logistic_row), data, lanes=lanes)
 
     @property
     def smoothness(self) -> float:
@@ -123,7 +115,10 @@ def nonconvex_logistic_row(
     for k in range(x.shape[0]):
         square = 1 + x[k] * x[k]
         out[k] = 2 * penalty * x[k] / (square * square)
-    add_logistic_samples(i, x, out, features, labels, starts, shares)
+    a, b = features[starts[i] : starts[i + 1]], labels[starts[i] : starts[i + 1]]
+    scale = shares[i] / a.shape[0]
+    for s in range(a.shape[0]):
+        add_logistic_gradient(x, out, a[s], b[s], scale)
 
 
 def nonconvex_logistic_sampled_row(
@@ -141,7 +136,10 @@ def nonconvex_logistic_sampled_row(
     for k in range(x.shape[0]):
         square = 1 + x[k] * x[k]
         out[k] = 2 * penalty * x[k] / (square * square)
-    add_logistic_batch(i, indices, x, out, features, labels, starts, shares)
+    a, b = features[starts[i] : starts[i + 1]], labels[starts[i] : starts[i + 1]]
+    scale = shares[i] / indices.shape[0]
+    for j in range(indices.shape[0]):
+        add_logistic_gradient(x, out, a[indices[j]], b[indices[j]], scale)
 
 
 def nonconvex_logistic_lanes(
