@@ -12,6 +12,8 @@ import numpy as np
 
 from simlab import checks
 
+LARGEST = 2**34  # bytes of the features of a file
+
 
 class Dataset(NamedTuple):
     """Samples of one data set.
@@ -181,6 +183,12 @@ def _libsvm(
         if checks.integer("n_features", n_features, minimum=1) < sparse.shape[1]:
             raise ValueError(f"n_features = {n_features} is less than the {sparse.shape[1]} of {path!r}; take as many")
         sparse.resize((sparse.shape[0], n_features))
+    size = 8 * sparse.shape[0] * sparse.shape[1]
+    if size > LARGEST:
+        raise ValueError(
+            f"name = {path!r} holds {sparse.shape[0]} samples of {sparse.shape[1]} features, which are kept dense and "
+            f"would take {size / 2**30:.0f} GiB; take fewer samples, or hash or project the features before"
+        )
     features, targets = checks.array("features", sparse.toarray()), checks.array("targets", targets)
     values = np.unique(targets)
     classes = other.classes if other is not None else values if len(values) == 2 else None
