@@ -287,7 +287,9 @@ def _scheme(scheme: str, options: dict[str, Any]) -> tuple[str, Any]:
         raise TypeError(f"scheme = {scheme!r} is not text; choose one of {', '.join(map(repr, SCHEMES))}")
     if short := re.fullmatch(r"dirichlet\(([^()]*)\)", scheme.replace(" ", "")):
         if options["alpha"] is not None:
-            raise ValueError(f"alpha = {options['alpha']!r} is given twice, scheme = {scheme!r} holds it too; leave one out")
+            raise ValueError(
+                f"alpha = {options['alpha']!r} is given twice, scheme = {scheme!r} holds it too; leave one out"
+            )
         try:
             scheme, options["alpha"] = "dirichlet", float(short[1])
         except ValueError:

@@ -77,6 +77,7 @@ class Problem:
     is_quadratic: bool = False
     is_convex: bool = True
     l1: float = 0.0
+    test: Any = None  # held-out data, where a problem has some: (features, targets)
 
     _given: frozenset[str] = frozenset()  # names of what was set at construction
     _original: Problem | None = None
@@ -241,6 +242,13 @@ class Problem:
     def metrics(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Columns of its own that the problem adds to a trace: values (...) at the mean states x of shape (..., d)."""
         return {}
+
+    def scores(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """What the `test` data say of points (..., d): values (...), recorded of the mean state and the worst node's.
+
+        The worst of what is called a loss or an error is the largest, of anything else the least.
+        """
+        raise self._not_written("scores", "there are test data")
 
     def local_losses(self, xp: Any, x: Array) -> Array:
         """Local losses, nodes first: (n, R, d) -> (n, R)."""

@@ -33,6 +33,9 @@ class LeastSquares(LinearModel):
     weighting : {"nodes", "samples"}, default "nodes"
         Whether f weighs all nodes alike, s_i = 1, or all samples, s_i = n m_i / (m_1 + ... + m_n): the same where
         nodes have equally many.
+    test : tuple (features, targets), optional
+        Held-out samples, of shapes (t, d) and (t,): traces then have columns `test_loss` (the mean loss of a sample,
+        without the regularizer) and `r2` of the mean state, and `worst_test_loss` and `worst_r2` of the worst node.
 
     Raises
     ------
@@ -47,8 +50,11 @@ class LeastSquares(LinearModel):
     _mean_linear: Array
 
     @checks.keywords
-    def __init__(self, features: Any, targets: Any, l2: float = 0.0, weighting: str = "nodes") -> None:
+    def __init__(
+        self, features: Any, targets: Any, l2: float = 0.0, weighting: str = "nodes", test: Any = None
+    ) -> None:
         self._set_samples(features, targets, "targets", weighting)
+        self._set_test(test, "targets")
         self._set(l2=checks.real("l2", l2, minimum=0.0))
         if self.dim * self.n_nodes <= 2 * len(self._features):
             h, c = self._hessians_and_linear()
@@ -96,6 +102,13 @@ class LeastSquares(LinearModel):
 
     def _slope(self, xp: Any, prediction: Array, target: Array) -> Array:
         return prediction - target
+
+    _quality_name = "r2"
+
+    def _quality(self, predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """The part of the targets' variance that is explained; NaN where they have none."""
+        variance = np.var(targets)
+        return 1 - np.mean((predictions - targets) ** 2, axis=1) / (variance if variance > 0 else np.nan)
 
     def local_gradients(self, xp: Any, x: Array) -> Array:
         if self._hessians is None:

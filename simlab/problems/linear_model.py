@@ -70,6 +70,26 @@ class LinearModel(SampleProblem):
         sums = xp.matmul(slopes[..., None, :], rows)[..., 0, :]
         return sums / indices.shape[-1] * self.shares[:, None] + self._regularizer_gradient(x)
 
+    def scores(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """On the test data: `test_loss`, their mean phi, without the regularizer, and how good predictions are."""
+        xp, points, lead = self._points(x)
+        features, targets = self.test
+
+        def scored(some: np.ndarray) -> np.ndarray:
+            predictions = some @ features.T
+            return np.stack(
+                [self._phi(xp, predictions, targets).mean(axis=1), self._quality(predictions, targets)], axis=1
+            )
+
+        values = self._in_blocks(xp, scored, points, len(targets)).reshape(*lead, 2)
+        return {"test_loss": values[..., 0], self._quality_name: values[..., 1]}
+
+    _quality_name = ""
+
+    def _quality(self, predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """How good predictions (R, t) are, (R,)."""
+        raise self._not_written("_quality", "there are test data")
+
     def hessian(self, x: np.ndarray) -> np.ndarray:
         def means(x: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
             bends = self._bend((a @ x[:, :, None])[:, :, 0], b) / a.shape[1]

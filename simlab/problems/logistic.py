@@ -9,7 +9,7 @@ import numpy as np
 
 from simlab import checks
 from simlab.kernel import LANES, Kernel
-from simlab.problems.base import Array, constant
+from simlab.problems.base import Array, constant, read_only
 from simlab.problems.lanes import add_product, samples_kernel
 from simlab.problems.linear_model import LinearModel, local_models
 from simlab.problems.tilted import tilted_logistic
@@ -18,9 +18,18 @@ from simlab.problems.tilted import tilted_logistic
 class LogisticLoss(LinearModel):
     """Linear models with phi(z, b) = log(1 + exp(-b z)), b in {-1, +1}."""
 
-    def _set_labels(self, features: Any, labels: Any, weighting: str) -> None:
+    def _set_labels(self, features: Any, labels: Any, weighting: str, test: Any) -> None:
         self._set_samples(features, labels, "labels", weighting)
-        self._set(_targets=_signs(self._targets))
+        self._set(_targets=_signs("labels", self._targets))
+        self._set_test(test, "labels")
+        if self.test is not None:
+            self._set(test=(self.test[0], read_only(_signs("test labels", self.test[1]))))
+
+    _quality_name = "accuracy"
+
+    def _quality(self, predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """The part of the samples on the right side; a prediction of 0 is on that of +1."""
+        return np.mean(np.where(predictions >= 0, 1.0, -1.0) == targets, axis=1)
 
     @property
     def labels(self) -> Any:
@@ -61,6 +70,9 @@ class LogisticRegression(LogisticLoss):
     weighting : {"nodes", "samples"}, default "nodes"
         Whether f weighs all nodes alike, s_i = 1, or all samples, s_i = n m_i / (m_1 + ... + m_n): the same where
         nodes have equally many.
+    test : tuple (features, labels), optional
+        Held-out samples, of shapes (t, d) and (t,): traces then have columns `test_loss` (the mean loss of a sample,
+        without the regularizer) and `accuracy` of the mean state, and `worst_test_loss` and `worst_accuracy` of the worst node.
 
     Raises
     ------
@@ -69,8 +81,8 @@ class LogisticRegression(LogisticLoss):
     """
 
     @checks.keywords
-    def __init__(self, features: Any, labels: Any, l2: float, weighting: str = "nodes") -> None:
-        self._set_labels(features, labels, weighting)
+    def __init__(self, features: Any, labels: Any, l2: float, weighting: str = "nodes", test: Any = None) -> None:
+        self._set_labels(features, labels, weighting, test)
         self._set(l2=checks.real("l2", l2, minimum=0.0))
 
     def __repr__(self) -> str:
@@ -142,14 +154,14 @@ def random_labels(
     return features, np.where(random.logistic(size=predictions.shape) < predictions, 1.0, -1.0)
 
 
-def _signs(labels: np.ndarray) -> np.ndarray:
+def _signs(name: str, labels: np.ndarray) -> np.ndarray:
     kinds = set(np.unique(labels).tolist())
     if kinds <= {-1.0, 1.0}:
         return labels
     if kinds <= {0.0, 1.0}:
         return 2 * labels - 1
     shown = ", ".join(f"{k:g}" for k in sorted(kinds)[:5]) + (", ..." if len(kinds) > 5 else "")
-    raise ValueError(f"labels holds the values {shown}; pass labels in {{-1, +1}} or in {{0, 1}}")
+    raise ValueError(f"{name} holds the values {shown}; pass labels in {{-1, +1}} or in {{0, 1}}")
 
 
 def add_logistic_gradient(x: np.ndarray, out: np.ndarray, features: np.ndarray, label: float, scale: float) -> None:

@@ -26,8 +26,7 @@ class NeuralNetwork(SampleProblem):
     ``simulate(problem, ..., x0=problem.initial(seed))``.
 
     f is not convex and its minimizer is not known: `minimizer` is None, so that `mse` is recorded as NaN, and constants
-    that need it, or a bound on all Hessians, raise ValueError. With `test` data a trace has a column `accuracy`: the
-    part of them that the network with the mean parameters x̄ classifies correctly.
+    that need it, or a bound on all Hessians, raise ValueError.
 
     Parameters
     ----------
@@ -41,7 +40,9 @@ class NeuralNetwork(SampleProblem):
     l2 : float, default 0
         Weight decay, >= 0, on weights and biases.
     test : tuple (features, labels), optional
-        Held-out samples, of shapes (t, p) and (t,).
+        Held-out samples, of shapes (t, p) and (t,): traces then have columns `accuracy`, the part that the network with
+        the mean parameters x̄ classifies correctly, and `test_loss`, its cross-entropy, and `worst_accuracy` and
+        `worst_test_loss` of the worst node.
     weighting : {"nodes", "samples"}, default "nodes"
         Whether f weighs all nodes alike, s_i = 1, or all samples, s_i = n m_i / (m_1 + ... + m_n).
 
@@ -66,7 +67,6 @@ class NeuralNetwork(SampleProblem):
 
     is_convex = False
     _labels: np.ndarray  # (N,); _targets are (N, C): 1 for the class of a sample, 0 for the others
-    test: tuple[np.ndarray, np.ndarray] | None
     sizes: tuple[int, ...]
     activation: str
     l2: float
@@ -88,16 +88,15 @@ class NeuralNetwork(SampleProblem):
         self._set_samples(features, labels, "labels", weighting)
         classes, p = _classes("labels", self._targets), self._features.shape[1]
         n_classes = int(classes.max()) + 1
-        if test is not None:
-            if not isinstance(test, tuple | list) or len(test) != 2:
-                raise TypeError(f"test = {test!r} is not a pair; pass (features, labels)")
-            held_out = own(checks.array("test features", test[0], shape=(None, p)))
-            test = read_only(held_out), read_only(_classes("test labels", checks.array("test labels", test[1], shape=held_out.shape[:1])))
-            n_classes = max(n_classes, int(test[1].max()) + 1)
+        self._set_test(test, "labels")
+        if self.test is not None:
+            held_out = read_only(_classes("test labels", self.test[1]))
+            self._set(test=(self.test[0], held_out))
+            n_classes = max(n_classes, int(held_out.max()) + 1)
         sizes = (p, *hidden, max(n_classes, 2))
         self._set(
             dim=sum(q * (p + 1) for p, q in itertools.pairwise(sizes)),
-            _labels=classes, _targets=np.eye(sizes[-1])[classes], test=test, sizes=sizes,
+            _labels=classes, _targets=np.eye(sizes[-1])[classes], sizes=sizes,
             activation=checks.one_of("activation", activation, ACTIVATIONS), l2=checks.real("l2", l2, minimum=0.0),
         )  # fmt: skip
 
@@ -134,12 +133,18 @@ class NeuralNetwork(SampleProblem):
         width = features.shape[0] * max(self.sizes)
         return xp.reshape(self._in_blocks(xp, classes, points, width), (*lead, features.shape[0]))
 
-    def metrics(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """The column `accuracy`, if there are test data."""
-        if self.test is None:
-            return {}
+    def scores(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """`test_loss` and `accuracy` on the test data."""
+        xp, points, lead = self._points(x)
         features, labels = self.test
-        return {"accuracy": np.mean(self.predict(x, features) == labels, axis=-1)}
+        targets = np.eye(self.sizes[-1])[labels]
+
+        def scored(some: np.ndarray) -> np.ndarray:
+            logits = self._forward(xp, some, features)[-1]
+            return np.stack([_entropy(xp, logits, targets), np.mean(logits.argmax(axis=-1) == labels, axis=-1)], axis=1)
+
+        values = self._in_blocks(xp, scored, points, len(labels) * max(self.sizes)).reshape(*lead, 2)
+        return {"test_loss": values[..., 0], "accuracy": values[..., 1]}
 
     # Values and gradients: parameters (..., d) on samples (..., S, p), leading axes broadcast.
 
@@ -163,10 +168,7 @@ class NeuralNetwork(SampleProblem):
         return values
 
     def _mean_loss(self, xp: Any, x: Array, features: Array, targets: Array) -> Array:
-        """Mean cross-entropy."""
-        logits = self._forward(xp, x, features)[-1]
-        logits = logits - xp.max(logits, axis=-1, keepdims=True)
-        return xp.mean(xp.log(xp.sum(xp.exp(logits), axis=-1)) - xp.sum(targets * logits, axis=-1), axis=-1)
+        return _entropy(xp, self._forward(xp, x, features)[-1], targets)
 
     def _mean_gradient(self, xp: Any, x: Array, features: Array, targets: Array) -> Array:
         values = self._forward(xp, x, features)
@@ -288,6 +290,12 @@ class NeuralNetwork(SampleProblem):
     def gradient_variance(self) -> float:
         """ValueError: it is defined at the minimizer."""
         self._unknown("gradient_variance, which is defined at the minimizer")
+
+
+def _entropy(xp: Any, logits: Array, targets: Array) -> Array:
+    """Mean cross-entropy, (..., S, C) -> (...)."""
+    logits = logits - xp.max(logits, axis=-1, keepdims=True)
+    return xp.mean(xp.log(xp.sum(xp.exp(logits), axis=-1)) - xp.sum(targets * logits, axis=-1), axis=-1)
 
 
 def _classes(name: str, values: np.ndarray) -> np.ndarray:

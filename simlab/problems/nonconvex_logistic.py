@@ -33,6 +33,9 @@ class NonconvexLogistic(LogisticLoss):
     weighting : {"nodes", "samples"}, default "nodes"
         Whether f weighs all nodes alike, s_i = 1, or all samples, s_i = n m_i / (m_1 + ... + m_n): the same where
         nodes have equally many.
+    test : tuple (features, labels), optional
+        Held-out samples, of shapes (t, d) and (t,): traces then have columns `test_loss` (the mean loss of a sample,
+        without the regularizer) and `accuracy` of the mean state, and `worst_test_loss` and `worst_accuracy` of the worst node.
 
     Raises
     ------
@@ -44,8 +47,8 @@ class NonconvexLogistic(LogisticLoss):
     penalty: float
 
     @checks.keywords
-    def __init__(self, features: Any, labels: Any, penalty: float, weighting: str = "nodes") -> None:
-        self._set_labels(features, labels, weighting)
+    def __init__(self, features: Any, labels: Any, penalty: float, weighting: str = "nodes", test: Any = None) -> None:
+        self._set_labels(features, labels, weighting, test)
         self._set(penalty=checks.real("penalty", penalty, minimum=0.0))
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from simlab import checks
 from simlab.arrays import namespace_of
-from simlab.problems.base import Array, Problem, gather, own
+from simlab.problems.base import Array, Problem, gather, own, read_only
 
 WEIGHTINGS = ("nodes", "samples")
 
@@ -31,6 +31,8 @@ class SampleProblem(Problem):
     weighting : {"nodes", "samples"}
     shares : ndarray, shape (n,)
         s_i, n times a node's weight in f.
+    test : tuple (features, targets), or None
+        Held-out samples, (t, ...) and (t,).
     """
 
     weighting: str
@@ -50,6 +52,23 @@ class SampleProblem(Problem):
         self._set(
             n_nodes=len(lengths), n_samples=n_samples, weighting=weighting, shares=shares, _features=a, _targets=b
         )
+
+    def _set_test(self, test: Any, name: str) -> None:
+        """Set held-out samples of the shape of the others; targets, called `name`, are numbers."""
+        if test is None:
+            self._set(test=None)
+            return
+        if not isinstance(test, tuple | list) or len(test) != 2:
+            raise TypeError(f"test = {test!r} is not a pair; pass (features, {name})")
+        features = own(checks.array("test features", test[0], shape=(None, *self._features.shape[1:])))
+        if not len(features):
+            raise ValueError(f"test features has shape {features.shape}; pass at least one sample, or test=None")
+        targets = own(checks.array(f"test {name}", test[1], shape=features.shape[:1]))
+        self._set(test=(read_only(features), read_only(targets)))
+
+    def metrics(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """The `scores`, if there are test data."""
+        return {} if self.test is None else self.scores(x)
 
     def __repr__(self) -> str:
         return super().__repr__()[:-1] + (")" if self.weighting == "nodes" else f", weighting={self.weighting!r})")
@@ -131,7 +150,9 @@ def samples(
             )
         equal = (None, None) if lengths is None else (len(lengths), _common(lengths))
         if isinstance(equal[1], np.ndarray):
-            raise ValueError(f"{name} has shape {array.shape}, and the nodes have {_shown(lengths)} samples; pass a list")
+            raise ValueError(
+                f"{name} has shape {array.shape}, and the nodes have {_shown(lengths)} samples; pass a list"
+            )
         array = own(checks.array(name, array, shape=(*equal, *shape)))
         if not array.size:
             raise ValueError(f"{name} has shape {array.shape}; pass at least one node, one sample and one dimension")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from simlab.data import load, partition
+import simlab
+from simlab.data import load, partition, signals
 
 SCHEMES = ("iid", "sorted", "shards", "dirichlet")
 
@@ -377,7 +378,10 @@ def test_a_class_is_at_about_as_many_nodes_as_any_other_and_shared_evenly():
         ({"scheme": "column", "by": 5}, "by = 5 must be at most 1"),
         ({"scheme": "column", "by": [1] * 6}, "by takes 1 values, fewer than n_nodes = 2"),
         ({"scheme": "classes", "classes_per_node": 4}, "classes_per_node = 4 exceeds the 3 classes"),
-        ({"scheme": "classes", "classes_per_node": 1}, "classes_per_node = 1 leaves some of the 3 classes .*at least 2"),
+        (
+            {"scheme": "classes", "classes_per_node": 1},
+            "classes_per_node = 1 leaves some of the 3 classes .*at least 2",
+        ),
         ({"scheme": "iid", "sigma": 1.0}, "sigma = 1.0 belongs to 'lognormal', not to 'iid'"),
         ({"scheme": "iid", "n_nodes": 7}, "n_nodes = 7 .*needs at least 7 samples, there are 6"),
     ],
@@ -386,3 +390,35 @@ def test_impossible_unequal_partitions_are_refused(change, message):
     arguments = {"features": np.zeros((6, 2)), "targets": np.arange(6) % 3, "n_nodes": 2, "equal": False} | change
     with pytest.raises(ValueError, match=message):
         partition(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "classes"), [("wine", (178, 13), 3), ("iris", (150, 4), 3), ("linnerud", (20, 3), 0)]
+)
+def test_small_sets_are_loaded_standardized(name, shape, classes):
+    found = load(name)
+    assert found.features.shape == shape
+    np.testing.assert_allclose(found.features.std(axis=0), 1)
+    if classes:
+        assert set(found.targets) == set(range(classes))
+    else:
+        np.testing.assert_allclose([found.targets.mean(), found.targets.std()], [0, 1], atol=1e-12)
+
+
+def test_signals_are_hard_for_a_linear_model_and_not_for_a_network():
+    found = signals(1500, n_classes=5, seed=3)
+    assert np.ptp(np.bincount(found.targets)) == 0
+    kept, held_out = slice(0, 1200), slice(1200, None)
+    parts = partition(found.features[kept], found.targets[kept], 2)
+    test = found.features[held_out], found.targets[held_out]
+    accuracy = []
+    for layers in ([], [48]):
+        problem = simlab.NeuralNetwork(layers, parts.features, parts.targets, test=test)
+        run = simlab.simulate(
+            problem, simlab.topologies.complete(2), simlab.DmSGD(0.05, 0.9), steps=1500, batch_size=32,
+            x0=problem.initial(0), record_every=1500,
+        )  # fmt: skip
+        accuracy.append(run.frame.accuracy.iloc[-1])
+    assert accuracy[0] < 0.65 and accuracy[1] > accuracy[0] + 0.1
+    again = signals(1500, n_classes=5, seed=3)
+    np.testing.assert_array_equal(found.features, again.features)

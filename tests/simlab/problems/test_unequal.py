@@ -156,8 +156,7 @@ def test_dual_steps_agree_with_newton():
     problem = built("logistic", weighting="samples")
     network, algorithm = simlab.topologies.ring(4), simlab.SSDA.tuned(problem, simlab.topologies.ring(4), 0.2)
     fast, plain = (
-        simlab.simulate(problem, network, algorithm, steps=5, engine=engine).x
-        for engine in ("compiled", "numpy")
+        simlab.simulate(problem, network, algorithm, steps=5, engine=engine).x for engine in ("compiled", "numpy")
     )
     np.testing.assert_allclose(fast, plain, rtol=0, atol=1e-9)
 
@@ -224,7 +223,9 @@ def test_prediction_is_the_moment_equation_over_all_batches(weighting):
     second = np.mean([np.kron(t, t) for t, _ in maps], axis=0)
     covariance = np.linalg.solve(np.eye(9) - second, forcing.ravel()).reshape(3, 3)
     found = theory.predict(problem, network, simlab.DSGD(lr=lr), batch_size=1)
-    np.testing.assert_allclose(found.mse, np.mean((fixed - problem.minimizer) ** 2) + np.trace(covariance) / 3, rtol=1e-9)
+    np.testing.assert_allclose(
+        found.mse, np.mean((fixed - problem.minimizer) ** 2) + np.trace(covariance) / 3, rtol=1e-9
+    )
 
 
 def test_every_sample_is_drawn_as_often_as_any_other_of_its_node():
@@ -268,7 +269,11 @@ def test_nodes_that_are_awake_draw_from_their_own_samples():
     [
         ([np.ones((2, 3)), np.ones((1, 2))], [[1, 1], [1]], r"features\[1\] has shape \(1, 2\), not \(any, 3\)"),
         ([np.ones((2, 3)), np.ones((0, 3))], [[1, 1], []], r"features\[1\] has shape \(0, 3\); every node needs"),
-        ([np.ones((2, 3)), np.ones((1, 3))], [[1, 1], [1, 1]], r"targets has shape \(2, 2\), and the nodes have 1 to 2"),
+        (
+            [np.ones((2, 3)), np.ones((1, 3))],
+            [[1, 1], [1, 1]],
+            r"targets has shape \(2, 2\), and the nodes have 1 to 2",
+        ),
         ([np.ones((2, 3)), np.ones((1, 3))], [[1, 1, 1], [1]], r"targets\[0\] has shape \(3,\), not \(2\)"),
         ([np.ones((2, 3)), np.ones((1, 3))], [[1, 1], [1], [1, 2]], "targets holds the samples of 3 nodes, not of 2"),
     ],
