@@ -552,7 +552,7 @@ def _draw(
 def _draw_awake(stream: Stream, links: Exchanges, compressions: int, problem: Problem, settings: Settings) -> Draws:
     """The same for the nodes that are awake, step after step."""
     rows, d, batch_size = int(links.drawn[-1]), problem.dim, settings.batch_size
-    samples = None if batch_size is None else problem.sample_count
+    samples: Any = None if batch_size is None else problem.sample_count
     if isinstance(samples, np.ndarray):
         samples = samples[links.nodes]
     return Draws(

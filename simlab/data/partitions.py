@@ -156,8 +156,9 @@ def partition(
     if scheme == "column":
         option = _groups(option, features)
     if not checks.flag("equal", equal):
-        indices = _everywhere(scheme, option, targets, n_nodes, rng)
-        return Partition(*(tuple(a[i] for i in indices) for a in (features, targets)), indices, _NONE, classes)
+        places = _everywhere(scheme, option, targets, n_nodes, rng)
+        a, b = (tuple(array[mine] for mine in places) for array in (features, targets))
+        return Partition(a, b, places, np.empty(0, np.int64), classes)
     if scheme in UNEQUAL:
         raise ValueError(f"scheme = {scheme!r} gives the nodes unequal amounts; pass equal=False")
 
@@ -182,9 +183,6 @@ def partition(
             stacklevel=3,
         )
     return Partition(features[indices], targets[indices], indices, np.sort(dropped), classes)
-
-
-_NONE = np.empty(0, np.int64)
 
 
 def _too_few(scheme: str, n_nodes: int, needed: int, there: int) -> str:
@@ -244,10 +242,9 @@ def _everywhere(
             parts = np.array_split(mine, len(nodes))
         for node, part in zip(nodes, parts, strict=True):
             held[node].extend(part)
-    for node in held:
-        if not node:
-            node.append(max(held, key=len).pop())
-    return tuple(rng.permutation(node) for node in held)
+    for empty in [mine for mine in held if not mine]:
+        empty.append(max(held, key=len).pop())
+    return tuple(rng.permutation(mine) for mine in held)
 
 
 def _whole(amounts: np.ndarray, total: int) -> np.ndarray:

@@ -19,8 +19,8 @@ class LeastSquares(LinearModel):
     """Least squares f_i(x) = s_i ||A_i x - b_i||^2 / (2 m_i) + l2 ||x||^2 / 2, every s_i = 1 unless weighted.
 
     Full gradients use H_i = s_i A_i'A_i/m_i + l2 I, formed once, where that is cheaper than passing over the samples
-    (d <= 2m, m the mean of the m_i). Losses are computed from residuals, or as a rise above the minimum, so that small ones keep their
-    accuracy. The `minimizer` is in closed form, and is the one of least norm where it is not unique.
+    (d <= 2m, m the mean of the m_i). Losses are computed from residuals, or as a rise above the minimum, so that small
+    ones keep their accuracy. The `minimizer` is in closed form, and is the one of least norm where it is not unique.
 
     Parameters
     ----------

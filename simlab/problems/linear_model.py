@@ -25,7 +25,7 @@ class LinearModel(SampleProblem):
         self._set(dim=self._features.shape[1])
 
     @property
-    def _data(self) -> tuple[np.ndarray, ...]:
+    def _data(self) -> tuple[Any, Any, Any, Any]:
         """What row functions take first: samples of all nodes, where those of each begin, and the s_i."""
         return self._features, self._targets, self._starts, self.shares
 

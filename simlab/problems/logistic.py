@@ -72,7 +72,8 @@ class LogisticRegression(LogisticLoss):
         nodes have equally many.
     test : tuple (features, labels), optional
         Held-out samples, of shapes (t, d) and (t,): traces then have columns `test_loss` (the mean loss of a sample,
-        without the regularizer) and `accuracy` of the mean state, and `worst_test_loss` and `worst_accuracy` of the worst node.
+        without the regularizer) and `accuracy` of the mean state, and `worst_test_loss` and `worst_accuracy` of the
+        worst node.
 
     Raises
     ------

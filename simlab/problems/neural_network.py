@@ -10,7 +10,7 @@ import numpy as np
 
 from simlab import checks
 from simlab.kernel import Kernel
-from simlab.problems.base import Array, own, read_only
+from simlab.problems.base import Array, read_only
 from simlab.problems.neural_kernels import KERNEL, SAMPLED_KERNEL
 from simlab.problems.samples import SampleProblem
 
