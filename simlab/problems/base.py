@@ -77,6 +77,7 @@ class Problem:
     is_quadratic: bool = False
     is_convex: bool = True
     l1: float = 0.0
+    recordable: bool = True  # whether its gradients can be part of a CUDA graph
     test: Any = None  # held-out data, where a problem has some: (features, targets)
 
     _given: frozenset[str] = frozenset()  # names of what was set at construction

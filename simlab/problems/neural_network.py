@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -12,13 +12,13 @@ from simlab import checks
 from simlab.kernel import Kernel
 from simlab.problems.base import Array, read_only
 from simlab.problems.neural_kernels import KERNEL, SAMPLED_KERNEL
-from simlab.problems.samples import SampleProblem
+from simlab.problems.unknown import UnknownMinimizer
 
 KERNEL_BLOCK = 64  # samples that a compiled gradient takes at once
 ACTIVATIONS = ("tanh", "relu")
 
 
-class NeuralNetwork(SampleProblem):
+class NeuralNetwork(UnknownMinimizer):
     """A fully connected network that classifies samples; f_i is s_i times the mean cross-entropy, plus l2 ||x||^2 / 2.
 
     The parameters x hold, layer by layer from the input, the weights (outputs, inputs) row after row and then the
@@ -65,7 +65,6 @@ class NeuralNetwork(SampleProblem):
     NeuralNetwork(n_nodes=10, n_samples=179, dim=2410, layers=64-32-10, activation='tanh', l2=0)
     """
 
-    is_convex = False
     _labels: np.ndarray  # (N,); _targets are (N, C): 1 for the class of a sample, 0 for the others
     sizes: tuple[int, ...]
     activation: str
@@ -246,11 +245,6 @@ class NeuralNetwork(SampleProblem):
     # Constants: what is known of them.
 
     @property
-    def minimizer(self) -> None:
-        """None: not known."""
-        return
-
-    @property
     def node_minimum(self) -> np.ndarray:
         """A lower bound on each f_i, shape (n,): 0."""
         return read_only(np.zeros(self.n_nodes))
@@ -259,37 +253,6 @@ class NeuralNetwork(SampleProblem):
     def lower_bound(self) -> float:
         """0: below it no f_i falls."""
         return 0.0
-
-    def _unknown(self, what: str) -> NoReturn:
-        raise ValueError(f"{self!r} has no {what}: its loss is not convex and its curvature has no global bound")
-
-    def hessian(self, x: np.ndarray) -> np.ndarray:
-        self._unknown("hessian in closed form")
-
-    @property
-    def minimum(self) -> float:
-        """ValueError: not known."""
-        self._unknown("known minimum")
-
-    @property
-    def smoothness(self) -> float:
-        """ValueError: no bound holds everywhere."""
-        self._unknown("smoothness constant")
-
-    @property
-    def strong_convexity(self) -> float:
-        """ValueError: no bound holds everywhere."""
-        self._unknown("strong_convexity constant")
-
-    @property
-    def heterogeneity(self) -> float:
-        """ValueError: it is defined at the minimizer."""
-        self._unknown("heterogeneity, which is defined at the minimizer")
-
-    @property
-    def gradient_variance(self) -> float:
-        """ValueError: it is defined at the minimizer."""
-        self._unknown("gradient_variance, which is defined at the minimizer")
 
 
 def _entropy(xp: Any, logits: Array, targets: Array) -> Array:

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from simlab import checks
-from simlab.arrays import namespace_of
+from simlab.arrays import aligned_copy, namespace_of
 from simlab.problems.base import Array, Problem, gather, own, read_only
 
 WEIGHTINGS = ("nodes", "samples")
@@ -42,9 +42,13 @@ class SampleProblem(Problem):
 
     def _set_samples(self, features: Any, targets: Any, name: str, weighting: str) -> None:
         """Set samples of any lengths; targets, called `name`, are numbers."""
-        weighting = checks.one_of("weighting", weighting, WEIGHTINGS)
         a, lengths = samples("features", features, (None,))
         b, _ = samples(name, targets, (), lengths)
+        self._set_placed(a, b, lengths, weighting)
+
+    def _set_placed(self, a: np.ndarray, b: np.ndarray, lengths: np.ndarray, weighting: str) -> None:
+        """Set samples that lie one after the other, (N, ...), so many at each node."""
+        weighting = checks.one_of("weighting", weighting, WEIGHTINGS)
         n_samples = _common(lengths)
         shares = np.ones(len(lengths))
         if weighting == "samples":
@@ -122,7 +126,11 @@ class SampleProblem(Problem):
 
 
 def samples(
-    name: str, values: Any, shape: tuple[int | None, ...], lengths: np.ndarray | None = None
+    name: str,
+    values: Any,
+    shape: tuple[int | None, ...] | None,
+    lengths: np.ndarray | None = None,
+    dtype: Any = np.float64,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Samples of all nodes one after the other, (N, ...), and how many each node has, (n,).
 
@@ -131,10 +139,12 @@ def samples(
     name : str
         Of the argument.
     values : array (n, m, ...), or n arrays (m_i, ...)
-    shape : tuple
-        Of one sample; None: any length, the same for all.
+    shape : tuple, or None
+        Of one sample; None: any length, the same for all, or any shape.
     lengths : ndarray, optional
         How many there have to be.
+    dtype : data type, default float64
+        Of the result.
 
     Raises
     ------
@@ -143,6 +153,8 @@ def samples(
     """
     if not _is_ragged(values):
         array = checks.array(name, values)
+        if shape is None:
+            shape = (None,) * (array.ndim - 2)
         if shape and array.ndim == 2:
             raise ValueError(
                 f"{name} has shape {array.shape}, not (any, any, any) = (nodes, samples, dim); "
@@ -153,11 +165,13 @@ def samples(
             raise ValueError(
                 f"{name} has shape {array.shape}, and the nodes have {_shown(lengths)} samples; pass a list"
             )
-        array = own(checks.array(name, array, shape=(*equal, *shape)))
+        array = aligned_copy(checks.array(name, array, shape=(*equal, *shape)), dtype)
         if not array.size:
             raise ValueError(f"{name} has shape {array.shape}; pass at least one node, one sample and one dimension")
         return array.reshape(-1, *array.shape[2:]), np.full(len(array), array.shape[1])
     parts: list[np.ndarray] = []
+    if shape is None:
+        shape = (None,) * (np.ndim(values[0]) - 1)
     for i, part in enumerate(values):
         some = None if lengths is None or i >= len(lengths) else int(lengths[i])
         parts.append(checks.array(f"{name}[{i}]", part, shape=(some, *(parts[0].shape[1:] if parts else shape))))
@@ -165,7 +179,7 @@ def samples(
             raise ValueError(f"{name}[{i}] has shape {parts[-1].shape}; every node needs at least one sample")
     if lengths is not None and len(lengths) != len(parts):
         raise ValueError(f"{name} holds the samples of {len(parts)} nodes, not of {len(lengths)}; pass an array a node")
-    return own(np.concatenate(parts)), np.array([len(part) for part in parts])
+    return aligned_copy(np.concatenate(parts), dtype), np.array([len(part) for part in parts])
 
 
 def _is_ragged(values: Any) -> bool:
