@@ -78,6 +78,7 @@ class Problem:
     is_convex: bool = True
     l1: float = 0.0
     recordable: bool = True  # whether its gradients can be part of a CUDA graph
+    shares_passes: bool = True  # whether losses at many points cost less together than one by one
     test: Any = None  # held-out data, where a problem has some: (features, targets)
 
     _given: frozenset[str] = frozenset()  # names of what was set at construction
@@ -142,7 +143,7 @@ class Problem:
         """
         twin = copy.copy(self)
         given = self._given - AT_MINIMIZER  # the constants of another objective
-        for name in self.__dict__.keys() - given - {"_given", "_original"}:
+        for name in twin.__dict__.keys() - given - {"_given", "_original"}:
             del twin.__dict__[name]
         twin.__dict__["_given"] = given
         twin._set(l1=checks.real("l1", l1, minimum=0.0))

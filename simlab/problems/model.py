@@ -11,7 +11,7 @@ import numpy as np
 
 from simlab import checks
 from simlab.arrays import to_host
-from simlab.problems.base import Array, constant, read_only
+from simlab.problems.base import BLOCK, Array, constant, read_only
 from simlab.problems.samples import samples
 from simlab.problems.unknown import UnknownMinimizer
 
@@ -76,6 +76,7 @@ class ModelProblem(UnknownMinimizer):
     """
 
     recordable = False
+    shares_passes = False
     function: Callable[..., Any]
     parameters: Any
     scorers: Mapping[str, Callable[..., Any]]
@@ -103,7 +104,9 @@ class ModelProblem(UnknownMinimizer):
             if not callable(function):
                 raise TypeError(f"{name} = {function!r} is not a function of (parameters, features, targets); pass one")
         if metrics and test is None:
-            raise ValueError(f"metrics = {list(metrics)} are of test data, and test is None; pass test=(features, targets)")
+            raise ValueError(
+                f"metrics = {list(metrics)} are of test data, and test is None; pass test=(features, targets)"
+            )
         a, lengths = samples("features", features, None, dtype=np.int64 if _is_whole(features) else dtype)
         b, _ = samples("targets", targets, None, lengths, np.int64 if _is_whole(targets) else dtype)
         self._set_placed(a, b, lengths, weighting)
@@ -156,6 +159,10 @@ class ModelProblem(UnknownMinimizer):
     def unravel(self, x: np.ndarray) -> Any:
         """A row x, (d,), as parameters: a pytree, or the state of a module by the names of its parameters."""
         return self._model.unravel(x)
+
+    @property
+    def _width(self) -> int:  # one point at a time: of activations only the framework knows
+        return BLOCK
 
     def local_losses(self, xp: Any, x: Array) -> Array:
         means = self._model.losses(xp, x)

@@ -47,7 +47,9 @@ class Model:
             for path, leaf in leaves:
                 if np.asarray(leaf).dtype.kind != "f":
                     name = jax.tree_util.keystr(path)
-                    raise TypeError(f"parameters{name} is of type {np.asarray(leaf).dtype}; pass floating-point numbers")
+                    raise TypeError(
+                        f"parameters{name} is of type {np.asarray(leaf).dtype}; pass floating-point numbers"
+                    )
             flat, self._unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), parameters))
             self.initial = np.asarray(flat, np.float64)
             self.blocks = _blocks([(jax.tree_util.keystr(path), np.size(leaf)) for path, leaf in leaves])
@@ -116,7 +118,8 @@ class Model:
 
     def sampled(self, xp: Any, x: Array, indices: Array) -> Array:
         """Gradients of mini-batches, (..., n, d) and (..., n, B) -> (..., n, d)."""
-        return self._call(xp, self._sampled, x, _in(indices), *self._data)
+        places = indices if isinstance(indices, np.ndarray) else jnp.from_dlpack(indices)
+        return self._call(xp, self._sampled, x, places, *self._data)
 
     def scores(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """What the test data say of points (R, d), (R,) each."""
@@ -125,15 +128,12 @@ class Model:
             return {name: np.asarray(values, np.float64) for name, values in found.items()}
 
     def _call(self, xp: Any, function: Callable[..., Any], x: Array, *others: Array) -> Array:
+        if isinstance(x, np.ndarray):
+            with self._precision():
+                return np.asarray(function(x.astype(self.dtype, copy=False), *others)).astype(x.dtype, copy=False)
         with self._precision():
-            result = function(_in(x).astype(self.dtype), *others)
-        if xp is np or isinstance(x, np.ndarray):
-            return np.asarray(result).astype(x.dtype, copy=False)
+            result = function(jnp.from_dlpack(x).astype(self.dtype), *others)
         return xp.astype(xp.from_dlpack(result), x.dtype)  # where it is: nothing comes to the host
-
-
-def _in(x: Array) -> Array:
-    return jnp.asarray(x) if isinstance(x, np.ndarray) else jnp.from_dlpack(x)
 
 
 def _blocks(leaves: list[tuple[str, int]]) -> dict[str, slice]:

@@ -94,10 +94,11 @@ def _at(problem: Problem, mean: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _points_at_once(problem: Problem) -> int:
-    """As many as share a pass over the data of a small problem; a few of a large one."""
-    return int(
-        np.clip(PRODUCTS // ((int(problem.counts.sum()) or problem.n_nodes * problem.dim) * problem.dim), 16, 64)
-    )
+    """As many as share a pass over the data of a small problem; a few of a large one; one if they share nothing."""
+    if not problem.shares_passes:
+        return 1
+    size = (int(problem.counts.sum()) or problem.n_nodes * problem.dim) * problem.dim
+    return int(np.clip(PRODUCTS // size, 16, 64))
 
 
 def in_blocks(
