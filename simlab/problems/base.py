@@ -241,6 +241,16 @@ class Problem:
         mean = lambda some: xp.mean(self.local_gradients(xp, self._at_every_node(xp, some)), axis=0)  # noqa: E731
         return xp.reshape(self._in_blocks(xp, mean, points, self._width), (*lead, self.dim))
 
+    @property
+    def blocks(self) -> dict[str, slice]:
+        """Parts of x by their names, in their order: the layers of a model; one unless a problem knows of more."""
+        return {"x": slice(0, self.dim)}
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """Entries of each of the `blocks`, as methods with layer-wise rates take them."""
+        return tuple(part.stop - part.start for part in self.blocks.values())
+
     def metrics(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Columns of its own that the problem adds to a trace: values (...) at the mean states x of shape (..., d)."""
         return {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -148,7 +147,7 @@ class ModelProblem(UnknownMinimizer):
         samples = self._features, self._targets, self._starts[:-1], self.counts
         return module.Model(self.function, self.parameters, samples, self.scorers, self.test, np.dtype(self.precision))
 
-    @cached_property
+    @property
     def blocks(self) -> dict[str, slice]:
         return self._model.blocks
 
@@ -180,7 +179,7 @@ class ModelProblem(UnknownMinimizer):
 
     def scores(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """`test_loss` and the `metrics`, on the test data."""
-        xp, points, lead = self._points(x)
+        _, points, lead = self._points(x)
         found = self._model.scores(to_host(points))
         return {name: np.reshape(values, lead) for name, values in found.items()}
 

@@ -108,6 +108,16 @@ class NeuralNetwork(UnknownMinimizer):
         """Classes of each node's samples, (n, m), or n arrays (m_i,) where the m_i differ."""
         return self._by_nodes(self._labels)
 
+    @property
+    def blocks(self) -> dict[str, slice]:
+        """Weights and biases of each layer, from the input."""
+        found, start = {}, 0
+        for layer, (p, q) in enumerate(itertools.pairwise(self.sizes)):
+            for name, size in (("weights", q * p), ("biases", q)):
+                found[f"{name} {layer}"] = slice(start, start + size)
+                start += size
+        return found
+
     def initial(self, seed: int = 0) -> np.ndarray:
         """Random parameters to start from, shape (d,): the same at every node.
 

@@ -10,7 +10,7 @@ from simlab.problems.samples import SampleProblem
 
 
 class UnknownMinimizer(SampleProblem):
-    """f is not convex: `minimizer` is None, and constants that need it, or a bound on all Hessians, raise ValueError."""
+    """f is not convex: `minimizer` is None; constants that need it, or a bound on all Hessians, raise ValueError."""
 
     is_convex = False
 
