@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from simlab.operations import Array, Batch, average, block_norms, gradient, minimum, sqrt, steps_taken, where, zeros_like
+from simlab.operations import (
+    Array,
+    Batch,
+    average,
+    block_norms,
+    gradient,
+    minimum,
+    sqrt,
+    steps_taken,
+    where,
+    zeros_like,
+)
 from simlab.protocols import Mixing, Objective
 from simlab.schedules import Momentum, StepSize, Weight, check_blocks
 

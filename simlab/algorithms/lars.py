@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from simlab.operations import Array, Batch, average, block_norms, minimum, where, zeros_like
-from simlab.operations import gradient as gradient_of
+from simlab.operations import Array, Batch, average, block_norms, gradient as gradient_of, minimum, where, zeros_like
 from simlab.protocols import Mixing, Objective
 from simlab.schedules import Momentum, StepSize, Weight, check_blocks
 

@@ -56,7 +56,7 @@ class Model:
             self._data = tuple(map(jnp.asarray, (features, targets)))
             self._first = jnp.asarray(first)[:, None]
             self._all, self._weights = self._of_nodes(first, counts)
-            self._test = None if test is None else tuple(map(jnp.asarray, test))
+            self._test: Any = None if test is None else tuple(map(jnp.asarray, test))
 
         def at(x: Array, a: Array, b: Array) -> Array:
             return loss(self._unravel(x), a, b)

@@ -59,7 +59,7 @@ class Model:
         if np.any(counts != counts[0]):
             self._weights = torch.tensor((order < counts[:, None]) / counts[:, None], dtype=self.dtype)
         self._moved: dict[Any, tuple[Any, ...]] = {}
-        self._test = None if test is None else tuple(map(torch.tensor, test))
+        self._test: Any = None if test is None else tuple(map(torch.tensor, test))
         self._scorers = {"test_loss": loss, **scorers}
 
         def at(x: Array, a: Array, b: Array) -> Array:

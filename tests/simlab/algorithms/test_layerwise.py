@@ -1,5 +1,7 @@
 """Layer-wise and adaptive methods, decay and clipping, against plain loops over nodes and blocks."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ X0 = np.random.default_rng(1).standard_normal(D)
 
 def parts():
     ends = np.cumsum((0, *BLOCKS))
-    return [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [slice(a, b) for a, b in itertools.pairwise(ends)]
 
 
 def gradients(x):
@@ -109,7 +111,8 @@ def test_steps_are_those_of_plain_loops(name, engine):
 def test_runs_side_by_side_have_blocks_of_their_own():
     algorithm = CASES["LayerwiseDecentLaM"][0]
     runs = [
-        simlab.simulate(PROBLEM, NETWORK, algorithm, steps=STEPS, x0=X0, replicates=r, noise_std=0.2).x[0] for r in (17, 1)
+        simlab.simulate(PROBLEM, NETWORK, algorithm, steps=STEPS, x0=X0, replicates=r, noise_std=0.2).x[0]
+        for r in (17, 1)
     ]
     np.testing.assert_allclose(*runs, rtol=0, atol=1e-13)
 
@@ -131,7 +134,9 @@ def test_a_block_at_zero_moves():
 
 @pytest.mark.parametrize("kind", [LARS, LAMB, LayerwiseDecentLaM])
 def test_blocks_of_another_problem_are_refused(kind):
-    with pytest.raises(ValueError, match=r"blocks = \(2, 2\) are 4 entries, and the problem has dim = 5; pass problem.block"):
+    with pytest.raises(
+        ValueError, match=r"blocks = \(2, 2\) are 4 entries, and the problem has dim = 5; pass problem.block"
+    ):
         simlab.simulate(PROBLEM, NETWORK, kind(0.1, blocks=(2, 2)), steps=1)
 
 
