@@ -5,7 +5,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python -m
 
-.PHONY: reproduce test test-slow lint format benchmark clean venv
+.PHONY: reproduce test test-slow test-extras lint format benchmark clean venv
 .DEFAULT_GOAL := test
 
 reproduce: $(STAMP)    ## every figure and table, into results/
@@ -16,6 +16,10 @@ test: lint             ## style, types and the fast tests
 
 test-slow: $(STAMP)    ## the tests marked slow
 	$(RUN) pytest -m slow -n auto --maxprocesses 4 --dist worksteal --durations 15
+
+test-extras: $(STAMP)  ## the tests that need JAX or PyTorch, which it installs
+	$(RUN) pip install --quiet --editable '.[jax,torch]'
+	$(RUN) pytest -m extras
 
 lint: $(STAMP)         ## style and types
 	$(RUN) ruff check

@@ -113,6 +113,11 @@ def frame(name: str, value: Any) -> Any:
 def array(name: str, value: Any, *, shape: tuple[int | None, ...] | None = None) -> np.ndarray:
     """Return `value` as a finite NumPy array of `shape` (None: any length), float32 if it is that, else float64."""
     for part in value if isinstance(value, list | tuple) else [value]:
+        if hasattr(part, "indptr") or hasattr(part, "tocsr"):
+            raise TypeError(
+                f"{name} is a sparse matrix of shape {part.shape}, and problems compute with dense ones; "
+                f"pass {name}.toarray(), with fewer columns (hashed, projected) where that is too large"
+            )
         if np.ma.is_masked(part):
             masked = np.ma.count_masked(part)
             raise ValueError(f"{name} has {masked} masked value(s); impute them (.filled(...)) or drop their samples")

@@ -240,6 +240,8 @@ def gradient(problem: Objective, x: Array, batch: Batch) -> Array:
     TypeError
         In a simulation or prediction: it is another problem, or a batch of one's own.
     """
+    if isinstance(problem, Altered):
+        return problem.change(gradient(problem.problem, x, batch), x)
     if not isinstance(x, Expression):
         _note("gradient", x.shape[-1])
         result, nodes = problem.gradient(x, batch), _present.get()
@@ -769,6 +771,56 @@ def norm(x: Array) -> Array:
     """
     xp = _namespace(x)
     return xp.zeros_like(x) + xp.sqrt(xp.sum(x * x, axis=-1, keepdims=True))
+
+
+BLOCK_NORMS_ROW = """
+def block_norms_row(row, out, sizes, lanes):
+    for r in range(lanes):
+        start = 0
+        for size in sizes:
+            total, end = real(0), start + size
+            for j in range(start * lanes + r, end * lanes, lanes):
+                total += row[j] * row[j]
+            for j in range(start * lanes + r, end * lanes, lanes):
+                out[j] = math.sqrt(total)
+            start = end
+"""
+add(Operation("block_norms", "row call", "block_norms_row({row}, {out}, {by}, {lanes})", BLOCK_NORMS_ROW))
+
+
+def block_norms(x: Array, sizes: tuple[int, ...]) -> Array:
+    """Euclidean norms of the blocks of each row, in every entry of a block, as layer-wise rates need them.
+
+    Parameters
+    ----------
+    x : array (..., n, d)
+        One row a node.
+    sizes : tuple of int
+        Entries of each block, one after the other, d in all: `Problem.block_sizes`. Empty: the row is one block.
+
+    Returns
+    -------
+    array (..., n, d)
+    """
+    if not sizes:
+        return norm(x)
+    if isinstance(x, Expression):
+        return Expression("block_norms", (x,), tuple(sizes), narrow=x.narrow)
+    xp, ends = _namespace(x), np.cumsum([0, *sizes]).tolist()
+    blocks = [x[..., ends[k] : ends[k + 1]] for k in range(len(sizes))]
+    return xp.concat([norm(block) for block in blocks], axis=-1)
+
+
+class Altered(NamedTuple):
+    """A problem whose gradients are changed before a method sees them; `change(g, x)`, rows of gradients and points."""
+
+    problem: Any
+    change: Callable[[Array, Array], Array]
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of nodes."""
+        return self.problem.n_nodes
 
 
 def soft_threshold(x: Array, threshold: Any) -> Array:

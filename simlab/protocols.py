@@ -37,8 +37,8 @@ class Objective(Protocol):
         """Number of parameters d."""
 
     @property
-    def n_samples(self) -> int | None:
-        """Samples of each node; None where there is nothing to sample."""
+    def n_samples(self) -> int | np.ndarray | None:
+        """Samples of each node, (n,) where they differ; None where there is nothing to sample."""
 
     def gradient(self, x: Array, batch: Batch | None = None) -> Array:
         """Rows grad f_i(x_i): (..., n, d) -> (..., n, d)."""

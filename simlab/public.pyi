@@ -17,6 +17,7 @@ from .network.process import Exchanges as Exchanges, NetworkProcess as NetworkPr
 from .problems import (
     LeastSquares as LeastSquares,
     LogisticRegression as LogisticRegression,
+    ModelProblem as ModelProblem,
     NeuralNetwork as NeuralNetwork,
     NonconvexLogistic as NonconvexLogistic,
     Problem as Problem,

@@ -194,3 +194,12 @@ def values(hyperparameter: Any, k: np.ndarray) -> np.ndarray:
         return np.full(np.shape(k), float(hyperparameter))
     except OverflowError:
         raise ValueError(f"{hyperparameter!r} is beyond the numbers of float64; pass ordinary numbers") from None
+
+
+def check_blocks(name: str, blocks: tuple[int, ...], problem: Any) -> None:
+    """ValueError unless `blocks` of the algorithm `name` are none, or positive numbers that add up to the dimension."""
+    if blocks and (min(blocks) < 1 or sum(blocks) != problem.dim):
+        raise ValueError(
+            f"{name}.blocks = {blocks} are {sum(blocks)} entries, and the problem has dim = {problem.dim}; "
+            "pass problem.block_sizes"
+        )

@@ -563,8 +563,11 @@ def _draw(
 def _draw_awake(stream: Stream, links: Exchanges, compressions: int, problem: Problem, settings: Settings) -> Draws:
     """The same for the nodes that are awake, step after step."""
     rows, d, batch_size = int(links.drawn[-1]), problem.dim, settings.batch_size
+    samples: Any = None if batch_size is None else problem.sample_count
+    if isinstance(samples, np.ndarray):
+        samples = samples[links.nodes]
     return Draws(
-        None if batch_size is None else stream.indices(1, rows, batch_size, problem.sample_count)[0],
+        None if batch_size is None else stream.indices(1, rows, batch_size, samples)[0],
         stream.noise(1, rows, d, settings.noise_std, settings.dtype)[0] if settings.noise_std > 0 else None,
         np.moveaxis(stream.dither(1, compressions, rows, d)[0], 0, 1) if compressions else None,
         links,

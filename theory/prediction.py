@@ -439,7 +439,7 @@ def _covariance_work(moments: Moments, noise: Noise) -> float:
 def _samples_work(noise: Noise) -> float:
     """Multiplications in whose time the covariance of mini-batches is formed."""
     problem = noise.problem
-    return 2 * CALLED + SAMPLED * float(problem.n_nodes * problem.sample_count * problem.dim**2)
+    return 2 * CALLED + SAMPLED * float(problem.counts.sum() * problem.dim**2)
 
 
 def _late_spread(problem: Problem, moments: Moments, noise: Noise, steps: int, budget: Budget) -> Spread | None:

@@ -8,12 +8,14 @@ from .cedas import CEDAS as CEDAS
 from .chebyshev_gossip import ChebyshevGossip as ChebyshevGossip
 from .choco_gossip import ChocoGossip as ChocoGossip
 from .choco_sgd import ChocoSGD as ChocoSGD
+from .clipped import Clipped as Clipped
 from .coca import COCA as COCA
 from .consensus_control import ConsensusControl as ConsensusControl
 from .cpd_sgdm import CPDSGDM as CPDSGDM
 from .d2 import D2 as D2
 from .d2_dmsgd import D2DmSGD as D2DmSGD
 from .da_dmsgd import DADmSGD as DADmSGD
+from .dadam import DAdam as DAdam
 from .dadmm import DADMM as DADMM
 from .dcd_psgd import DCDPSGD as DCDPSGD
 from .decentlam import DecentLaM as DecentLaM
@@ -38,6 +40,9 @@ from .gt_svrg import GTSVRG as GTSVRG
 from .k_gt import KGT as KGT
 from .lag_ps import LAGPS as LAGPS
 from .lag_wk import LAGWK as LAGWK
+from .lamb import LAMB as LAMB
+from .lars import LARS as LARS
+from .layerwise_decentlam import LayerwiseDecentLaM as LayerwiseDecentLaM
 from .lead import LEAD as LEAD
 from .led import LED as LED
 from .local_sgd import LocalSGD as LocalSGD
@@ -49,6 +54,7 @@ from .nids import NIDS as NIDS
 from .pmsgd import PmSGD as PmSGD
 from .proximal_dsgd import ProximalDSGD as ProximalDSGD
 from .push_diging import PushDIGing as PushDIGing
+from .qg_adam import QGAdam as QGAdam
 from .qg_dmsgd import QGDmSGD as QGDmSGD
 from .sgp import SGP as SGP
 from .sign_sgd import SignSGD as SignSGD
@@ -57,3 +63,4 @@ from .sparq_sgd import SPARQSGD as SPARQSGD
 from .squarm_sgd import SQuARMSGD as SQuARMSGD
 from .ssda import SSDA as SSDA
 from .subgradient_push import SubgradientPush as SubgradientPush
+from .weight_decay import WeightDecay as WeightDecay

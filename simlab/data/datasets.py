@@ -12,6 +12,8 @@ import numpy as np
 
 from simlab import checks
 
+LARGEST = 2**34  # bytes of the features of a file
+
 
 class Dataset(NamedTuple):
     """Samples of one data set.
@@ -54,6 +56,9 @@ def load(name: str | os.PathLike[str], *, n_features: int | None = None, standar
           features, so that predicting the mean has a mean squared error of 1.
         - ``"breast_cancer"``: 569 tumours, 30 features; +1 benign, -1 malignant.
         - ``"digits"``: 1797 images of 8 x 8 pixels, 64 features; the digit 0, ..., 9 as an integer.
+        - ``"wine"``: 178 wines, 13 features of their chemistry; the grower 0, 1, 2.
+        - ``"iris"``: 150 flowers, 4 features; the species 0, 1, 2.
+        - ``"linnerud"``: 20 men, 3 exercises; the waist, standardized like the features.
         - a file: if its targets take two values, these become -1 and +1 (the larger); all others are left as they are.
 
     n_features : int, optional
@@ -160,7 +165,94 @@ def _digits() -> tuple[np.ndarray, np.ndarray, str]:
     return features, digits.astype(np.int64), "the digit, 0 to 9"
 
 
-_BUNDLED = {"breast_cancer": _breast_cancer, "diabetes": _diabetes, "digits": _digits}
+@cache
+def _wine() -> tuple[np.ndarray, np.ndarray, str]:
+    from sklearn.datasets import load_wine
+
+    features, growers = load_wine(return_X_y=True)
+    return features, growers.astype(np.int64), "the grower, 0 to 2"
+
+
+@cache
+def _iris() -> tuple[np.ndarray, np.ndarray, str]:
+    from sklearn.datasets import load_iris
+
+    features, species = load_iris(return_X_y=True)
+    return features, species.astype(np.int64), "the species, 0 to 2"
+
+
+@cache
+def _linnerud() -> tuple[np.ndarray, np.ndarray, str]:
+    from sklearn.datasets import load_linnerud
+
+    features, bodies = load_linnerud(return_X_y=True)
+    waist = bodies[:, 1]
+    return features, (waist - waist.mean()) / waist.std(), "waist, of mean 0 and variance 1"
+
+
+_BUNDLED = {
+    "breast_cancer": _breast_cancer,
+    "diabetes": _diabetes,
+    "digits": _digits,
+    "iris": _iris,
+    "linnerud": _linnerud,
+    "wine": _wine,
+}
+
+
+@checks.keywords
+def signals(
+    n_samples: int = 5000, n_classes: int = 10, length: int = 40, noise: float = 0.25, seed: int = 0
+) -> Dataset:
+    """Synthetic one-dimensional images: a random curve for each class, moved, stretched, tilted, and with noise.
+
+    What MNIST-1D [1]_ does with digits: classes are told by their shape, wherever and however large it stands in the
+    image, so that linear models fail where networks with hidden layers, and convolutional ones more, do not.
+
+    Parameters
+    ----------
+    n_samples, n_classes, length : int
+        Default 5000, 10 and 40 pixels.
+    noise : float, default 0.25
+        Standard deviation of white noise; a curve has 1.
+    seed : int, default 0
+        The curves are drawn from it, too: take training and test data from one call.
+
+    Returns
+    -------
+    Dataset
+        Features (n_samples, length), standardized; targets 0, ..., n_classes - 1, in random order and equally many, one
+        more or less.
+
+    References
+    ----------
+    .. [1] Greydanus, Kobak, Scaling Down Deep Learning with MNIST-1D, ICML 2024.
+
+    Examples
+    --------
+    >>> signals(100).features.shape
+    (100, 40)
+    """
+    n_samples = checks.integer("n_samples", n_samples, minimum=1)
+    n_classes = checks.integer("n_classes", n_classes, minimum=2)
+    length = checks.integer("length", length, minimum=8)
+    noise = checks.real("noise", noise, minimum=0.0)
+    random = np.random.default_rng(checks.seed(seed))
+    knots = np.linspace(0.0, 1.0, 12)
+    curves = random.standard_normal((n_classes, len(knots)))
+    curves = (curves - curves.mean(axis=1, keepdims=True)) / curves.std(axis=1, keepdims=True)
+    targets = random.permutation(np.arange(n_samples) % n_classes)
+    pixels = np.linspace(0.0, 1.0, length)
+    width, height = random.uniform(0.35, 0.65, n_samples), random.uniform(0.6, 1.4, n_samples)
+    start, tilt = random.uniform(0.0, 1.0, n_samples) * (1 - width), random.normal(0.0, 0.75, n_samples)
+    raw = np.empty((n_samples, length))
+    for k, label in enumerate(targets):
+        inside = np.interp((pixels - start[k]) / width[k], knots, curves[label], left=0.0, right=0.0)
+        raw[k] = height[k] * inside + tilt[k] * (2 * pixels - 1)
+    raw += noise * random.standard_normal(raw.shape)
+    means, scales, note = _scale(raw, True)
+    size = f"{n_samples} samples, {length} features{note}; target: the class, 0 to {n_classes - 1}"
+    return Dataset((raw - means) / scales, targets, "signals", size, means, scales)
 
 
 def _libsvm(
@@ -181,6 +273,12 @@ def _libsvm(
         if checks.integer("n_features", n_features, minimum=1) < sparse.shape[1]:
             raise ValueError(f"n_features = {n_features} is less than the {sparse.shape[1]} of {path!r}; take as many")
         sparse.resize((sparse.shape[0], n_features))
+    size = 8 * sparse.shape[0] * sparse.shape[1]
+    if size > LARGEST:
+        raise ValueError(
+            f"name = {path!r} holds {sparse.shape[0]} samples of {sparse.shape[1]} features, which are kept dense and "
+            f"would take {size / 2**30:.0f} GiB; take fewer samples, or hash or project the features before"
+        )
     features, targets = checks.array("features", sparse.toarray()), checks.array("targets", targets)
     values = np.unique(targets)
     classes = other.classes if other is not None else values if len(values) == 2 else None

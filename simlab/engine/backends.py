@@ -41,7 +41,9 @@ def backend(
 
         def on_gpu(algorithm: Algorithm, graph: Steps, state: Any, form: Any) -> ArrayEngine:
             # Of large states the kernels take longer than their launches; codes of messages count bits on the host.
-            same = len(graph.graphs) == 1 and graph.first.outputs and not graph.first.count("steps")
+            same = (
+                problem.recordable and len(graph.graphs) == 1 and graph.first.outputs and not graph.first.count("steps")
+            )
             pays = same and not graph.compressions and isinstance(network, Network) and state[0].size <= RECORDED
             record = gpu.cuda_graph if pays else None
             width, stream = len(state[0]) if form is None else form, gpu.new_stream()

@@ -133,6 +133,11 @@ class Exchanges:
         lengths = np.diff(self.start)[self.which]
         return np.repeat(self.start[self.which] - self.drawn[:-1], lengths) + np.arange(self.drawn[-1])
 
+    @property
+    def nodes(self) -> np.ndarray:
+        """The nodes that are awake, step after step: (U,)."""
+        return self.rows[self.taken]
+
     def matrix(self, k: int, n_nodes: int) -> sparse.csr_array:
         """W of step k, (n, n); sleeping nodes keep what they have."""
         block = slice(self.start[self.which[k]], self.start[self.which[k] + 1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -51,8 +51,8 @@ class Problem:
     ----------
     n_nodes, dim : int
         n and d, at least 1.
-    n_samples : int, optional
-        m.
+    n_samples : int or array of ints (n,), optional
+        m, or m_i where nodes have unequal amounts.
     **data
         Attributes of the subclass, also `smoothness`, `strong_convexity`, `is_quadratic` or `is_convex` where these are
         no class attributes or properties. Arrays are copied; `convert` moves those of floating-point numbers.
@@ -61,8 +61,10 @@ class Problem:
     ----------
     n_nodes, dim : int
         n and d.
-    n_samples : int or None
-        Samples a node (m); None when there is nothing to sample.
+    n_samples : int, ndarray of int (n,), or None
+        Samples a node (m), of each node where they differ (m_i); None when there is nothing to sample.
+    counts : ndarray of int, shape (n,)
+        Samples of each node in every case; 0 when there is nothing to sample.
     is_quadratic, is_convex : bool
         Whether every f_i is quadratic; whether every f_i is convex.
     l1 : float
@@ -70,20 +72,24 @@ class Problem:
     """
 
     n_nodes: int
-    n_samples: int | None
+    n_samples: Any  # int, ndarray (n,), or None
     dim: int
     is_quadratic: bool = False
     is_convex: bool = True
     l1: float = 0.0
+    recordable: bool = True  # whether its gradients can be part of a CUDA graph
+    shares_passes: bool = True  # whether losses at many points cost less together than one by one
+    test: Any = None  # held-out data, where a problem has some: (features, targets)
 
     _given: frozenset[str] = frozenset()  # names of what was set at construction
     _original: Problem | None = None
 
     @checks.keywords
-    def __init__(self, *, n_nodes: int, dim: int, n_samples: int | None = None, **data: Any) -> None:
+    def __init__(self, *, n_nodes: int, dim: int, n_samples: Any = None, **data: Any) -> None:
+        n_nodes = checks.integer("n_nodes", n_nodes, minimum=1)
         self._set(
-            n_nodes=checks.integer("n_nodes", n_nodes, minimum=1),
-            n_samples=None if n_samples is None else checks.integer("n_samples", n_samples, minimum=1),
+            n_nodes=n_nodes,
+            n_samples=_amounts(n_samples, n_nodes),
             dim=checks.integer("dim", dim, minimum=1),
             **{name: _own_array(name, value) for name, value in data.items()},
         )
@@ -114,7 +120,9 @@ class Problem:
 
     def __repr__(self) -> str:
         l1 = f", l1={self.l1:g}" if self.l1 else ""
-        return f"{type(self).__name__}(n_nodes={self.n_nodes}, n_samples={self.n_samples}, dim={self.dim}{l1})"
+        m = self.n_samples
+        amount = f"{m.min()}...{m.max()}" if isinstance(m, np.ndarray) else m
+        return f"{type(self).__name__}(n_nodes={self.n_nodes}, n_samples={amount}, dim={self.dim}{l1})"
 
     def with_l1(self, l1: float) -> Self:
         """The same local objectives with the composite global objective f + l1 ||x||_1.
@@ -135,7 +143,7 @@ class Problem:
         """
         twin = copy.copy(self)
         given = self._given - AT_MINIMIZER  # the constants of another objective
-        for name in self.__dict__.keys() - given - {"_given", "_original"}:
+        for name in twin.__dict__.keys() - given - {"_given", "_original"}:
             del twin.__dict__[name]
         twin.__dict__["_given"] = given
         twin._set(l1=checks.real("l1", l1, minimum=0.0))
@@ -233,9 +241,26 @@ class Problem:
         mean = lambda some: xp.mean(self.local_gradients(xp, self._at_every_node(xp, some)), axis=0)  # noqa: E731
         return xp.reshape(self._in_blocks(xp, mean, points, self._width), (*lead, self.dim))
 
+    @property
+    def blocks(self) -> dict[str, slice]:
+        """Parts of x by their names, in their order: the layers of a model; one unless a problem knows of more."""
+        return {"x": slice(0, self.dim)}
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """Entries of each of the `blocks`, as methods with layer-wise rates take them."""
+        return tuple(part.stop - part.start for part in self.blocks.values())
+
     def metrics(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Columns of its own that the problem adds to a trace: values (...) at the mean states x of shape (..., d)."""
         return {}
+
+    def scores(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """What the `test` data say of points (..., d): values (...), recorded of the mean state and the worst node's.
+
+        The worst of what is called a loss or an error is the largest, of anything else the least.
+        """
+        raise self._not_written("scores", "there are test data")
 
     def local_losses(self, xp: Any, x: Array) -> Array:
         """Local losses, nodes first: (n, R, d) -> (n, R)."""
@@ -253,13 +278,7 @@ class Problem:
         """The drawn samples of each array (n, m, ...): with indices (..., n, B), an array (..., n, B, ...)."""
         n, m = arrays[0].shape[:2]
         nodes = xp.reshape(xp.arange(n, dtype=xp.int64), (n, 1))
-        flat = xp.reshape(indices + m * nodes, (-1,))
-        return [
-            xp.reshape(
-                xp.take(xp.reshape(array, (n * m, *array.shape[2:])), flat, axis=0), (*indices.shape, *array.shape[2:])
-            )
-            for array in arrays
-        ]
+        return gather(xp, indices + m * nodes, [xp.reshape(array, (n * m, *array.shape[2:])) for array in arrays])
 
     def _not_written(self, name: str, reason: str, otherwise: str = "") -> NotImplementedError:
         remedy = "write it (docs/own_problem.md)" + (f", or {otherwise}" if otherwise else "")
@@ -290,7 +309,7 @@ class Problem:
     @property
     def _width(self) -> int:
         """Numbers that the loss and gradient of one point take: predictions of all samples, gradients of all nodes."""
-        return self.n_nodes * max(self.n_samples or 1, self.dim)
+        return max(int(self.counts.sum()), self.n_nodes * self.dim)
 
     def _in_blocks(self, xp: Any, function: Callable[[Array], Array], points: Array, width: int) -> Array:
         """`function` of points (R, d), so few at a time that they take no more than BLOCK numbers, `width` each."""
@@ -300,7 +319,12 @@ class Problem:
         return xp.concat([function(points[k : min(k + block, count), :]) for k in range(0, count, block)])
 
     @property
-    def sample_count(self) -> int:
+    def counts(self) -> np.ndarray:
+        """Samples of each node, (n,)."""
+        return np.broadcast_to(0 if self.n_samples is None else self.n_samples, (self.n_nodes,))
+
+    @property
+    def sample_count(self) -> Any:
         """`n_samples`; ValueError where there is nothing to sample."""
         if self.n_samples is None:
             raise ValueError(f"{self!r} has no samples to draw; use the full batch, with noise_std if noise is wanted")
@@ -395,14 +419,26 @@ class Problem:
         """sigma^2 at x*: E||one sample's gradient - grad f_i(x*)||^2, mean over nodes; 0 with nothing to sample."""
         if self.n_samples is None:
             return 0.0
-        n, m, d = self.n_nodes, self.n_samples, self.dim
-        mean, total, block = self._gradients_at_minimizer, 0.0, max(1, BLOCK // (n * d))
-        for first in range(0, m, block):
-            samples = np.arange(first, min(first + block, m))[:, None, None]
-            x = np.broadcast_to(self.known_minimizer, (len(samples), n, d))
-            single = Batch(indices=np.broadcast_to(samples, (len(samples), n, 1)))
-            total += float(np.sum((self.gradient(x, single) - mean) ** 2))
-        return total / (n * m)
+        x = np.broadcast_to(self.known_minimizer, (self.n_nodes, self.dim))
+        mean, total = self._gradients_at_minimizer, np.zeros(self.n_nodes)
+        for gradients, real in self.sample_gradients(x):
+            total += np.sum(np.sum((gradients - mean) ** 2, axis=-1) * real, axis=0)
+        return float(np.mean(total / self.counts))
+
+    def sample_gradients(self, x: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Gradients of single samples at the rows of `x` (n, d), some samples of every node at a time.
+
+        Yields
+        ------
+        gradients : ndarray, shape (k, n, d)
+        real : bool ndarray, shape (k, n)
+            False where a node has no more samples; its last is there instead.
+        """
+        counts, block = self.counts, max(1, BLOCK // (self.n_nodes * self.dim))
+        for first in range(0, int(counts.max()), block):
+            samples = np.arange(first, min(first + block, int(counts.max())))[:, None]
+            single = Batch(indices=np.minimum(samples, counts - 1)[:, :, None])
+            yield self.gradient(np.broadcast_to(x, (len(samples), *x.shape)), single), samples < counts
 
     @constant
     def minimum(self) -> float:
@@ -422,6 +458,22 @@ class Problem:
     @property
     def _gradients_at_minimizer(self) -> np.ndarray:
         return self.gradient(np.broadcast_to(self.known_minimizer, (self.n_nodes, self.dim)))
+
+
+def gather(xp: Any, places: Array, arrays: Sequence[Array]) -> list[Array]:
+    """Rows of arrays (N, ...) at the integers `places`, of any shape."""
+    flat = xp.reshape(places, (-1,))
+    return [xp.reshape(xp.take(array, flat, axis=0), (*places.shape, *array.shape[1:])) for array in arrays]
+
+
+def _amounts(n_samples: Any, n_nodes: int) -> Any:
+    """`n_samples` as an int where all nodes have equally many; None for None."""
+    if n_samples is None or not isinstance(n_samples, np.ndarray | list | tuple):
+        return None if n_samples is None else checks.integer("n_samples", n_samples, minimum=1)
+    if len(n_samples) != n_nodes:
+        raise ValueError(f"n_samples has {len(n_samples)} entries and n_nodes = {n_nodes}; pass one a node")
+    each = [checks.integer(f"n_samples[{i}]", m, minimum=1) for i, m in enumerate(n_samples)]
+    return each[0] if len(set(each)) == 1 else np.array(each)
 
 
 def _is_constant(cls: type, name: str) -> bool:

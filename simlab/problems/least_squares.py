@@ -10,26 +10,32 @@ from simlab import checks
 from simlab.kernel import LANES, Kernel
 from simlab.problems.base import Array, constant, read_only
 from simlab.problems.lanes import add_product, samples_kernel
-from simlab.problems.linear_model import LinearModel, largest_gram_eigenvalues, local_models
+from simlab.problems.linear_model import LinearModel, local_models
 from simlab.problems.quadratic import dense_quadratic, least_eigenvalue, least_norm_minimizers
 from simlab.problems.tilted import factors_kernel, tilted_quadratics
 
 
 class LeastSquares(LinearModel):
-    """Least squares f_i(x) = ||A_i x - b_i||^2 / (2m) + l2 ||x||^2 / 2.
+    """Least squares f_i(x) = s_i ||A_i x - b_i||^2 / (2 m_i) + l2 ||x||^2 / 2, every s_i = 1 unless weighted.
 
-    Full gradients use H_i = A_i'A_i/m + l2 I, formed once, where that is cheaper than passing over the samples
-    (d <= 2m). Losses are computed from residuals, or as a rise above the minimum, so that small ones keep their
-    accuracy. The `minimizer` is in closed form, and is the one of least norm where it is not unique.
+    Full gradients use H_i = s_i A_i'A_i/m_i + l2 I, formed once, where that is cheaper than passing over the samples
+    (d <= 2m, m the mean of the m_i). Losses are computed from residuals, or as a rise above the minimum, so that small
+    ones keep their accuracy. The `minimizer` is in closed form, and is the one of least norm where it is not unique.
 
     Parameters
     ----------
-    features : array, shape (n, m, d)
+    features : array, shape (n, m, d), or n arrays, shape (m_i, d)
         A_i.
-    targets : array, shape (n, m)
+    targets : array, shape (n, m), or n arrays, shape (m_i,)
         b_i.
     l2 : float, default 0
         Ridge parameter, >= 0.
+    weighting : {"nodes", "samples"}, default "nodes"
+        Whether f weighs all nodes alike, s_i = 1, or all samples, s_i = n m_i / (m_1 + ... + m_n): the same where
+        nodes have equally many.
+    test : tuple (features, targets), optional
+        Held-out samples, of shapes (t, d) and (t,): traces then have columns `test_loss` (the mean loss of a sample,
+        without the regularizer) and `r2` of the mean state, and `worst_test_loss` and `worst_r2` of the worst node.
 
     Raises
     ------
@@ -44,10 +50,13 @@ class LeastSquares(LinearModel):
     _mean_linear: Array
 
     @checks.keywords
-    def __init__(self, features: Any, targets: Any, l2: float = 0.0) -> None:
-        self._set_samples(features, targets, "targets")
+    def __init__(
+        self, features: Any, targets: Any, l2: float = 0.0, weighting: str = "nodes", test: Any = None
+    ) -> None:
+        self._set_samples(features, targets, "targets", weighting)
+        self._set_test(test, "targets")
         self._set(l2=checks.real("l2", l2, minimum=0.0))
-        if self.dim <= 2 * self.features.shape[1]:
+        if self.dim * self.n_nodes <= 2 * len(self._features):
             h, c = self._hessians_and_linear()
             self._set(_hessians=h, _linear=c, _mean_hessian=h.mean(axis=0), _mean_linear=c.mean(axis=0))
         else:
@@ -94,6 +103,13 @@ class LeastSquares(LinearModel):
     def _slope(self, xp: Any, prediction: Array, target: Array) -> Array:
         return prediction - target
 
+    _quality_name = "r2"
+
+    def _quality(self, predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """The part of the targets' variance that is explained; NaN where they have none."""
+        variance = np.var(targets)
+        return 1 - np.mean((predictions - targets) ** 2, axis=1) / (variance if variance > 0 else np.nan)
+
     def local_gradients(self, xp: Any, x: Array) -> Array:
         if self._hessians is None:
             return super().local_gradients(xp, x)
@@ -117,7 +133,7 @@ class LeastSquares(LinearModel):
     def kernel(self, sampled: bool) -> Kernel:
         if not sampled and self._hessians is not None:
             return dense_quadratic(self._hessians, self._linear)
-        data = self.features, self.targets, self.l2
+        data = *self._data, self.l2
         if sampled:
             return Kernel((least_squares_sampled_row,), data)
         return Kernel((least_squares_row,), data, lanes=samples_kernel(least_squares_lanes, data))
@@ -135,19 +151,19 @@ class LeastSquares(LinearModel):
         return values, vectors
 
     def _hessians_and_linear(self) -> tuple[np.ndarray, np.ndarray]:
-        m = self.features.shape[1]
-        transposed = self.features.swapaxes(1, 2)
-        h = transposed @ self.features / m + self.l2 * np.eye(self.dim)
-        return (h + h.swapaxes(1, 2)) / 2, (transposed @ self.targets[:, :, None])[:, :, 0] / m
+        h = self.each_node(lambda a, b: a.swapaxes(1, 2) @ a / a.shape[1]) * self.shares[:, None, None]
+        h += self.l2 * np.eye(self.dim)
+        c = self.each_node(lambda a, b: (a.swapaxes(1, 2) @ b[:, :, None])[:, :, 0] / a.shape[1])
+        return (h + h.swapaxes(1, 2)) / 2, c * self.shares[:, None]
 
     @constant
     def hessians(self) -> np.ndarray:
-        """Hessians H_i = A_i'A_i/m + l2 I, shape (n, d, d)."""
+        """Hessians H_i = s_i A_i'A_i/m_i + l2 I, shape (n, d, d)."""
         return self._hessians_and_linear()[0] if self._hessians is None else self._hessians
 
     @constant
     def linear(self) -> np.ndarray:
-        """Linear terms c_i = A_i'b_i/m, shape (n, d)."""
+        """Linear terms c_i = s_i A_i'b_i/m_i, shape (n, d)."""
         return self._hessians_and_linear()[1] if self._linear is None else self._linear
 
     def hessian(self, x: np.ndarray) -> np.ndarray:
@@ -155,10 +171,17 @@ class LeastSquares(LinearModel):
 
     def _minimize(self) -> np.ndarray:
         if self._hessians is None:
-            x = _ridge(self.features.reshape(1, -1, self.dim), self.targets.reshape(1, -1), self.l2)
+            a, b = self._pooled
+            x = _ridge(a[None], b[None], self.l2)
         else:
             x = least_norm_minimizers(self._mean_hessian[None], self._mean_linear[None])[0]
         return x[0]
+
+    @property
+    def _pooled(self) -> tuple[np.ndarray, np.ndarray]:
+        """All samples (N, d), (N,), scaled so that the f of N unweighted ones is this one."""
+        weights = np.sqrt(np.repeat(self.shares * len(self._features) / (self.n_nodes * self.counts), self.counts))
+        return self._features * weights[:, None], self._targets * weights
 
     @constant
     def _vertex(self) -> tuple[np.ndarray, float]:
@@ -169,24 +192,25 @@ class LeastSquares(LinearModel):
     @constant
     def node_minimum(self) -> np.ndarray:
         if self._hessians is None:
-            return read_only(self.loss(_ridge(self.features, self.targets, self.l2)))
+            share = self.shares[:, None]
+            return read_only(self.loss(self.each_node(lambda s, a, b: _ridge(a, b, self.l2 / s), share)))
         return read_only(self.loss(least_norm_minimizers(self._hessians, self._linear)[0]))
 
     @constant
     def smoothness(self) -> float:
         """L, exact: the largest eigenvalue of an H_i."""
-        return float(np.max(largest_gram_eigenvalues(self.features))) + self.l2
+        return float(np.max(self.gram_norms)) + self.l2
 
     @constant
     def strong_convexity(self) -> float:
         """mu, exact: the least eigenvalue of the mean Hessian."""
-        samples = self.features.reshape(-1, self.dim)
+        samples = self._pooled[0]
         if len(samples) < self.dim:
             return self.l2
         return max(least_eigenvalue(np.linalg.eigvalsh(samples.T @ samples / len(samples))), 0.0) + self.l2
 
 
-def _ridge(features: np.ndarray, targets: np.ndarray, l2: float) -> np.ndarray:
+def _ridge(features: np.ndarray, targets: np.ndarray, l2: Any) -> np.ndarray:
     """Least-norm minimizers of each node's loss, by the singular value decomposition: (k, m, d) -> (k, d)."""
     u, s, vt = np.linalg.svd(features, full_matrices=False)
     keep = s > max(features.shape[1:]) * np.finfo(float).eps * s[:, :1]
@@ -195,47 +219,64 @@ def _ridge(features: np.ndarray, targets: np.ndarray, l2: float) -> np.ndarray:
 
 
 def least_squares_row(
-    i: int, x: np.ndarray, out: np.ndarray, features: np.ndarray, targets: np.ndarray, l2: float
+    i: int,
+    x: np.ndarray,
+    out: np.ndarray,
+    features: np.ndarray,
+    targets: np.ndarray,
+    starts: np.ndarray,
+    shares: np.ndarray,
+    l2: float,
 ) -> None:
-    """A_i'(A_i x - b_i)/m + l2 x, sample by sample."""
-    scale = x.dtype.type(1.0 / features.shape[1])
+    """(s_i/m_i) A_i'(A_i x - b_i) + l2 x, sample by sample."""
+    a, b = features[starts[i] : starts[i + 1]], targets[starts[i] : starts[i + 1]]
+    scale = x.dtype.type(shares[i] / a.shape[0])
     for k in range(x.shape[0]):
         out[k] = l2 * x[k]
-    for s in range(features.shape[1]):
-        residual = -targets[i, s]
+    for s in range(a.shape[0]):
+        residual = -b[s]
         for k in range(x.shape[0]):
-            residual += features[i, s, k] * x[k]
+            residual += a[s, k] * x[k]
         residual *= scale
         for k in range(x.shape[0]):
-            out[k] += residual * features[i, s, k]
+            out[k] += residual * a[s, k]
 
 
 def least_squares_sampled_row(
-    i: int, indices: np.ndarray, x: np.ndarray, out: np.ndarray, features: np.ndarray, targets: np.ndarray, l2: float
+    i: int,
+    indices: np.ndarray,
+    x: np.ndarray,
+    out: np.ndarray,
+    features: np.ndarray,
+    targets: np.ndarray,
+    starts: np.ndarray,
+    shares: np.ndarray,
+    l2: float,
 ) -> None:
-    """Mean of a_s (a_s'x - b_s) over the drawn samples, plus l2 x."""
-    scale = x.dtype.type(1.0 / indices.shape[0])
+    """The mean of a_s (a_s'x - b_s) over the drawn samples times s_i, plus l2 x."""
+    a, b = features[starts[i] : starts[i + 1]], targets[starts[i] : starts[i + 1]]
+    scale = x.dtype.type(shares[i] / indices.shape[0])
     for k in range(x.shape[0]):
         out[k] = l2 * x[k]
     odd = indices.shape[0] % 2
     if odd:
         s = indices[0]
-        first = -targets[i, s]
+        first = -b[s]
         for k in range(x.shape[0]):
-            first += features[i, s, k] * x[k]
+            first += a[s, k] * x[k]
         first *= scale
         for k in range(x.shape[0]):
-            out[k] += first * features[i, s, k]
+            out[k] += first * a[s, k]
     for j in range(odd, indices.shape[0], 2):  # two at a time: half the traffic of the sum
         s, t = indices[j], indices[j + 1]
-        first, second = -targets[i, s], -targets[i, t]
+        first, second = -b[s], -b[t]
         for k in range(x.shape[0]):
-            first += features[i, s, k] * x[k]
-            second += features[i, t, k] * x[k]
+            first += a[s, k] * x[k]
+            second += a[t, k] * x[k]
         first *= scale
         second *= scale
         for k in range(x.shape[0]):
-            out[k] += first * features[i, s, k] + second * features[i, t, k]
+            out[k] += first * a[s, k] + second * a[t, k]
 
 
 def least_squares_lanes(
@@ -245,18 +286,20 @@ def least_squares_lanes(
     residuals: np.ndarray,
     features: np.ndarray,
     targets: np.ndarray,
+    starts: np.ndarray,
+    shares: np.ndarray,
     l2: float,
 ) -> None:
     """The gradients of runs side by side, a block of samples at a time."""
     for q in range(out.shape[0]):
         out[q] = l2 * x[q]
-    scale = x.dtype.type(1.0 / features.shape[1])
+    scale = x.dtype.type(shares[i] / (starts[i + 1] - starts[i]))
     block = residuals.shape[0] // LANES
-    for first in range(0, features.shape[1], block):
-        a = features[i, first : first + block]
+    for first in range(starts[i], starts[i + 1], block):
+        a = features[first : min(first + block, starts[i + 1])]
         for s in range(a.shape[0]):
             for r in range(LANES):
-                residuals[s * LANES + r] = -targets[i, first + s]
+                residuals[s * LANES + r] = -targets[first + s]
         add_product(a, x, residuals)
         for q in range(a.shape[0] * LANES):
             residuals[q] *= scale

@@ -7,33 +7,27 @@ from typing import Any
 import numpy as np
 
 from simlab import checks
-from simlab.problems.base import Array, Problem, own
+from simlab.problems.base import Array, constant
+from simlab.problems.samples import SampleProblem
 
 
-class LinearModel(Problem):
-    """Objectives f_i(x) = (1/m) sum_j phi(a_ij'x, b_ij) + r(x).
+class LinearModel(SampleProblem):
+    """Objectives f_i(x) = (s_i/m_i) sum_j phi(a_ij'x, b_ij) + r(x).
 
     A subclass writes phi and its first two derivatives in the prediction a_ij'x, and those of the regularizer r where
     that is not the ridge l2 ||x||^2 / 2.
     """
 
-    features: Array
-    targets: Array
     l2: float
 
-    def _set_samples(self, features: Any, targets: Any, name: str) -> None:
-        features = checks.array("features", features)
-        if features.ndim == 2:
-            raise ValueError(
-                f"features has shape {features.shape}, not (any, any, any) = (nodes, samples, dim); "
-                "split the samples over nodes with simlab.data.partition, or reshape them"
-            )
-        a = own(checks.array("features", features, shape=(None, None, None)))
-        n, m, d = a.shape
-        if not a.size:
-            raise ValueError(f"features has shape {a.shape}; pass at least one node, one sample and one dimension")
-        b = own(checks.array(name, targets, shape=(n, m)))
-        self._set(n_nodes=n, n_samples=m, dim=d, features=a, targets=b)
+    def _set_samples(self, features: Any, targets: Any, name: str, weighting: str) -> None:
+        super()._set_samples(features, targets, name, weighting)
+        self._set(dim=self._features.shape[1])
+
+    @property
+    def _data(self) -> tuple[Any, Any, Any, Any]:
+        """What row functions take first: samples of all nodes, where those of each begin, and the s_i."""
+        return self._features, self._targets, self._starts, self.shares
 
     def _phi(self, xp: Any, prediction: Array, target: Array) -> Array:
         raise self._not_written("_phi", "it is the loss of a sample")
@@ -58,29 +52,59 @@ class LinearModel(Problem):
         return np.full_like(x, self.l2)
 
     def local_losses(self, xp: Any, x: Array) -> Array:
-        predictions = xp.matmul(x, xp.matrix_transpose(self.features))  # (n, R, m)
-        phi = self._phi(xp, predictions, self.targets[:, None, :])
-        return xp.mean(phi, axis=-1) + self._regularizer(xp, x)
+        def means(x: Array, a: Array, b: Array) -> Array:
+            return xp.mean(self._phi(xp, xp.matmul(x, xp.matrix_transpose(a)), b[:, None, :]), axis=-1)
+
+        return self.each_node(means, x) * self.shares[:, None] + self._regularizer(xp, x)
 
     def local_gradients(self, xp: Any, x: Array) -> Array:
-        predictions = xp.matmul(x, xp.matrix_transpose(self.features))
-        slopes = self._slope(xp, predictions, self.targets[:, None, :])
-        return xp.matmul(slopes, self.features) / self.features.shape[1] + self._regularizer_gradient(x)
+        def means(x: Array, a: Array, b: Array) -> Array:
+            slopes = self._slope(xp, xp.matmul(x, xp.matrix_transpose(a)), b[:, None, :])
+            return xp.matmul(slopes, a) / a.shape[1]
+
+        return self.each_node(means, x) * self.shares[:, None, None] + self._regularizer_gradient(x)
 
     def sampled_gradients(self, xp: Any, x: Array, indices: Array) -> Array:
-        rows, targets = self.take_samples(xp, indices, self.features, self.targets)
+        rows, targets = self.drawn(xp, indices, self._features, self._targets)
         slopes = self._slope(xp, xp.matmul(rows, x[..., None])[..., 0], targets)
         sums = xp.matmul(slopes[..., None, :], rows)[..., 0, :]
-        return sums / indices.shape[-1] + self._regularizer_gradient(x)
+        return sums / indices.shape[-1] * self.shares[:, None] + self._regularizer_gradient(x)
+
+    def scores(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """On the test data: `test_loss`, their mean phi, without the regularizer, and how good predictions are."""
+        xp, points, lead = self._points(x)
+        features, targets = self.test
+
+        def scored(some: np.ndarray) -> np.ndarray:
+            predictions = some @ features.T
+            return np.stack(
+                [self._phi(xp, predictions, targets).mean(axis=1), self._quality(predictions, targets)], axis=1
+            )
+
+        values = self._in_blocks(xp, scored, points, len(targets)).reshape(*lead, 2)
+        return {"test_loss": values[..., 0], self._quality_name: values[..., 1]}
+
+    _quality_name = ""
+
+    def _quality(self, predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """How good predictions (R, t) are, (R,)."""
+        raise self._not_written("_quality", "there are test data")
 
     def hessian(self, x: np.ndarray) -> np.ndarray:
+        def means(x: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+            bends = self._bend((a @ x[:, :, None])[:, :, 0], b) / a.shape[1]
+            return a.swapaxes(1, 2) @ (bends[:, :, None] * a)
+
         x = np.broadcast_to(x, (self.n_nodes, self.dim))
-        predictions = (self.features @ x[:, :, None])[:, :, 0]
-        bends = self._bend(predictions, self.targets) / self.features.shape[1]
-        result = self.features.swapaxes(1, 2) @ (bends[:, :, None] * self.features)
+        result = self.each_node(means, x) * self.shares[:, None, None]
         diagonal = np.arange(self.dim)
         result[:, diagonal, diagonal] += self._regularizer_bend(x)
         return result
+
+    @constant
+    def gram_norms(self) -> np.ndarray:
+        """Largest eigenvalue of s_i A_i'A_i / m_i for each node, shape (n,)."""
+        return self.each_node(lambda a, b: largest_gram_eigenvalues(a)) * self.shares
 
 
 def largest_gram_eigenvalues(features: np.ndarray) -> np.ndarray:

@@ -119,20 +119,23 @@ def network_row(
     sizes: np.ndarray,
     features: np.ndarray,
     labels: np.ndarray,
+    starts: np.ndarray,
+    shares: np.ndarray,
     l2: float,
     relu: float,
 ) -> None:
-    """Mean gradient over all samples of node i, plus l2 x."""
+    """Mean gradient over all samples of node i times its share, plus l2 x."""
     for k in range(x.size):
         out[k] = l2 * x[k]
-    m, p, block = features.shape[1], sizes[0], classes.size
-    for first in range(0, m, block):
-        count = min(block, m - first)
+    p, block, end = sizes[0], classes.size, starts[i + 1]
+    scale = x.dtype.type(shares[i] / (end - starts[i]))
+    for first in range(starts[i], end, block):
+        count = min(block, end - first)
         for s in range(count):
-            classes[s] = labels[i, first + s]
+            classes[s] = labels[first + s]
             for k in range(p):
-                values[s * p + k] = features[i, first + s, k]
-        network_block(x, out, sizes, relu, count, x.dtype.type(1.0 / m), values, deltas, product, classes)
+                values[s * p + k] = features[first + s, k]
+        network_block(x, out, sizes, relu, count, scale, values, deltas, product, classes)
 
 
 def network_sampled_row(
@@ -147,21 +150,24 @@ def network_sampled_row(
     sizes: np.ndarray,
     features: np.ndarray,
     labels: np.ndarray,
+    starts: np.ndarray,
+    shares: np.ndarray,
     l2: float,
     relu: float,
 ) -> None:
-    """Mean gradient over the drawn samples of node i, plus l2 x."""
+    """Mean gradient over the drawn samples of node i times its share, plus l2 x."""
     for k in range(x.size):
         out[k] = l2 * x[k]
     p, block = sizes[0], classes.size
+    scale = x.dtype.type(shares[i] / indices.size)
     for first in range(0, indices.size, block):
         count = min(block, indices.size - first)
         for s in range(count):
-            sample = indices[first + s]
-            classes[s] = labels[i, sample]
+            sample = starts[i] + indices[first + s]
+            classes[s] = labels[sample]
             for k in range(p):
-                values[s * p + k] = features[i, sample, k]
-        network_block(x, out, sizes, relu, count, x.dtype.type(1.0 / indices.size), values, deltas, product, classes)
+                values[s * p + k] = features[sample, k]
+        network_block(x, out, sizes, relu, count, scale, values, deltas, product, classes)
 
 
 HELPERS = (network_matrix, network_forward, network_softmax, network_backward, network_block)

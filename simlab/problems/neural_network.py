@@ -4,43 +4,47 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from simlab import checks
 from simlab.kernel import Kernel
-from simlab.problems.base import Array, Problem, own, read_only
+from simlab.problems.base import Array, read_only
 from simlab.problems.neural_kernels import KERNEL, SAMPLED_KERNEL
+from simlab.problems.unknown import UnknownMinimizer
 
 KERNEL_BLOCK = 64  # samples that a compiled gradient takes at once
 ACTIVATIONS = ("tanh", "relu")
 
 
-class NeuralNetwork(Problem):
-    """A fully connected network that classifies samples; f_i is the mean cross-entropy at node i, plus l2 ||x||^2 / 2.
+class NeuralNetwork(UnknownMinimizer):
+    """A fully connected network that classifies samples; f_i is s_i times the mean cross-entropy, plus l2 ||x||^2 / 2.
 
     The parameters x hold, layer by layer from the input, the weights (outputs, inputs) row after row and then the
     biases. Zero is a saddle of every network with a hidden layer: start from `initial(seed)`, as in
     ``simulate(problem, ..., x0=problem.initial(seed))``.
 
     f is not convex and its minimizer is not known: `minimizer` is None, so that `mse` is recorded as NaN, and constants
-    that need it, or a bound on all Hessians, raise ValueError. With `test` data a trace has a column `accuracy`: the
-    part of them that the network with the mean parameters x̄ classifies correctly.
+    that need it, or a bound on all Hessians, raise ValueError.
 
     Parameters
     ----------
     layers : sequence of int
         Units of each hidden layer; the features and the classes are the ends. None: softmax regression.
-    features : array, shape (n, m, p)
+    features : array, shape (n, m, p), or n arrays, shape (m_i, p)
         Samples of each node.
-    labels : array of integers, shape (n, m)
+    labels : array of integers, shape (n, m), or n arrays, shape (m_i,)
         Classes 0, 1, ..., C - 1.
     activation : {"tanh", "relu"}, default "tanh"
     l2 : float, default 0
         Weight decay, >= 0, on weights and biases.
     test : tuple (features, labels), optional
-        Held-out samples, of shapes (t, p) and (t,).
+        Held-out samples, of shapes (t, p) and (t,): traces then have columns `accuracy`, the part that the network with
+        the mean parameters x̄ classifies correctly, and `test_loss`, its cross-entropy, and `worst_accuracy` and
+        `worst_test_loss` of the worst node.
+    weighting : {"nodes", "samples"}, default "nodes"
+        Whether f weighs all nodes alike, s_i = 1, or all samples, s_i = n m_i / (m_1 + ... + m_n).
 
     Attributes
     ----------
@@ -61,11 +65,7 @@ class NeuralNetwork(Problem):
     NeuralNetwork(n_nodes=10, n_samples=179, dim=2410, layers=64-32-10, activation='tanh', l2=0)
     """
 
-    is_convex = False
-    features: Array
-    labels: np.ndarray
-    targets: Array  # (n, m, C): 1 for the class of a sample, 0 for the others
-    test: tuple[np.ndarray, np.ndarray] | None
+    _labels: np.ndarray  # (N,); _targets are (N, C): 1 for the class of a sample, 0 for the others
     sizes: tuple[int, ...]
     activation: str
     l2: float
@@ -79,32 +79,44 @@ class NeuralNetwork(Problem):
         activation: str = "tanh",
         l2: float = 0.0,
         test: tuple[Any, Any] | None = None,
+        weighting: str = "nodes",
     ) -> None:
         if not isinstance(layers, Sequence) or isinstance(layers, str):
             raise TypeError(f"layers = {layers!r} is not a sequence; pass the units of each hidden layer, as in [32]")
         hidden = [checks.integer(f"layers[{k}]", units, minimum=1) for k, units in enumerate(layers)]
-        a = own(checks.array("features", features, shape=(None, None, None)))
-        if not a.size:
-            raise ValueError(f"features has shape {a.shape}; pass at least one node, one sample and one feature")
-        classes = _classes("labels", labels, a.shape[:2])
+        self._set_samples(features, labels, "labels", weighting)
+        classes, p = _classes("labels", self._targets), self._features.shape[1]
         n_classes = int(classes.max()) + 1
-        if test is not None:
-            if not isinstance(test, tuple | list) or len(test) != 2:
-                raise TypeError(f"test = {test!r} is not a pair; pass (features, labels)")
-            held_out = own(checks.array("test features", test[0], shape=(None, a.shape[2])))
-            test = read_only(held_out), read_only(_classes("test labels", test[1], held_out.shape[:1]))
-            n_classes = max(n_classes, int(test[1].max()) + 1)
-        sizes = (a.shape[2], *hidden, max(n_classes, 2))
+        self._set_test(test, "labels")
+        if self.test is not None:
+            held_out = read_only(_classes("test labels", self.test[1]))
+            self._set(test=(self.test[0], held_out))
+            n_classes = max(n_classes, int(held_out.max()) + 1)
+        sizes = (p, *hidden, max(n_classes, 2))
         self._set(
-            n_nodes=a.shape[0], n_samples=a.shape[1],
             dim=sum(q * (p + 1) for p, q in itertools.pairwise(sizes)),
-            features=a, labels=classes, targets=np.eye(sizes[-1])[classes], test=test, sizes=sizes,
+            _labels=classes, _targets=np.eye(sizes[-1])[classes], sizes=sizes,
             activation=checks.one_of("activation", activation, ACTIVATIONS), l2=checks.real("l2", l2, minimum=0.0),
         )  # fmt: skip
 
     def __repr__(self) -> str:
         layers = "-".join(map(str, self.sizes))
         return super().__repr__()[:-1] + f", layers={layers}, activation={self.activation!r}, l2={self.l2:g})"
+
+    @property
+    def labels(self) -> Any:
+        """Classes of each node's samples, (n, m), or n arrays (m_i,) where the m_i differ."""
+        return self._by_nodes(self._labels)
+
+    @property
+    def blocks(self) -> dict[str, slice]:
+        """Weights and biases of each layer, from the input."""
+        found, start = {}, 0
+        for layer, (p, q) in enumerate(itertools.pairwise(self.sizes)):
+            for name, size in (("weights", q * p), ("biases", q)):
+                found[f"{name} {layer}"] = slice(start, start + size)
+                start += size
+        return found
 
     def initial(self, seed: int = 0) -> np.ndarray:
         """Random parameters to start from, shape (d,): the same at every node.
@@ -130,12 +142,18 @@ class NeuralNetwork(Problem):
         width = features.shape[0] * max(self.sizes)
         return xp.reshape(self._in_blocks(xp, classes, points, width), (*lead, features.shape[0]))
 
-    def metrics(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """The column `accuracy`, if there are test data."""
-        if self.test is None:
-            return {}
+    def scores(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """`test_loss` and `accuracy` on the test data."""
+        xp, points, lead = self._points(x)
         features, labels = self.test
-        return {"accuracy": np.mean(self.predict(x, features) == labels, axis=-1)}
+        targets = np.eye(self.sizes[-1])[labels]
+
+        def scored(some: np.ndarray) -> np.ndarray:
+            logits = self._forward(xp, some, features)[-1]
+            return np.stack([_entropy(xp, logits, targets), np.mean(logits.argmax(axis=-1) == labels, axis=-1)], axis=1)
+
+        values = self._in_blocks(xp, scored, points, len(labels) * max(self.sizes)).reshape(*lead, 2)
+        return {"test_loss": values[..., 0], "accuracy": values[..., 1]}
 
     # Values and gradients: parameters (..., d) on samples (..., S, p), leading axes broadcast.
 
@@ -159,10 +177,7 @@ class NeuralNetwork(Problem):
         return values
 
     def _mean_loss(self, xp: Any, x: Array, features: Array, targets: Array) -> Array:
-        logits = self._forward(xp, x, features)[-1]
-        logits = logits - xp.max(logits, axis=-1, keepdims=True)
-        entropy = xp.log(xp.sum(xp.exp(logits), axis=-1)) - xp.sum(targets * logits, axis=-1)
-        return xp.mean(entropy, axis=-1) + self.l2 / 2 * xp.sum(x * x, axis=-1)
+        return _entropy(xp, self._forward(xp, x, features)[-1], targets)
 
     def _mean_gradient(self, xp: Any, x: Array, features: Array, targets: Array) -> Array:
         values = self._forward(xp, x, features)
@@ -176,32 +191,49 @@ class NeuralNetwork(Problem):
             slope = 1 - inputs * inputs if self.activation == "tanh" else xp.astype(inputs > 0, inputs.dtype)
             if inputs is not features:
                 delta = xp.matmul(delta, w) * slope
-        return xp.concat(parts[::-1], axis=-1) + self.l2 * x
+        return xp.concat(parts[::-1], axis=-1)
+
+    def _decay(self, xp: Any, x: Array) -> Array:
+        return self.l2 / 2 * xp.sum(x * x, axis=-1)
 
     def local_losses(self, xp: Any, x: Array) -> Array:
-        return self._mean_loss(xp, x, self.features[:, None, ...], self.targets[:, None, ...])
+        means = lambda x, a, b: self._mean_loss(xp, x, a[:, None, ...], b[:, None, ...])  # noqa: E731
+        return self.each_node(means, x) * self.shares[:, None] + self._decay(xp, x)
 
     def local_gradients(self, xp: Any, x: Array) -> Array:
-        return self._mean_gradient(xp, x, self.features[:, None, ...], self.targets[:, None, ...])
+        means = lambda x, a, b: self._mean_gradient(xp, x, a[:, None, ...], b[:, None, ...])  # noqa: E731
+        return self.each_node(means, x) * self.shares[:, None, None] + self.l2 * x
 
     def sampled_gradients(self, xp: Any, x: Array, indices: Array) -> Array:
-        return self._mean_gradient(xp, x, *self.take_samples(xp, indices, self.features, self.targets))
+        samples = self.drawn(xp, indices, self._features, self._targets)
+        return self._mean_gradient(xp, x, *samples) * self.shares[:, None] + self.l2 * x
 
     def global_loss(self, x: Array) -> Array:
+        if not self._alike:
+            return super().global_loss(x)
         xp, points, lead = self._points(x)
-        return xp.reshape(self._on_all_samples(xp, self._mean_loss, points), lead)
+        return xp.reshape(self._on_all_samples(xp, self._mean_loss, points) + self._decay(xp, points), lead)
 
     def global_gradient(self, x: Array) -> Array:
+        if not self._alike:
+            return super().global_gradient(x)
         xp, points, lead = self._points(x)
-        return xp.reshape(self._on_all_samples(xp, self._mean_gradient, points), (*lead, self.dim))
+        gradients = self._on_all_samples(xp, self._mean_gradient, points) + self.l2 * points
+        return xp.reshape(gradients, (*lead, self.dim))
 
     def _on_all_samples(self, xp: Any, function: Any, points: Array) -> Array:
         """`function` of many points (R, d), so few at a time that their activations take little memory."""
-        n, m, p = self.features.shape
-        features = xp.reshape(self.features, (n * m, p))
-        targets = xp.reshape(self.targets, (n * m, self.sizes[-1]))
-        values = lambda some: function(xp, some, features, targets)  # noqa: E731
-        return self._in_blocks(xp, values, points, n * m * max(self.sizes))
+        values = lambda some: function(xp, some, self._features, self._targets)  # noqa: E731
+        return self._in_blocks(xp, values, points, self._width)
+
+    @property
+    def _alike(self) -> bool:
+        """Whether all samples weigh the same."""
+        return self.weighting == "samples" or isinstance(self.n_samples, int)
+
+    @property
+    def _width(self) -> int:
+        return len(self._labels) * max(self.sizes)
 
     def kernel(self, sampled: bool) -> Kernel:
         weights = max(p * q for p, q in itertools.pairwise(self.sizes))
@@ -210,8 +242,10 @@ class NeuralNetwork(Problem):
             SAMPLED_KERNEL if sampled else KERNEL,
             (
                 np.array(self.sizes, np.int64),
-                self.features,
-                self.labels,
+                self._features,
+                self._labels,
+                self._starts,
+                self.shares,
                 self.l2,
                 float(self.activation == "relu"),
             ),
@@ -219,11 +253,6 @@ class NeuralNetwork(Problem):
         )
 
     # Constants: what is known of them.
-
-    @property
-    def minimizer(self) -> None:
-        """None: not known."""
-        return
 
     @property
     def node_minimum(self) -> np.ndarray:
@@ -235,41 +264,15 @@ class NeuralNetwork(Problem):
         """0: below it no f_i falls."""
         return 0.0
 
-    def _unknown(self, what: str) -> NoReturn:
-        raise ValueError(f"{self!r} has no {what}: its loss is not convex and its curvature has no global bound")
 
-    def hessian(self, x: np.ndarray) -> np.ndarray:
-        self._unknown("hessian in closed form")
-
-    @property
-    def minimum(self) -> float:
-        """ValueError: not known."""
-        self._unknown("known minimum")
-
-    @property
-    def smoothness(self) -> float:
-        """ValueError: no bound holds everywhere."""
-        self._unknown("smoothness constant")
-
-    @property
-    def strong_convexity(self) -> float:
-        """ValueError: no bound holds everywhere."""
-        self._unknown("strong_convexity constant")
-
-    @property
-    def heterogeneity(self) -> float:
-        """ValueError: it is defined at the minimizer."""
-        self._unknown("heterogeneity, which is defined at the minimizer")
-
-    @property
-    def gradient_variance(self) -> float:
-        """ValueError: it is defined at the minimizer."""
-        self._unknown("gradient_variance, which is defined at the minimizer")
+def _entropy(xp: Any, logits: Array, targets: Array) -> Array:
+    """Mean cross-entropy, (..., S, C) -> (...)."""
+    logits = logits - xp.max(logits, axis=-1, keepdims=True)
+    return xp.mean(xp.log(xp.sum(xp.exp(logits), axis=-1)) - xp.sum(targets * logits, axis=-1), axis=-1)
 
 
-def _classes(name: str, labels: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _classes(name: str, values: np.ndarray) -> np.ndarray:
     """Labels as int64; ValueError unless they are whole numbers from 0 on."""
-    values = checks.array(name, labels, shape=shape)
     classes = values.astype(np.int64)
     if np.any(classes != values) or classes.min(initial=0) < 0:
         raise ValueError(f"{name} holds values that are no classes; pass whole numbers 0, 1, ..., C - 1")

@@ -14,9 +14,9 @@ from simlab.problems.logistic import LogisticLoss, add_logistic_gradient, add_lo
 
 
 class NonconvexLogistic(LogisticLoss):
-    """Nonconvex logistic regression: f_i is the mean over j of log(1 + exp(-b_ij a_ij'x)), plus a bounded regularizer.
+    """Nonconvex logistic regression: s_i times the mean over j of log(1 + exp(-b_ij a_ij'x)), plus a regularizer.
 
-    The regularizer is penalty * sum_k x_k^2 / (1 + x_k^2).
+    The regularizer, which is bounded, is penalty * sum_k x_k^2 / (1 + x_k^2).
 
     `minimizer` is the stationary point that damped Newton reaches from zero: a local minimizer, not always the global
     one, and `minimum`, `heterogeneity` and `gradient_variance` are those there. `node_minimum` and `lower_bound` are
@@ -24,12 +24,19 @@ class NonconvexLogistic(LogisticLoss):
 
     Parameters
     ----------
-    features : array, shape (n, m, d)
+    features : array, shape (n, m, d), or n arrays, shape (m_i, d)
         a_ij.
-    labels : array, shape (n, m)
+    labels : array, shape (n, m), or n arrays, shape (m_i,)
         b_ij in {-1, +1}; labels in {0, 1} are taken as -1 and +1.
     penalty : float
         Weight of the regularizer, >= 0.
+    weighting : {"nodes", "samples"}, default "nodes"
+        Whether f weighs all nodes alike, s_i = 1, or all samples, s_i = n m_i / (m_1 + ... + m_n): the same where
+        nodes have equally many.
+    test : tuple (features, labels), optional
+        Held-out samples, of shapes (t, d) and (t,): traces then have columns `test_loss` (the mean loss of a sample,
+        without the regularizer) and `accuracy` of the mean state, and `worst_test_loss` and `worst_accuracy` of the
+        worst node.
 
     Raises
     ------
@@ -41,8 +48,8 @@ class NonconvexLogistic(LogisticLoss):
     penalty: float
 
     @checks.keywords
-    def __init__(self, features: Any, labels: Any, penalty: float) -> None:
-        self._set_labels(features, labels)
+    def __init__(self, features: Any, labels: Any, penalty: float, weighting: str = "nodes", test: Any = None) -> None:
+        self._set_labels(features, labels, weighting, test)
         self._set(penalty=checks.real("penalty", penalty, minimum=0.0))
 
     def __repr__(self) -> str:
@@ -72,7 +79,7 @@ class NonconvexLogistic(LogisticLoss):
         return 2 * self.penalty * (1 - 3 * x * x) / (1 + x * x) ** 3
 
     def kernel(self, sampled: bool) -> Kernel:
-        data = self.features, self.targets, self.penalty
+        data = *self._data, self.penalty
         if sampled:
             return Kernel((add_logistic_gradient, nonconvex_logistic_sampled_row), data)
         lanes = samples_kernel(nonconvex_logistic_lanes, data, (add_logistic_lanes,))
@@ -80,7 +87,7 @@ class NonconvexLogistic(LogisticLoss):
 
     @property
     def smoothness(self) -> float:
-        """L = max_i lambda_max(A_i'A_i) / (4m) + 2 penalty, an upper bound."""
+        """L = max_i s_i lambda_max(A_i'A_i) / (4 m_i) + 2 penalty, an upper bound."""
         return self._data_smoothness + 2 * self.penalty
 
     @property
@@ -99,14 +106,23 @@ class NonconvexLogistic(LogisticLoss):
 
 
 def nonconvex_logistic_row(
-    i: int, x: np.ndarray, out: np.ndarray, features: np.ndarray, labels: np.ndarray, penalty: float
+    i: int,
+    x: np.ndarray,
+    out: np.ndarray,
+    features: np.ndarray,
+    labels: np.ndarray,
+    starts: np.ndarray,
+    shares: np.ndarray,
+    penalty: float,
 ) -> None:
-    """Mean gradient over all samples of node i, plus that of the regularizer."""
+    """The gradient of node i."""
     for k in range(x.shape[0]):
         square = 1 + x[k] * x[k]
         out[k] = 2 * penalty * x[k] / (square * square)
-    for s in range(features.shape[1]):
-        add_logistic_gradient(x, out, features[i, s], labels[i, s], 1.0 / features.shape[1])
+    a, b = features[starts[i] : starts[i + 1]], labels[starts[i] : starts[i + 1]]
+    scale = shares[i] / a.shape[0]
+    for s in range(a.shape[0]):
+        add_logistic_gradient(x, out, a[s], b[s], scale)
 
 
 def nonconvex_logistic_sampled_row(
@@ -116,14 +132,18 @@ def nonconvex_logistic_sampled_row(
     out: np.ndarray,
     features: np.ndarray,
     labels: np.ndarray,
+    starts: np.ndarray,
+    shares: np.ndarray,
     penalty: float,
 ) -> None:
-    """Mean gradient over the drawn samples of node i, plus that of the regularizer."""
+    """The gradient of node i on the drawn samples."""
     for k in range(x.shape[0]):
         square = 1 + x[k] * x[k]
         out[k] = 2 * penalty * x[k] / (square * square)
+    a, b = features[starts[i] : starts[i + 1]], labels[starts[i] : starts[i + 1]]
+    scale = shares[i] / indices.shape[0]
     for j in range(indices.shape[0]):
-        add_logistic_gradient(x, out, features[i, indices[j]], labels[i, indices[j]], 1.0 / indices.shape[0])
+        add_logistic_gradient(x, out, a[indices[j]], b[indices[j]], scale)
 
 
 def nonconvex_logistic_lanes(
@@ -133,10 +153,13 @@ def nonconvex_logistic_lanes(
     margins: np.ndarray,
     features: np.ndarray,
     labels: np.ndarray,
+    starts: np.ndarray,
+    shares: np.ndarray,
     penalty: float,
 ) -> None:
-    """The mean gradients of runs side by side, plus those of the regularizer."""
+    """The gradients of runs side by side."""
     for q in range(out.shape[0]):
         square = 1 + x[q] * x[q]
         out[q] = 2 * penalty * x[q] / (square * square)
-    add_logistic_lanes(x, out, margins, features[i], labels[i])
+    mine = slice(starts[i], starts[i + 1])
+    add_logistic_lanes(x, out, margins, features[mine], labels[mine], shares[i])

@@ -74,11 +74,13 @@ def tilted_diagonal_row(
         out[k] = (linear[i, k] + y[k]) / (diagonals[i, k] + weight)
 
 
-def tilted_logistic(features: np.ndarray, labels: np.ndarray, l2: float) -> Kernel:
+def tilted_logistic(
+    features: np.ndarray, labels: np.ndarray, starts: np.ndarray, shares: np.ndarray, l2: float
+) -> Kernel:
     """That of logistic regression with a ridge."""
-    d = features.shape[2]
+    d = features.shape[1]
     work = np.empty((3, d)), np.empty((2, d)), np.empty((d, d))
-    return Kernel((logistic_terms, solve_definite, tilted_logistic_row), (features, labels, l2), work)
+    return Kernel((logistic_terms, solve_definite, tilted_logistic_row), (features, labels, starts, shares, l2), work)
 
 
 def logistic_terms(
@@ -90,27 +92,29 @@ def logistic_terms(
     hessian: np.ndarray,
     features: np.ndarray,
     labels: np.ndarray,
+    starts: np.ndarray,
+    shares: np.ndarray,
     l2: float,
 ) -> None:
     """Gradient and Hessian of f_i(x) + (w/2)||x||^2 - <y, x>."""
-    m, d = features.shape[1], x.shape[0]
-    scale = x.dtype.type(1.0 / m)
+    d = x.shape[0]
+    scale = x.dtype.type(shares[i] / (starts[i + 1] - starts[i]))
     hessian[:] = 0
     for k in range(d):
         gradient[k] = (l2 + weight) * x[k] - y[k]
         hessian[k, k] = l2 + weight
-    for s in range(m):
+    for s in range(starts[i], starts[i + 1]):
         margin = x.dtype.type(0)
         for k in range(d):
-            margin += features[i, s, k] * x[k]
-        margin *= labels[i, s]
+            margin += features[s, k] * x[k]
+        margin *= labels[s]
         tail = math.exp(-abs(margin))
-        slope = x.dtype.type(-labels[i, s] * scale * (tail if margin >= 0 else 1.0) / (1.0 + tail))
+        slope = x.dtype.type(-labels[s] * scale * (tail if margin >= 0 else 1.0) / (1.0 + tail))
         bend = x.dtype.type(scale * tail / (1.0 + tail) ** 2)
         for k in range(d):
-            gradient[k] += slope * features[i, s, k]
+            gradient[k] += slope * features[s, k]
             for j in range(d):
-                hessian[k, j] += bend * features[i, s, k] * features[i, s, j]
+                hessian[k, j] += bend * features[s, k] * features[s, j]
 
 
 def solve_definite(matrix: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
@@ -142,6 +146,8 @@ def tilted_logistic_row(
     hessian: np.ndarray,
     features: np.ndarray,
     labels: np.ndarray,
+    starts: np.ndarray,
+    shares: np.ndarray,
     l2: float,
 ) -> None:
     """Newton steps from y/w or 0, halved until the gradient is smaller, as long as it becomes smaller."""
@@ -149,7 +155,7 @@ def tilted_logistic_row(
     g, after = gradients[0], gradients[1]
     for k in range(y.shape[0]):
         x[k] = y[k] / weight if weight > 0 else 0
-    logistic_terms(i, x, y, weight, g, hessian, features, labels, l2)
+    logistic_terms(i, x, y, weight, g, hessian, features, labels, starts, shares, l2)
     for _ in range(100):
         size = np.sum(g * g)
         if not size > 0:
@@ -160,7 +166,7 @@ def tilted_logistic_row(
         while length > 1e-6 and not smaller:
             for k in range(y.shape[0]):
                 trial[k] = x[k] - length * direction[k]
-            logistic_terms(i, trial, y, weight, after, hessian, features, labels, l2)
+            logistic_terms(i, trial, y, weight, after, hessian, features, labels, starts, shares, l2)
             smaller = np.sum(after * after) < size
             length /= 2
         if not smaller:

@@ -42,7 +42,8 @@ def measure(problem: Problem, x: np.ndarray) -> dict[str, np.ndarray]:
             ||x̄ - prox(x̄ - grad f(x̄))||^2, prox the soft threshold at the problem's nu: the proximal gradient with step
             size 1. Zero where x̄ is stationary; without an l1 term it is `squared_gradient_norm`.
 
-        and what the problem adds: its `metrics(x̄)`.
+        and what the problem adds: its `metrics(x̄)`; of its `scores` on test data, if it has some, those of x̄ (which
+        are among its metrics) and as ``worst_...`` those of the node where they are worst.
     """
     *lead, n_nodes, dim = x.shape
     rows = max(1, min(n_nodes, BLOCK // dim))
@@ -51,7 +52,15 @@ def measure(problem: Problem, x: np.ndarray) -> dict[str, np.ndarray]:
     parts = [_spread(problem, states[k : k + at_once], rows) for k in range(0, len(states), at_once)]
     mean, mse, consensus = (np.concatenate(each) for each in zip(*parts, strict=True))
     found = {"mse": mse, "consensus": consensus, **in_blocks(partial(_at, problem), mean, _points_at_once(problem))}
+    if problem.test is not None:
+        each = in_blocks(problem.scores, states.reshape(-1, dim).astype(np.float64), _points_at_once(problem))
+        found |= {f"worst_{name}": _worst(name, values.reshape(-1, n_nodes)) for name, values in each.items()}
     return {name: values.reshape(lead) for name, values in found.items()}
+
+
+def _worst(name: str, values: np.ndarray) -> np.ndarray:
+    """The worst of the nodes' scores, (N, n) -> (N,)."""
+    return values.max(axis=1) if name.endswith(("loss", "error")) else values.min(axis=1)
 
 
 def _spread(problem: Problem, x: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -85,8 +94,11 @@ def _at(problem: Problem, mean: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _points_at_once(problem: Problem) -> int:
-    """As many as share a pass over the data of a small problem; a few of a large one."""
-    return int(np.clip(PRODUCTS // (problem.n_nodes * (problem.n_samples or problem.dim) * problem.dim), 16, 64))
+    """As many as share a pass over the data of a small problem; a few of a large one; one if they share nothing."""
+    if not problem.shares_passes:
+        return 1
+    size = (int(problem.counts.sum()) or problem.n_nodes * problem.dim) * problem.dim
+    return int(np.clip(PRODUCTS // size, 16, 64))
 
 
 def in_blocks(

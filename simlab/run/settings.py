@@ -173,9 +173,10 @@ def check_batch_size(problem: Problem, batch_size: Any) -> int | None:
     n_samples = getattr(problem, "n_samples", None)
     if n_samples is None:
         raise ValueError(f"batch_size = {batch_size}: {problem!r} has no samples; use batch_size=None and noise_std")
-    if batch_size > n_samples:
+    largest = int(np.max(n_samples))  # draws are with replacement, so that a node may have fewer
+    if batch_size > largest:
         raise ValueError(
-            f"batch_size = {batch_size} exceeds the {n_samples} samples a node has; choose at most {n_samples}, "
+            f"batch_size = {batch_size} exceeds the {largest} samples a node has; choose at most {largest}, "
             "or batch_size=None for the full batch"
         )
     return int(batch_size)

@@ -79,10 +79,14 @@ class Stream:
         """What compute times are drawn from."""
         return self._generator(CLOCK)
 
-    def indices(self, steps: int, n_nodes: int, batch_size: int, n_samples: int) -> np.ndarray:
-        """Samples of each node's mini-batch, uniform with replacement: (steps, n, B) int32."""
+    def indices(self, steps: int, n_nodes: int, batch_size: int, n_samples: int | np.ndarray) -> np.ndarray:
+        """Samples of each node's mini-batch, uniform with replacement: (steps, n, B) int32.
+
+        Of an array `n_samples` each node, or row, takes its own entry; equal ones draw the same as their number.
+        """
         generator = self._generator(PURPOSES.index("indices"))
-        return generator.integers(0, n_samples, (steps, n_nodes, batch_size), dtype=np.int32)
+        high = n_samples[:, None] if isinstance(n_samples, np.ndarray) else n_samples
+        return generator.integers(0, high, (steps, n_nodes, batch_size), dtype=np.int32)
 
     def noise(self, steps: int, n_nodes: int, dim: int, std: float, dtype: np.dtype) -> np.ndarray:
         """Gaussian noise of standard deviation `std`: (steps, n, d)."""

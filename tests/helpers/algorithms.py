@@ -33,6 +33,7 @@ DEFAULTS = {
     "rho": 0.8,
     "extrapolation": 0.5,
     "strong_convexity": 0.2,
+    "weight_decay": 0.05,
 }
 
 

@@ -45,7 +45,7 @@ def test_conda_and_pip_name_the_same_dependencies():
 
 def test_every_import_is_a_declared_dependency():
     declared = {name.replace("-", "_") for name in bounds(project()["dependencies"])} | {"sklearn"}
-    optional = {"clarabel", "cupy", "cupyx", "cvxpy", "distributed"}
+    optional = {"clarabel", "cupy", "cupyx", "cvxpy", "distributed", "jax", "torch"}
     ours = {"simlab", "theory", "figures"}
     pattern = re.compile(r"^\s*(?:from|import) ([a-z_0-9]+)", re.MULTILINE)
     for folder in sorted(ours):

@@ -5,19 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 import simlab
-from simlab.operations import Batch
 from simlab.problems.base import Problem
-
-BLOCK = 1 << 22  # gradient entries held at once
 
 
 class Noise:
     """What chance adds to the gradients; the nodes' draws are independent.
 
     Given x_i, the noise of node i has covariance Q_i(x_i) = std² I + (1/B) [(1/m) Σ_j g_ij g_ijʹ − g_i g_iʹ], g_ij the
-    gradient of sample j. On least squares Q_i is a quadratic function of x_i: if x_i has mean μ_i and covariance V_i,
-    then E Q_i(x_i) = Q_i(μ_i) + A_i(V_i), with A_i(V) = (1/B) [(1/m) Σ_j (a_jʹVa_j) a_ja_jʹ − ĀVĀ] and
-    Ā = (1/m) Σ_j a_ja_jʹ.
+    gradient of sample j, and m the samples of node i. On least squares Q_i is a quadratic function of x_i: if x_i has
+    mean μ_i and covariance V_i, then E Q_i(x_i) = Q_i(μ_i) + A_i(V_i), with
+    A_i(V) = (s²/B) [(1/m) Σ_j (a_jʹVa_j) a_ja_jʹ − ĀVĀ], Ā = (1/m) Σ_j a_ja_jʹ, and s the share of node i.
 
     Parameters
     ----------
@@ -47,25 +44,23 @@ class Noise:
     def spread(self, v: np.ndarray) -> np.ndarray:
         """A_i(V_i), what the covariance V_i of x_i adds to the mean of Q_i: (n, d, d) -> (n, d, d)."""
         assert isinstance(self.problem, simlab.LeastSquares) and self.batch_size is not None
-        a = self.problem.features  # (n, m, d)
-        m = a.shape[1]
-        gram = a.swapaxes(1, 2) @ a / m
-        weights = np.einsum("nmd,nmd->nm", a @ v, a) / m
-        return (a.swapaxes(1, 2) @ (weights[:, :, None] * a) - gram @ v @ gram) / self.batch_size
+
+        def of_nodes(v: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:  # a (n, m, d)
+            m = a.shape[1]
+            gram = a.swapaxes(1, 2) @ a / m
+            weights = np.einsum("nmd,nmd->nm", a @ v, a) / m
+            return a.swapaxes(1, 2) @ (weights[:, :, None] * a) - gram @ v @ gram
+
+        return self.problem.each_node(of_nodes, v) * (self.problem.shares**2 / self.batch_size)[:, None, None]
 
     def _samples(self, x: np.ndarray) -> np.ndarray:
         """Covariance of one sample's gradient: (n, d) -> (n, d, d)."""
         n, d = x.shape
-        m = self.problem.sample_count
-        width = max(1, BLOCK // (n * d))
-        mean = self.problem.gradient(x)
-        total = np.zeros((n, d, d))
-        for first in range(0, m, width):
-            samples = np.arange(first, min(first + width, m))
-            indices = np.broadcast_to(samples[:, None, None], (len(samples), n, 1))
-            g = self.problem.gradient(np.broadcast_to(x, (len(samples), n, d)), Batch(indices, None)) - mean
+        mean, total = self.problem.gradient(x), np.zeros((n, d, d))
+        for gradients, real in self.problem.sample_gradients(x):
+            g = (gradients - mean) * real[:, :, None]
             total += g.transpose(1, 2, 0) @ g.transpose(1, 0, 2)
-        return total / m
+        return total / self.problem.counts[:, None, None]
 
 
 def factors(covariances: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simlab.operations import Batch
 from simlab.problems.base import Problem
 from theory.caching import remembered
 
@@ -52,17 +51,19 @@ def gradient_variance(problem: Problem, batch_size: int | None, noise_std: float
     additive = problem.dim * noise_std**2
     if batch_size is None:
         return Supremum(additive, "exact")
-    m, n, d = problem.sample_count, problem.n_nodes, problem.dim
-    single = np.broadcast_to(np.arange(m)[:, None, None], (m, n, 1))
+    n, d, counts = problem.n_nodes, problem.dim, problem.counts
 
     def at(points: np.ndarray) -> np.ndarray:
         values = []
         for point in points:
-            gradients = problem.gradient(np.broadcast_to(point, (m, n, d)), Batch(indices=single))
-            values.append(np.mean(np.sum((gradients - gradients.mean(axis=0)) ** 2, axis=-1)))
+            x, total = np.broadcast_to(point, (n, d)), np.zeros(n)
+            mean = problem.gradient(x)
+            for gradients, real in problem.sample_gradients(x):
+                total += np.sum(np.sum((gradients - mean) ** 2, axis=-1) * real, axis=0)
+            values.append(np.mean(total / counts))
         return np.array(values)
 
-    directions = max(1, min(DIRECTIONS // 4, LARGEST_ARRAY // (m * n * d)))
+    directions = max(1, min(DIRECTIONS // 4, LARGEST_ARRAY // int(counts.max() * n * d)))
     sampled = largest_value(problem, at, directions)
     return Supremum(sampled.value / batch_size + additive, sampled.how)
 

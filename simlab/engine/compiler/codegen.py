@@ -474,7 +474,7 @@ class _Writer:
             elif kind(node.op) == "row call":
                 printed = OPERATIONS[node.op].printed
                 lanes = "LANES" if self.lanes else "1"
-                lines.append(printed.format(row=self._row(node.args[0]), out=out, lanes=lanes))
+                lines.append(printed.format(row=self._row(node.args[0]), out=out, lanes=lanes, by=node.by))
         return lines
 
     def _message(self, k: int) -> list[str]:

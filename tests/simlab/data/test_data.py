@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from simlab.data import load, partition
+import simlab
+from simlab.data import load, partition, signals
 
 SCHEMES = ("iid", "sorted", "shards", "dirichlet")
 
@@ -318,3 +319,106 @@ def test_load_names_what_is_wrong(tmp_path):
     ]:
         with pytest.raises(error, match=message):
             load(name)
+
+
+KEEPING = {
+    "iid": {}, "sorted": {}, "shards": {"shards_per_node": 2}, "dirichlet": {"alpha": 0.1}, "lognormal": {"sigma": 2.0},
+    "zipf": {"exponent": 1.5}, "classes": {"classes_per_node": 2}, "column": {"by": 0},
+}  # fmt: skip
+
+
+@given(st.integers(3, 6), st.integers(24, 90), st.integers(0, 99), st.sampled_from(sorted(KEEPING)))
+def test_without_equal_amounts_every_sample_is_at_one_node(n_nodes, n_total, seed, scheme):
+    random = np.random.default_rng(seed)
+    features = np.stack([random.permutation(np.arange(n_total) % 7), np.arange(n_total)], axis=1).astype(float)
+    targets = np.arange(n_total) % 5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = partition(features, targets, n_nodes, scheme, seed, equal=False, **KEEPING[scheme])
+    assert len(result.indices) == n_nodes and min(map(len, result.indices)) > 0 and not len(result.dropped)
+    np.testing.assert_array_equal(np.sort(np.concatenate(result.indices)), np.arange(n_total))
+    for a, b, mine in zip(*result[:3], strict=True):
+        np.testing.assert_array_equal(a, features[mine])
+        np.testing.assert_array_equal(b, targets[mine])
+    sizes = np.array([len(mine) for mine in result.indices])
+    if scheme in ("iid", "sorted"):
+        assert np.ptp(sizes) <= 1
+    if scheme == "classes":
+        assert max(len(set(mine.tolist())) for mine in result.targets) == 2
+    if scheme == "column":
+        homes = [set(a[:, 0]) for a in result.features]
+        assert sum(map(len, homes)) == 7
+    again = partition(features, targets, n_nodes, scheme, seed, equal=False, **KEEPING[scheme])
+    assert all(np.array_equal(x, y) for x, y in zip(result.indices, again.indices, strict=True))
+
+
+def test_amounts_follow_their_laws():
+    features, targets = np.zeros((100_000, 1)), np.zeros(100_000)
+    zipf = [len(b) for b in partition(features, targets, 10, "zipf", equal=False, exponent=1.0).targets]
+    weights = 1 / np.arange(1, 11)
+    np.testing.assert_allclose(np.sort(zipf)[::-1], 1e5 * weights / weights.sum(), rtol=1e-2)
+    lognormal = [len(b) for b in partition(features, targets, 2000, "lognormal", equal=False, sigma=0.5).targets]
+    # The standard deviation of 2,000 normal numbers, within 5 of its standard errors; whole amounts blur it by 2%.
+    assert abs(np.log(lognormal).std() / 0.5 - 1) < 5 / np.sqrt(4000) + 0.02
+
+
+def test_a_class_is_at_about_as_many_nodes_as_any_other_and_shared_evenly():
+    targets = np.repeat(np.arange(10), 60)
+    result = partition(np.zeros((600, 1)), targets, 15, "classes", equal=False, classes_per_node=2)
+    counts = np.array([np.bincount(b, minlength=10) for b in result.targets])
+    assert ((counts > 0).sum(axis=0) == 3).all() and set(counts[counts > 0]) == {20}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scheme": "zipf", "equal": True}, "scheme = 'zipf' gives the nodes unequal amounts; pass equal=False"),
+        ({"scheme": "column"}, "by = None, and scheme = 'column' needs it"),
+        ({"scheme": "column", "by": [1, 2]}, r"by has shape \(2,\), not \(6,\)"),
+        ({"scheme": "column", "by": 5}, "by = 5 must be at most 1"),
+        ({"scheme": "column", "by": [1] * 6}, "by takes 1 values, fewer than n_nodes = 2"),
+        ({"scheme": "classes", "classes_per_node": 4}, "classes_per_node = 4 exceeds the 3 classes"),
+        (
+            {"scheme": "classes", "classes_per_node": 1},
+            "classes_per_node = 1 leaves some of the 3 classes .*at least 2",
+        ),
+        ({"scheme": "iid", "sigma": 1.0}, "sigma = 1.0 belongs to 'lognormal', not to 'iid'"),
+        ({"scheme": "iid", "n_nodes": 7}, "n_nodes = 7 .*needs at least 7 samples, there are 6"),
+    ],
+)
+def test_impossible_unequal_partitions_are_refused(change, message):
+    arguments = {"features": np.zeros((6, 2)), "targets": np.arange(6) % 3, "n_nodes": 2, "equal": False} | change
+    with pytest.raises(ValueError, match=message):
+        partition(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "classes"), [("wine", (178, 13), 3), ("iris", (150, 4), 3), ("linnerud", (20, 3), 0)]
+)
+def test_small_sets_are_loaded_standardized(name, shape, classes):
+    found = load(name)
+    assert found.features.shape == shape
+    np.testing.assert_allclose(found.features.std(axis=0), 1)
+    if classes:
+        assert set(found.targets) == set(range(classes))
+    else:
+        np.testing.assert_allclose([found.targets.mean(), found.targets.std()], [0, 1], atol=1e-12)
+
+
+def test_signals_are_hard_for_a_linear_model_and_not_for_a_network():
+    found = signals(1500, n_classes=5, seed=3)
+    assert np.ptp(np.bincount(found.targets)) == 0
+    kept, held_out = slice(0, 1200), slice(1200, None)
+    parts = partition(found.features[kept], found.targets[kept], 2)
+    test = found.features[held_out], found.targets[held_out]
+    accuracy = []
+    for layers in ([], [48]):
+        problem = simlab.NeuralNetwork(layers, parts.features, parts.targets, test=test)
+        run = simlab.simulate(
+            problem, simlab.topologies.complete(2), simlab.DmSGD(0.05, 0.9), steps=1500, batch_size=32,
+            x0=problem.initial(0), record_every=1500,
+        )  # fmt: skip
+        accuracy.append(run.frame.accuracy.iloc[-1])
+    assert accuracy[0] < 0.65 and accuracy[1] > accuracy[0] + 0.1
+    again = signals(1500, n_classes=5, seed=3)
+    np.testing.assert_array_equal(found.features, again.features)

@@ -206,7 +206,8 @@ def test_single_precision_stays_single(case):
         assert g.dtype == np.float32
         close(g, case.problem.gradient(x.astype(float), batch), 1e-5)
         kernel = case.problem.kernel(batch is not None)
-        kernel = kernel._replace(data=tuple(np.float32(value) for value in kernel.data))
+        single = [np.float32(value) if np.asarray(value).dtype.kind == "f" else value for value in kernel.data]
+        kernel = kernel._replace(data=tuple(single))
         close(rows(kernel, x, *([] if batch is None else [batch.indices])), g, 1e-5)
     for name in ("loss", "global_loss", "global_gradient"):
         y = x[0] if name.startswith("global") else x

@@ -1,0 +1,130 @@
+"""A model in PyTorch: losses and gradients of all nodes and runs by one vectorized call each."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.func import functional_call, grad, vmap
+
+Array = Any
+
+
+class Model:
+    """Losses and gradients at rows of parameters, which come and go as arrays of any namespace.
+
+    Parameters
+    ----------
+    loss : function
+        Of a function that calls the module, features (B, ...) and targets (B, ...).
+    parameters : torch.nn.Module
+    samples : tuple
+        Features and targets of all nodes (N, ...), the first sample of each node (n,), and how many each has (n,).
+    scorers : mapping of functions
+        Like `loss`, of the test data.
+    test : tuple or None
+    dtype : numpy dtype
+        In which everything is computed.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[..., Any],
+        parameters: Any,
+        samples: tuple[np.ndarray, ...],
+        scorers: Mapping[str, Callable[..., Any]],
+        test: tuple[np.ndarray, np.ndarray] | None,
+        dtype: np.dtype,
+    ) -> None:
+        if not isinstance(parameters, torch.nn.Module):
+            raise TypeError(
+                f"parameters is a {type(parameters).__name__}; with framework='torch' pass a torch.nn.Module"
+            )
+        self.dtype = getattr(torch, dtype.name)
+        self._module = copy.deepcopy(parameters).to(self.dtype)
+        named = {name: p.detach() for name, p in self._module.named_parameters()}
+        self._shapes = {name: p.shape for name, p in named.items()}
+        self._buffers = dict(self._module.named_buffers())
+        ends = np.cumsum([0, *(p.numel() for p in named.values())]).tolist()
+        self.blocks = {name: slice(ends[k], ends[k + 1]) for k, name in enumerate(named)}
+        self.initial = torch.cat([p.reshape(-1) for p in named.values()]).cpu().numpy().astype(np.float64)
+        features, targets, first, counts = samples
+        self._host = tuple(map(torch.tensor, (features, targets, first[:, None])))
+        self._counts, self._weights = counts, None
+        order = np.arange(counts.max())
+        self._places = torch.tensor(first[:, None] + np.minimum(order, counts[:, None] - 1))
+        if np.any(counts != counts[0]):
+            self._weights = torch.tensor((order < counts[:, None]) / counts[:, None], dtype=self.dtype)
+        self._moved: dict[Any, tuple[Any, ...]] = {}
+        self._test: Any = None if test is None else tuple(map(torch.tensor, test))
+        self._scorers = {"test_loss": loss, **scorers}
+
+        def at(x: Array, a: Array, b: Array) -> Array:
+            return loss(self._call(x), a, b)
+
+        def weighed(x: Array, a: Array, b: Array, weights: Array) -> Array:
+            each = vmap(lambda one, its: at(x, one[None], its[None]))(a, b)
+            return torch.sum(weights * each)
+
+        data = (None,) * (2 if self._weights is None else 3)
+        whole = at if self._weights is None else weighed
+        self._losses = vmap(vmap(whole, (0, *data)), 0)
+        self._gradients = vmap(vmap(grad(whole), (0, *data)), 0)
+        self._sampled = vmap(grad(at))
+
+    def unravel(self, x: Any) -> dict[str, Any]:
+        """Parameters by their names."""
+        x = torch.tensor(x, dtype=self.dtype) if isinstance(x, np.ndarray) else x
+        return {name: x[block].reshape(self._shapes[name]) for name, block in self.blocks.items()}
+
+    def _call(self, x: Array) -> Callable[..., Any]:
+        return lambda *inputs: functional_call(self._module, {**self.unravel(x), **self._buffers}, inputs)
+
+    def losses(self, xp: Any, x: Array) -> Array:
+        """Mean losses, (n, R, d) -> (n, R)."""
+        return self._back(xp, self._losses(self._in(x), *self._data(x)[1]), x)
+
+    def gradients(self, xp: Any, x: Array) -> Array:
+        """Their gradients, (n, R, d) -> (n, R, d)."""
+        return self._back(xp, self._gradients(self._in(x), *self._data(x)[1]), x)
+
+    def sampled(self, xp: Any, x: Array, indices: Array) -> Array:
+        """Gradients of mini-batches, (..., n, d) and (..., n, B) -> (..., n, d)."""
+        (features, targets, first), _ = self._data(x)
+        rows = self._in(x).reshape(-1, x.shape[-1])
+        there = torch.tensor(indices) if isinstance(indices, np.ndarray) else torch.from_dlpack(indices)
+        places = (there + first).reshape(len(rows), -1)
+        return self._back(xp, self._sampled(rows, features[places], targets[places]).reshape(x.shape), x)
+
+    def scores(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """What the test data say of points (R, d), (R,) each."""
+        rows = torch.tensor(x, dtype=self.dtype)
+        with torch.no_grad():
+            return {
+                name: np.array([float(function(self._call(row), *self._test)) for row in rows])
+                for name, function in self._scorers.items()
+            }
+
+    def _data(self, x: Array) -> tuple[Any, ...]:
+        """All samples and where a node's begin; those of each node, (n, m, ...), and weights where amounts differ."""
+        device = "cpu" if isinstance(x, np.ndarray) else self._in(x).device
+        if device not in self._moved:
+            self._module.to(device)
+            self._buffers = dict(self._module.named_buffers())
+            features, targets, first = (part.to(device) for part in self._host)
+            places = self._places.to(device)
+            weights = () if self._weights is None else (self._weights.to(device),)
+            self._moved[device] = (features, targets, first), (features[places], targets[places], *weights)
+        return self._moved[device]
+
+    def _in(self, x: Array) -> Any:
+        there = torch.tensor(np.ascontiguousarray(x)) if isinstance(x, np.ndarray) else torch.from_dlpack(x)
+        return there.to(self.dtype)
+
+    def _back(self, xp: Any, result: Any, x: Array) -> Array:
+        if isinstance(x, np.ndarray):
+            return result.detach().numpy().astype(x.dtype, copy=False)
+        return xp.astype(xp.from_dlpack(result.detach()), x.dtype)
