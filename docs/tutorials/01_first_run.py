@@ -1,0 +1,8 @@
+"""
+A first run
+===========
+
+x
+"""
+import simlab
+print(simlab.__version__)
