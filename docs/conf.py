@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,15 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import simlab  # noqa: E402
 from simlab.algorithms.table import names  # noqa: E402
+
+
+
+def public(module: str) -> list[str]:
+    """Names in a module's ``__all__``, or else what it defines without an underscore."""
+    found = importlib.import_module(module)
+    own = [name for name, value in vars(found).items() if getattr(value, "__module__", None) == module]
+    return sorted(getattr(found, "__all__", [name for name in own if not name.startswith("_")]), key=str.lower)
+
 
 project, author, copyright = "simlab", "The simlab developers", "the simlab developers"
 version = release = simlab.__version__
@@ -32,8 +42,7 @@ templates_path = ["templates"]
 
 # Reference: a page for each public name, listed in reference.rst or found in its module.
 autosummary_generate = True
-autosummary_ignore_module_all = False  # a name is public where __all__ says so, wherever it is written
-autosummary_context = {"algorithms": sorted(names(), key=str.lower)}
+autosummary_context = {"algorithms": sorted(names(), key=str.lower), "public": public}
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say them, with shapes
 numpydoc_show_class_members = False
@@ -69,6 +78,8 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
 

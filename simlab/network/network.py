@@ -369,7 +369,7 @@ class Network:
     def rho(self) -> float:
         """Mixing rate, the second largest modulus of an eigenvalue.
 
-        Of a symmetric W it is max(|lambda_2|, |lambda_n|) = ||W - 11'/n||_2, by which one exchange shrinks
+        Of a symmetric W it is ``max(|lambda_2|, |lambda_n|) = ||W - 11'/n||_2``, by which one exchange shrinks
         disagreement; of another one W^k nears its limit as rho^k.
         """
         return 1.0 - self.spectral_gap
