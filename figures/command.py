@@ -55,8 +55,8 @@ def run(
 
 @app.command()
 def sweep(
-    file: Annotated[Path, typer.Argument(help="Arguments of simlab.grid, in TOML; see the README.")],
-    folder: Annotated[Path | None, typer.Option(help="Of the cells; that of the file unless given.")] = None,
+    file: Annotated[Path, typer.Argument(help="Arguments of simlab.grid, in TOML; see docs/command.md.")],
+    folder: Annotated[Path | None, typer.Option(help="Of the cells; the one that the file names, beside it, unless given.")] = None,
     workers: Annotated[int | None, typer.Option(help="Local processes; as many as cores unless given.")] = None,
 ) -> None:
     """Run the cells of a sweep that its folder does not hold yet."""
@@ -65,10 +65,10 @@ def sweep(
 
     try:
         options = tomllib.loads(file.read_text(encoding="utf-8"))
-        target = folder or options.pop("folder", None)
-        options.pop("folder", None)
-        if target is None:
+        named = options.pop("folder", None)
+        if folder is None and named is None:
             raise ValueError(f"{file} names no folder; add folder = '...', or pass --folder")
+        target = folder or file.parent / named
         cells = simlab.grid(**{name: _value(name, value) for name, value in options.items()})
         frame = simlab.sweep(cells, target, workers=workers)
     except (OSError, TypeError, ValueError, AttributeError) as error:

@@ -50,21 +50,35 @@ test_rate()
 test_order_of_the_bias()
 
 # %%
-# A mistake as they happen: the correction of exact diffusion with the wrong sign of the old gradient step. It still runs, and it still
-# converges to something.
+# A mistake as they happen: momentum that is damped where it should not be, as the defaults of libraries differ. It runs, and it converges,
+# to the right place even; but it is another method, and the test says so.
 
-from simlab.operations import gradient, mix
+from typing import Any, NamedTuple
+
+from simlab.operations import average, gradient, zeros_like
 
 
-class Wrong(simlab.ExactDiffusion):
+class State(NamedTuple):
+    x: Any
+    m: Any
+
+
+class DampedPmSGD(NamedTuple):
+    lr: float
+    momentum: float
+
+    def init(self, x):
+        return State(x, zeros_like(x))
+
     def step(self, state, problem, network, batch):
-        psi = state.x - 0.9 * self.lr * gradient(problem, state.x, batch)
-        corrected = psi + state.x - state.psi
-        return type(state)((corrected + mix(network, corrected)) / 2, psi)
+        g = average(gradient(problem, state.x, batch))
+        m = self.momentum * state.m + (1 - self.momentum) * g
+        return State(state.x - self.lr * m, m)
 
 
-trace = simlab.simulate(problem, network, Wrong(lr=0.02), steps=3000)
+expected = theory.predict(problem, network, simlab.PmSGD(lr=0.1, momentum=0.5)).rate
+trace = simlab.simulate(problem, network, DampedPmSGD(lr=0.1, momentum=0.5), steps=1000)
 try:
-    assert_converges_at_rate(trace, theory.predict(problem, network, simlab.ExactDiffusion(lr=0.02)).rate)
+    assert_converges_at_rate(trace, expected)
 except AssertionError as error:
     print(error)

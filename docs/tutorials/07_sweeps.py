@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import simlab
 
 problem = simlab.LeastSquares.synthetic(n_nodes=8, n_samples=50, dim=10, heterogeneity=1.0, noise=0.1, seed=0)
-rates = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0]
+rates = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]
 cells = simlab.grid(
     problem=problem,
     network={"ring": simlab.topologies.ring(8), "complete": simlab.topologies.complete(8)},
@@ -39,15 +39,17 @@ print(frame[frame["status"] == "diverged"]["reason"].iloc[0])
 
 # %%
 # On many machines the workers of a `Dask <https://docs.dask.org>`_ cluster run the same cells, and give the same results to the last bit. They have to see
-# the folder. Here the cluster has two processes on this machine; another one only changes what the client connects to. What the folder
-# holds already is not run again.
+# the folder. Here the cluster is two threads of this process; another one only changes what the client connects to. What the folder
+# holds already would not be run again.
 
 from dask.distributed import Client, LocalCluster
 
-if __name__ == "__main__":
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local, Client(local) as client:
-        same = simlab.sweep(cells, tempfile.mkdtemp(), client=client)
-    print("the same to the last bit:", same["mse"].equals(frame["mse"]))
+with (
+    LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+    Client(cluster) as client,
+):
+    same = simlab.sweep(cells, tempfile.mkdtemp(), client=client)
+print("the same to the last bit:", same["mse"].equals(frame["mse"]))
 
 # %%
 # The results of any number of sweeps are read without running anything. A picture shows means over what is on no axis, with their 95 % intervals.
