@@ -42,6 +42,7 @@ ABSCISSAS = ("step", "bits", "payload_bits", "gradients", "time")
 BANDS = ("interval", "quantiles")
 QUANTILES = (0.1, 0.9)
 MARKS = 8  # on a line
+WITHIN = 4  # names of lines that find room within the axes
 WIDE = 20.0  # ratio from which an axis is logarithmic
 OUT, BEYOND = 1e4, 30.0  # times the start: what is cut off, and where
 LARGEST = 150  # nodes that are drawn as points
@@ -111,7 +112,7 @@ def convergence(
     for trace in named.values():
         for name, column in {"x": x, "y": y}.items():
             checks.one_of(name, column, _numeric(trace.frame))
-    ax = _axes(ax)
+    ax = _axes(ax, _size(named))
     looks = _looks(named)
     lines = {label: _line(trace.frame, x, y, bands) for label, trace in named.items()}
     top = _top([line[1] for line in lines.values()])
@@ -150,7 +151,7 @@ def convergence(
     title = words[bands] if several else ""
     if predictions is not None:
         ax.plot([], [], color="black", linewidth=0.8, linestyle=(0, (1, 1)), label="theory")
-    ax.legend(title=title or None, title_fontsize=6.5, alignment="left")
+    _legend(ax, named, title)
     return ax
 
 
@@ -183,8 +184,8 @@ def sweep(frame: pd.DataFrame, x: str, y: str = "mse", *, hue: str = "algorithm_
     checks.one_of("y", y, _numeric(frame))
     for name, column in {"x": x, "hue": hue}.items():
         checks.one_of(name, column, frame.columns)
-    ax = _axes(ax)
     names = {str(value): value for value in frame[hue].dropna().unique()}
+    ax = _axes(ax, _size(names))
     looks = _looks(dict.fromkeys(names))
     places, ticks = _places(frame[x])
     placed = frame.assign(_at=places)
@@ -230,7 +231,7 @@ def sweep(frame: pd.DataFrame, x: str, y: str = "mse", *, hue: str = "algorithm_
     ax.set_ylabel(MEANINGS.get(y, y))
     notes = ["bars: 95 % intervals of means"] if any(c.has_yerr for c in ax.containers) else []  # type: ignore[attr-defined]
     notes += ["×: diverged or failed"] if lost else []
-    ax.legend(title="; ".join(notes) or None, title_fontsize=6.5, alignment="left")
+    _legend(ax, names, "; ".join(notes))
     return ax
 
 
@@ -372,6 +373,17 @@ def _axes(ax: Axes | None, size: tuple[float, float] = (COLUMN, 2.6)) -> Axes:
     return made
 
 
+def _size(names: Mapping[str, Any]) -> tuple[float, float]:
+    """Of a figure, with room for so many names below the axes where they would hide what is within."""
+    return COLUMN, 2.6 + (0.3 + 0.16 * len(names)) * (len(names) > WITHIN)
+
+
+def _legend(ax: Axes, names: Mapping[str, Any], title: str) -> None:
+    """Names within the axes; of many lines below them."""
+    below: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.0, -0.2)} if len(names) > WITHIN else {}
+    ax.legend(title=title or None, title_fontsize=6.5, alignment="left", **below)
+
+
 def _band(values: np.ndarray, bands: str | None) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Middle, low and high of values (S, R)."""
     if bands is None or values.shape[1] < 2:
@@ -413,11 +425,14 @@ def _top(middles: list[np.ndarray]) -> float:
 
 
 def _places(column: pd.Series[Any]) -> tuple[Any, list[str] | None]:
-    """Where values of a column lie on an axis, and their names where they are no numbers; None is a name."""
+    """Where values of a column lie on an axis, and their names where they are no numbers; None is a name: of a
+    mini-batch "all" samples, of a hyperparameter that a method has not "none".
+    """
     if column.dtype.kind in "iuf" and not column.isna().any():
         return column, None
-    names = [number(value) or "all" for value in column]
-    order = list(dict.fromkeys(number(value) or "all" for value in _sorted(column)))
+    missing = "all" if column.name == "batch_size" else "none"
+    names = [number(value) or missing for value in column]
+    order = list(dict.fromkeys(number(value) or missing for value in _sorted(column)))
     return np.array([order.index(name) for name in names]), order
 
 

@@ -126,6 +126,24 @@ def test_a_sweep_shows_means_and_crosses(tmp_path):
     assert [tick.get_text() for tick in named.get_xticklabels()] == [RING.name]
 
 
+def test_many_names_are_below_the_axes_and_hide_nothing():
+    for count in (4, 5):
+        ax = plot.convergence({f"number {k}": TRACES[0] for k in range(count)})
+        ax.figure.draw_without_rendering()
+        names, inside = ax.get_legend().get_window_extent(), ax.get_window_extent()
+        assert (names.y1 < inside.y0) == (count == 5)
+        assert inside.height > 100  # and leave room for the lines
+        assert names.y0 >= 0
+
+
+def test_a_method_without_a_hyperparameter_has_none_of_it():
+    frame = pd.DataFrame(
+        {"algorithm_class": ["A", "B"], "momentum": [0.5, np.nan], "batch_size": [1, np.nan], "mse": [1.0, 2.0]}
+    )
+    for column, missing in {"momentum": "none", "batch_size": "all"}.items():
+        assert [tick.get_text() for tick in plot.sweep(frame, column).get_xticklabels()][-1] == missing
+
+
 @pytest.mark.parametrize(
     ("network", "links"),
     [
