@@ -59,6 +59,7 @@ suppress_warnings = ["config.cache"]  # the gallery's settings hold functions
 sphinx_gallery_conf = {
     "examples_dirs": ["tutorials"],
     "gallery_dirs": ["generated/tutorials"],
+    "within_subsection_order": "FileNameSortKey",
     "filename_pattern": r"\.py",
     "abort_on_example_error": True,
     "download_all_examples": False,

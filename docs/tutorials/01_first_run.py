@@ -31,8 +31,8 @@ traces = simlab.simulate(problem, network, algorithms, steps=3000, record_every=
 traces[0].frame[["step", "mse", "consensus", "loss", "bits"]].tail(3)
 
 # %%
-# Momentum is fast, but the usual form of it, DmSGD, stops a hundred times further from the optimum than DSGD does. DecentLaM is as
-# fast and stops where DSGD stops. Dotted lines are what theory expects of these very runs, step by step.
+# Momentum is fast, but the usual form of it, DmSGD, stops at some forty times the error at which DSGD stops. DecentLaM is as fast as
+# DmSGD and stops where DSGD stops. Dotted lines are what theory expects of these very runs, step by step.
 
 predictions = [theory.predict(problem, network, algorithm) for algorithm in algorithms]
 simlab.plot.convergence(traces, predictions=predictions)

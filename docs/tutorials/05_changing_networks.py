@@ -57,7 +57,8 @@ cluster = simlab.Cluster(compute=[0.1] + 7 * [0.01], latency=0.001, bandwidth=1e
 slow = simlab.simulate(problem, ring, simlab.DSGD(lr=0.05), steps=600, record_every=10, cluster=cluster)
 waiting = simlab.dynamics.asynchronous(ring, compute=[0.1] + 7 * [0.01])
 free = simlab.simulate(problem, waiting, simlab.ADPSGD(lr=0.05), steps=8 * 600, record_every=80)
-simlab.plot.convergence({"DSGD, all wait": slow, "AD-PSGD, nobody waits": free}, x="time")
+ax = simlab.plot.convergence({"DSGD, all wait": slow, "AD-PSGD, nobody waits": free}, x="time")
+ax.set_xlim(0, 8)
 plt.show()
 
 # %%

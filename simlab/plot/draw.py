@@ -283,7 +283,7 @@ def network(network: Network | NetworkProcess, *, ax: Axes | None = None) -> Axe
         nx.draw_networkx_labels(graph, places, ax=ax, font_size=6, font_color="white")
     ax.set_title(_wrapped(name))
     ax.set_axis_off()
-    ax.set_aspect("equal")
+    ax.set_aspect("equal", adjustable="datalim")
     ax.margins(0.08)
     return ax
 
@@ -487,10 +487,25 @@ def _places_of(graph: Any) -> Any:
 
     n = graph.number_of_nodes()
     if graph.number_of_edges() <= 2.5 * n and n > 2 and graph.number_of_edges() != n:
+        links = graph.to_undirected()
+        hops = dict(nx.all_pairs_shortest_path_length(links))
+        apart = {v: {w: hops[v].get(w, n) for w in links} for v in links}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return nx.kamada_kawai_layout(graph.to_undirected(), weight=None)
+            # Laid out from a circle alone, a grid may stay twisted.
+            starts = nx.circular_layout(links), nx.spectral_layout(links, weight=None)
+            laid = [nx.kamada_kawai_layout(links, dist=apart, pos=start) for start in starts]
+        return min(laid, key=lambda places: _stress(apart, places))
     return nx.circular_layout(graph)
+
+
+def _stress(apart: Mapping[Any, Mapping[Any, float]], places: Mapping[Any, np.ndarray]) -> float:
+    """How far lengths on paper are from numbers of links, in the best scale; infinite where nodes lie on one another."""
+    nodes = list(places)
+    at, hops = np.array([places[v] for v in nodes]), np.array([[apart[v][w] for w in nodes] for v in nodes], float)
+    lengths, hops = (m[np.triu_indices(len(nodes), 1)] for m in (np.linalg.norm(at[:, None] - at, axis=-1), hops))
+    ratio = lengths / hops
+    return float(np.mean((ratio / ratio.mean() - 1) ** 2)) if ratio.min() > 0 else math.inf
 
 
 def _wrapped(title: str) -> str:

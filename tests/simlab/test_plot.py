@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
 from scipy import stats
 
 import simlab
@@ -134,6 +135,25 @@ def test_many_names_are_below_the_axes_and_hide_nothing():
         assert (names.y1 < inside.y0) == (count == 5)
         assert inside.height > 100  # and leave room for the lines
         assert names.y0 >= 0
+
+
+def test_a_grid_is_drawn_untwisted():
+    """Its longest links are about as long as its shortest."""
+    for n in (8, 16):
+        grid = simlab.topologies.grid(n)
+        ax = plot.network(grid)
+        nodes = next(c for c in ax.collections if isinstance(c, PathCollection)).get_offsets()
+        indptr, indices, _ = grid.csr
+        lengths = [
+            np.linalg.norm(nodes[i] - nodes[j]) for i in range(n) for j in indices[indptr[i] : indptr[i + 1]] if i != j
+        ]
+        assert max(lengths) < 1.3 * min(lengths)
+
+
+def test_a_path_has_room_above_and_below():
+    ax = plot.network(simlab.topologies.path(8))
+    ax.figure.draw_without_rendering()
+    assert ax.get_window_extent().height > 50
 
 
 def test_a_method_without_a_hyperparameter_has_none_of_it():
