@@ -14,9 +14,8 @@ sys.path.insert(0, str(ROOT))
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
-import simlab  # noqa: E402
-from simlab.algorithms.table import names  # noqa: E402
-
+import simlab
+from simlab.algorithms.table import names
 
 
 def public(module: str) -> list[str]:

@@ -61,7 +61,9 @@ def run(
 @app.command()
 def sweep(
     file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="Arguments of simlab.grid; see docs/command.md.")],
-    folder: Annotated[Path | None, typer.Option(help="Of the cells; the one that the file names, beside it, unless given.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Of the cells; the one that the file names, beside it, unless given.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Local processes; as many as cores unless given.")] = None,
 ) -> None:
     """Run the cells of a sweep that its folder does not hold yet."""

@@ -2,13 +2,13 @@
 A first run
 ===========
 
-Eight nodes, each with its own data, agree on one linear model by talking to their neighbours. Three methods do it: which is
-fast, and which ends where it should?
+Eight nodes, each with its own data, agree on one linear model by talking to their neighbours. Three methods do it:
+which is fast, and which ends where it should?
 """
 
 # %%
-# A run takes a problem, a network and an algorithm. Here every node holds 50 samples of a least squares problem, drawn so that
-# the nodes' own solutions differ (``heterogeneity``), and nodes are joined as a grid.
+# A run takes a problem, a network and an algorithm. Here every node holds 50 samples of a least squares problem,
+# drawn so that the nodes' own solutions differ (``heterogeneity``), and nodes are joined as a grid.
 
 import matplotlib.pyplot as plt
 
@@ -31,22 +31,23 @@ traces = simlab.simulate(problem, network, algorithms, steps=3000, record_every=
 traces[0].frame[["step", "mse", "consensus", "loss", "bits"]].tail(3)
 
 # %%
-# Momentum is fast, but the usual form of it, DmSGD, stops at some forty times the error at which DSGD stops. DecentLaM is as fast as
-# DmSGD and stops where DSGD stops. Dotted lines are what theory expects of these very runs, step by step.
+# Momentum is fast, but the usual form of it, DmSGD, stops at some forty times the error at which DSGD stops.
+# DecentLaM is as fast as DmSGD and stops where DSGD stops. Dotted lines are what theory expects of these very runs,
+# step by step.
 
 predictions = [theory.predict(problem, network, algorithm) for algorithm in algorithms]
 simlab.plot.convergence(traces, predictions=predictions)
 plt.show()
 
 # %%
-# How far is it to an error of 0.1? A table says when each run came to it; text for a paper is
-# ``simlab.table(frame, "latex")``.
+# How far is it to an error of 0.1? A table says when each run came to it; text for a paper is ``simlab.table(frame,
+# "latex")``.
 
 print(simlab.table(simlab.first(traces, "mse", 0.1)[["run", "reached", "step", "bits"]]))
 
 # %%
-# And does the run keep to what is known about it? :func:`theory.verify` holds a trace against its prediction and against every
-# theorem whose assumptions hold here.
+# And does the run keep to what is known about it? :func:`theory.verify` holds a trace against its prediction and
+# against every theorem whose assumptions hold here.
 
 report = theory.verify(traces[2])
 print(report)

@@ -2,8 +2,8 @@
 Your own method
 ===============
 
-A method is one class with ``init`` and ``step``. Nothing else has to be written to run it compiled, to predict it and to
-judge its runs. Here it is exact diffusion, in fifteen lines; what a step may use, and all that is optional, is in
+A method is one class with ``init`` and ``step``. Nothing else has to be written to run it compiled, to predict it and
+to judge its runs. Here it is exact diffusion, in fifteen lines; what a step may use, and all that is optional, is in
 :doc:`/own_algorithm`.
 """
 
@@ -37,8 +37,8 @@ class MyDiffusion(NamedTuple):
 
 
 # %%
-# It runs like any other, beside any other, here with mini-batches of 10 and in 20 independent replicates. The bands are
-# 95 % confidence intervals of the means.
+# It runs like any other, beside any other, here with mini-batches of 10 and in 20 independent replicates. The bands
+# are 95 % confidence intervals of the means.
 
 problem = simlab.LeastSquares.synthetic(n_nodes=8, n_samples=50, dim=10, heterogeneity=1.0, noise=0.1, seed=0)
 network = simlab.topologies.ring(8)

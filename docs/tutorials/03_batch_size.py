@@ -2,13 +2,13 @@
 A batch-size study
 ==================
 
-A larger batch makes gradients less noisy, but what a method's bias leaves it does not touch: from some batch size on it buys
-nothing. Where that is depends on the method.
+A larger batch makes gradients less noisy, but what a method's bias leaves it does not touch: from some batch size on it
+buys nothing. Where that is depends on the method.
 """
 
 # %%
-# A study is a grid: every combination of batch sizes and methods, each in several replicates. :func:`simlab.grid` takes the arguments
-# of :func:`simlab.simulate`, each as one value, a list, or a dict of names.
+# A study is a grid: every combination of batch sizes and methods, each in several replicates. :func:`simlab.grid`
+# takes the arguments of :func:`simlab.simulate`, each as one value, a list, or a dict of names.
 
 import tempfile
 
@@ -33,8 +33,8 @@ cells = simlab.grid(
 )
 
 # %%
-# :func:`simlab.sweep` runs the cells that its folder does not hold yet and returns all results. Killed, it is simply started again;
-# a second call costs the reading of the folder.
+# :func:`simlab.sweep` runs the cells that its folder does not hold yet and returns all results. Killed, it is simply
+# started again; a second call costs the reading of the folder.
 
 folder = tempfile.mkdtemp()
 frame = simlab.sweep(cells, folder, workers=0)
@@ -42,8 +42,8 @@ again = simlab.sweep(cells, folder, workers=0)
 print(again[["algorithm", "batch_size", "replicate", "mse", "status"]].head(3))
 
 # %%
-# Means over replicates with their 95 % intervals, and beside them what theory expects: the bias, which no batch removes, and a variance that
-# falls with the batch size.
+# Means over replicates with their 95 % intervals, and beside them what theory expects: the bias, which no batch
+# removes, and a variance that falls with the batch size.
 
 ax = simlab.plot.sweep(frame, x="batch_size", y="mse")
 for algorithm in algorithms:

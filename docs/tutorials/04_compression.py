@@ -7,8 +7,8 @@ they make of that.
 """
 
 # %%
-# Three methods on one problem: DSGD sends 32 bits a number; CHOCO-SGD and LEAD send quantized differences to what their neighbours
-# know already.
+# Three methods on one problem: DSGD sends 32 bits a number; CHOCO-SGD and LEAD send quantized differences to what
+# their neighbours know already.
 
 import matplotlib.pyplot as plt
 
@@ -27,8 +27,8 @@ runs = simlab.simulate(problem, network, list(algorithms.values()), steps=1500, 
 traces = dict(zip(algorithms, runs, strict=True))
 
 # %%
-# Against steps compression only costs. Against bits it pays; and LEAD, which corrects for what nodes differ in, has no bias at
-# which to stop.
+# Against steps compression only costs. Against bits it pays; and LEAD, which corrects for what nodes differ in, has
+# no bias at which to stop.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.6), layout="constrained")
 simlab.plot.convergence(traces, ax=left)
@@ -37,7 +37,8 @@ right.set_xscale("log")
 plt.show()
 
 # %%
-# Bits are those of real messages: with a source code they are counted on what was sent in this very run, without its being built.
+# Bits are those of real messages: with a source code they are counted on what was sent in this very run, without its
+# being built.
 
 for code in ("fixed", "level", "elias"):
     quantizer = simlab.compression.DitheredUniform(levels=4, code=code)

@@ -7,8 +7,8 @@ Links fail, nodes sleep, exchanges are rare. A network that changes is drawn fro
 """
 
 # %%
-# Four ways to send less than over all links in every step: half the links down at any time, matchings that are switched on
-# with half the budget, one exchange in five steps, and one peer at a time along an exponential graph.
+# Four ways to send less than over all links in every step: half the links down at any time, matchings that are
+# switched on with half the budget, one exchange in five steps, and one peer at a time along an exponential graph.
 
 import matplotlib.pyplot as plt
 
@@ -30,7 +30,8 @@ for ax, name in zip(axes, ("ring", "link failures", "one peer"), strict=True):
 plt.show()
 
 # %%
-# All methods run on those that they are fit for. The bands are 95 % intervals over replicates, which differ in which links fail.
+# All methods run on those that they are fit for. The bands are 95 % intervals over replicates, which differ in which
+# links fail.
 
 problem = simlab.LeastSquares.synthetic(n_nodes=8, n_samples=30, dim=3, heterogeneity=1.0, noise=0.1, seed=0)
 traces = {
@@ -41,8 +42,8 @@ simlab.plot.convergence(traces)
 plt.show()
 
 # %%
-# Theory knows the law of these networks and expects every step of them exactly. Where steps repeat with a period, its numbers are means
-# over one.
+# Theory knows the law of these networks and expects every step of them exactly. Where steps repeat with a period, its
+# numbers are means over one.
 
 for name, network in networks.items():
     prediction = theory.predict(problem, network, simlab.DSGD(lr=0.05))
@@ -50,8 +51,8 @@ for name, network in networks.items():
     print(f"{name:15} expected {prediction.mse:.3e}, measured {measured:.3e}")
 
 # %%
-# How long does it take on machines? :class:`simlab.Cluster <simlab.cluster.Cluster>` models compute times and links: here one node computes
-# ten times more slowly than the others, and all wait for it, neighbours first.
+# How long does it take on machines? :class:`simlab.Cluster <simlab.cluster.Cluster>` models compute times and links:
+# here one node computes ten times more slowly than the others, and all wait for it, neighbours first.
 
 cluster = simlab.Cluster(compute=[0.1] + 7 * [0.01], latency=0.001, bandwidth=1e6)
 slow = simlab.simulate(problem, ring, simlab.DSGD(lr=0.05), steps=600, record_every=10, cluster=cluster)

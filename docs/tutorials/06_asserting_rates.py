@@ -2,12 +2,13 @@
 Asserting rates in your test suite
 ==================================
 
-A method that still runs may no longer be the method that it was. ``theory.testing`` has assertions for anybody's test suite: they
-fail with numbers, and they fail as inconclusive where the run could not have refuted them.
+A method that still runs may no longer be the method that it was. ``theory.testing`` has assertions for anybody's test
+suite: they fail with numbers, and they fail as inconclusive where the run could not have refuted them.
 """
 
 # %%
-# Does the run do what the exact theory of its own step expects, and does a theorem's bound hold? In a suite these are the bodies of tests.
+# Does the run do what the exact theory of its own step expects, and does a theorem's bound hold? In a suite these are
+# the bodies of tests.
 
 import matplotlib.pyplot as plt
 
@@ -33,7 +34,8 @@ def test_prediction_and_bound():
 test_prediction_and_bound()
 
 # %%
-# The rate of a linearly convergent method, and the order of a bias: DSGD's error goes with the square of the step size.
+# The rate of a linearly convergent method, and the order of a bias: DSGD's error goes with the square of the step
+# size.
 
 
 def test_rate():
@@ -52,8 +54,8 @@ test_rate()
 test_order_of_the_bias()
 
 # %%
-# A mistake as they happen: momentum that is damped where it should not be, as the defaults of libraries differ. It runs, and it converges,
-# to the right place even; but it is another method, and the test says so.
+# A mistake as they happen: momentum that is damped where it should not be, as the defaults of libraries differ. It
+# runs, and it converges, to the right place even; but it is another method, and the test says so.
 
 from typing import Any, NamedTuple
 

@@ -2,13 +2,13 @@
 Sweeps on a cluster
 ===================
 
-Hundreds of runs, on many cores and machines, that may be killed at any time: a grid of cells, and a folder that keeps what is
-done.
+Hundreds of runs, on many cores and machines, that may be killed at any time: a grid of cells, and a folder that keeps
+what is done.
 """
 
 # %%
-# A cell is known by all that its numbers depend on: data, weights, the method and its code, settings, precision. Lists of settings of one method
-# share a cell, for they share a run.
+# A cell is known by all that its numbers depend on: data, weights, the method and its code, settings, precision.
+# Lists of settings of one method share a cell, for they share a run.
 
 import tempfile
 
@@ -30,7 +30,8 @@ cells = simlab.grid(
 print(len(cells), "cells")
 
 # %%
-# Two local processes, each with one thread. Runs that diverge, and cells that fail, are rows like the others and say why; the rest goes on.
+# Two local processes, each with one thread. Runs that diverge, and cells that fail, are rows like the others and say
+# why; the rest goes on.
 
 folder = tempfile.mkdtemp()
 frame = simlab.sweep(cells, folder, workers=2)
@@ -38,9 +39,9 @@ print(frame["status"].value_counts().to_string())
 print(frame[frame["status"] == "diverged"]["reason"].iloc[0])
 
 # %%
-# On many machines the workers of a `Dask <https://docs.dask.org>`_ cluster run the same cells, and give the same results to the last bit. They have to see
-# the folder. Here the cluster is two threads of this process; another one only changes what the client connects to. What the folder
-# holds already would not be run again.
+# On many machines the workers of a `Dask <https://docs.dask.org>`_ cluster run the same cells, and give the same
+# results to the last bit. They have to see the folder. Here the cluster is two threads of this process; another one
+# only changes what the client connects to. What the folder holds already would not be run again.
 
 from dask.distributed import Client, LocalCluster
 
@@ -52,12 +53,14 @@ with (
 print("the same to the last bit:", same["mse"].equals(frame["mse"]))
 
 # %%
-# The results of any number of sweeps are read without running anything. A picture shows means over what is on no axis, with their 95 % intervals.
+# The results of any number of sweeps are read without running anything. A picture shows means over what is on no
+# axis, with their 95 % intervals.
 
 loaded = simlab.load_sweep(folder, network="ring")
 simlab.plot.sweep(loaded, x="lr", y="mse")
 plt.show()
 
 # %%
-# The same from a terminal: ``simlab sweep FILE.toml`` and ``simlab report FOLDER``, see :doc:`/command`. A single long run is safe by
-# ``simlab.simulate(..., checkpoint="run.parquet")``: started again, it goes on where the last checkpoint was.
+# The same from a terminal: ``simlab sweep FILE.toml`` and ``simlab report FOLDER``, see :doc:`/command`. A single
+# long run is safe by ``simlab.simulate(..., checkpoint="run.parquet")``: started again, it goes on where the last
+# checkpoint was.

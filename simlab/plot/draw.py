@@ -500,7 +500,7 @@ def _places_of(graph: Any) -> Any:
 
 
 def _stress(apart: Mapping[Any, Mapping[Any, float]], places: Mapping[Any, np.ndarray]) -> float:
-    """How far lengths on paper are from numbers of links, in the best scale; infinite where nodes lie on one another."""
+    """How far lengths on paper are from numbers of links, in the best scale; infinite where nodes coincide."""
     nodes = list(places)
     at, hops = np.array([places[v] for v in nodes]), np.array([[apart[v][w] for w in nodes] for v in nodes], float)
     lengths, hops = (m[np.triu_indices(len(nodes), 1)] for m in (np.linalg.norm(at[:, None] - at, axis=-1), hops))

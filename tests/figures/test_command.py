@@ -112,7 +112,7 @@ def test_what_is_not_there_is_named() -> None:
 
 def test_panels_hold_what_was_varied_but_not_tuned(tmp_path: Path) -> None:
     """Of mini-batches none is the best: each has its pictures of the step size."""
-    text = SWEEP.replace("steps = 20", "steps = 20\nbatch_size = [1, 4]").replace('{ kind = "schedules.InverseSqrt", initial = 0.1 }', "0.2")
+    text = SWEEP.replace("steps = 20", "steps = 20\nbatch_size = [1, 4]").replace("[0.01, 0.1, {", "[0.01, 0.1] # {")
     (tmp_path / "sweep.toml").write_text(text)
     ask("sweep", tmp_path / "sweep.toml", "--folder", tmp_path / "cells", "--workers", 0)
     ask("report", tmp_path / "cells", "-o", tmp_path / "page.html")

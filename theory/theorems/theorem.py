@@ -87,8 +87,8 @@ class Setting(NamedTuple):
         random = about["batch_size"] is not None or about["noise_std"] > 0 or isinstance(network, NetworkProcess)
         if trace.stopped and random:
             raise ValueError(
-                f"trace = {trace!r} ended where {trace.stopped} was met: its errors there were chosen, and no expectation "
-                "is about them; judge a run of so many steps, such as simlab.resume(trace)"
+                f"trace = {trace!r} ended where {trace.stopped} was met: its errors there were chosen, and no "
+                "expectation is about them; judge a run of so many steps, such as simlab.resume(trace)"
             )
         first = trace.frame[trace.frame["step"] == 0].mean(numeric_only=True)
         return cls(
