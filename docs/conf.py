@@ -89,6 +89,13 @@ def _is_field(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any
     return True if type(obj).__name__ == "_tuplegetter" else None
 
 
+def _own_sources(app: Any) -> list[Any]:
+    """No page of sources is made of builtins, and so none is listed."""
+    vars(app.env).get("_viewcode_modules", {}).pop("builtins", None)
+    return []
+
+
 def setup(app: Any) -> None:
     """Connect."""
+    app.connect("html-collect-pages", _own_sources, priority=400)
     app.connect("autodoc-skip-member", _is_field)

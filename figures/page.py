@@ -28,8 +28,8 @@ STYLE = """
 :root { color-scheme: light dark; --line: #8884; --dim: #888; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
-img { width: 29.5rem; max-width: 100%; vertical-align: top; background: white; border-radius: 4px; margin: 0 1rem 1rem 0; }
-h2 + p + img { width: auto; }
+img { width: 29.5rem; max-width: 100%; vertical-align: top; background: white; border-radius: 4px; }
+img { margin: 0 1rem 1rem 0; } h2 + p + img { width: auto; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .82rem; margin: .6rem 0; }
 caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
 th, td { padding: .2rem .6rem .2rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }

@@ -97,7 +97,7 @@ def test_links_lead_somewhere(site: Path) -> None:
             if target.suffix == ".html" and parts.fragment:
                 assert unquote(parts.fragment) in read(target).anchors, f"{page.relative_to(site)} points to {link}"
             count += 1
-    assert count > 5000
+    assert count > 5000, count
 
 
 @pytest.fixture(scope="session")
