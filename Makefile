@@ -34,7 +34,7 @@ benchmark: $(STAMP)    ## speed, as ratios in one run
 	$(RUN) benchmarks
 
 clean:
-	rm -rf $(VENV) build dist docs/generated docs/sg_execution_times.rst .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # A sound environment has an interpreter that finds its pip, and was made at this very place.
