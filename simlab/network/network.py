@@ -43,7 +43,7 @@ class Network:
     Attributes
     ----------
     weights : ndarray or scipy.sparse.csr_array, shape (n_nodes, n_nodes)
-        W. Dense up to 64 nodes or where at least a quarter of the entries is not zero, CSR otherwise. Read-only.
+        The matrix W: dense up to 64 nodes or where at least a quarter of the entries is not zero, else CSR; read-only.
     stochastic : {"double", "row", "column"}
         What sums to 1: rows and columns, or rows alone, or columns alone.
     is_symmetric : bool
