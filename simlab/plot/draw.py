@@ -109,7 +109,9 @@ def convergence(
     if bands is not None:
         checks.one_of("bands", bands, BANDS)
     checks.one_of("x", x, ABSCISSAS)
-    for trace in named.values():
+    for label, trace in named.items():
+        if x == "time" and x not in trace.frame:
+            raise ValueError(f"x = 'time', of which {label} has no record; simulate with cluster=simlab.Cluster(...)")
         for name, column in {"x": x, "y": y}.items():
             checks.one_of(name, column, _numeric(trace.frame))
     ax = _axes(ax, _size(named))

@@ -94,6 +94,7 @@ def test_what_diverges_hides_no_other():
     [
         (lambda: plot.convergence(TRACES, "los"), "y = 'los' is unknown; did you mean 'loss'"),
         (lambda: plot.convergence(TRACES, x="stp"), "x = 'stp' is unknown; did you mean 'step'"),
+        (lambda: plot.convergence(TRACES, x="time"), "of which DSGD has no record; simulate with cluster="),
         (lambda: plot.convergence(TRACES, bands="sd"), "bands = 'sd' is unknown"),
         (lambda: plot.convergence([3]), "holds 3, which is not a Trace"),
         (lambda: plot.convergence([TRACES[0], TRACES[0]]), "holds two of DSGD; pass a mapping"),
