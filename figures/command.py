@@ -24,6 +24,21 @@ app = typer.Typer(
 Results = Annotated[Path, typer.Option(help="Folder for pictures and tables.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import simlab
+
+        typer.echo(f"simlab {simlab.__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Say it.")] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def studies(results: Results = Path(RESULTS)) -> None:
     """List the studies, and which of them have results that stand."""

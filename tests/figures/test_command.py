@@ -105,6 +105,10 @@ def test_a_folder_that_a_file_names_lies_beside_it(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "cells").exists()
 
 
+def test_version() -> None:
+    assert ask("--version") == (0, f"simlab {simlab.__version__}\n")
+
+
 def test_what_is_not_there_is_named() -> None:
     assert "'sparsty' is no study; did you mean 'sparsity'?" in ask("run", "sparsty")[1]
     assert "nowhere.toml does not exist" in ask("sweep", "nowhere.toml")[1]
