@@ -5,7 +5,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python -m
 
-.PHONY: reproduce test test-slow test-extras lint format benchmark clean venv
+.PHONY: reproduce test test-slow test-extras docs lint format benchmark clean venv
 .DEFAULT_GOAL := test
 
 reproduce: $(STAMP)    ## every figure and table, into results/
@@ -30,11 +30,15 @@ format: $(STAMP)       ## rewrite the files in the house style
 	$(RUN) ruff check --fix
 	$(RUN) ruff format
 
+docs: $(VENV)/.docs     ## the documentation site, into build/docs, looked at in a browser where there is one
+	$(RUN) sphinx -q -W --keep-going docs build/docs
+	$(RUN) pytest -q -m slow tests/project/test_site.py
+
 benchmark: $(STAMP)    ## speed, as ratios in one run
 	$(RUN) benchmarks
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # A sound environment has an interpreter that finds its pip, and was made at this very place.
@@ -42,6 +46,10 @@ SOUND := $(shell $(VENV)/bin/python -c 'import pip' 2>/dev/null && grep ' $(CURD
 
 $(STAMP): pyproject.toml $(if $(SOUND),,venv)
 	$(RUN) pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.docs: $(STAMP)
+	$(RUN) pip install --quiet --editable '.[docs]'
 	@touch $@
 
 venv:

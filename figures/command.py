@@ -12,6 +12,7 @@ import typer
 
 from figures import STUDIES
 from figures.study import RESULTS
+from simlab.checks import nearest
 
 app = typer.Typer(
     help="Simulate decentralized optimization, and check the runs against theory.",
@@ -21,6 +22,23 @@ app = typer.Typer(
 )
 
 Results = Annotated[Path, typer.Option(help="Folder for pictures and tables.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import simlab
+
+        typer.echo(f"simlab {simlab.__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -50,27 +68,37 @@ def run(
     """Run studies, as `make reproduce` does; status 1 where a claim does not hold."""
     from figures.reproduce import main as reproduce
 
+    for name in names or []:
+        if name not in STUDIES:
+            near = nearest(name, STUDIES)
+            raise SystemExit(f"simlab run: {name!r} is no study; {near}simlab studies lists them")
     raise typer.Exit(reproduce([*(names or []), "--results", str(results), *(["--force"] if force else [])]))
 
 
 @app.command()
 def sweep(
-    file: Annotated[Path, typer.Argument(help="Arguments of simlab.grid, in TOML; see the README.")],
-    folder: Annotated[Path | None, typer.Option(help="Of the cells; that of the file unless given.")] = None,
+    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="Arguments of simlab.grid; see docs/command.md.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Of the cells; the one that the file names, beside it, unless given.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Local processes; as many as cores unless given.")] = None,
 ) -> None:
     """Run the cells of a sweep that its folder does not hold yet."""
     import simlab
     from figures.study import new_console, say
 
+    if not file.is_file():
+        raise SystemExit(f"simlab sweep: {file} does not exist; docs/command.md has one to begin with")
     try:
         options = tomllib.loads(file.read_text(encoding="utf-8"))
-        target = folder or options.pop("folder", None)
-        options.pop("folder", None)
-        if target is None:
+        named = options.pop("folder", None)
+        if folder is None and named is None:
             raise ValueError(f"{file} names no folder; add folder = '...', or pass --folder")
+        target = folder or file.parent / named
         cells = simlab.grid(**{name: _value(name, value) for name, value in options.items()})
         frame = simlab.sweep(cells, target, workers=workers)
+    except tomllib.TOMLDecodeError as error:
+        raise SystemExit(f"simlab sweep: {file} is not TOML: {error}") from None
     except (OSError, TypeError, ValueError, AttributeError) as error:
         raise SystemExit(f"simlab sweep: {error}") from None
     counts = ", ".join(f"{count} {status}" for status, count in frame["status"].value_counts().items())
@@ -81,7 +109,7 @@ def sweep(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="Of a sweep, or of studies.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of a sweep, or of studies.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The page.")] = Path("report.html"),
 ) -> None:
     """Write one self-contained page of the results in a folder: pictures, tables, verdicts, provenance."""

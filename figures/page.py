@@ -7,6 +7,7 @@ import html
 import io
 import json
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROWS = 200  # of a table that are shown
+TITLE = 40  # signs in a line of a picture's title
 TRACES = 6  # cells whose convergence is shown
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --dim: #888; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
-img { max-width: 100%; height: auto; background: white; border-radius: 4px; }
+img { width: 29.5rem; max-width: 100%; vertical-align: top; background: white; border-radius: 4px; }
+img { margin: 0 1rem 1rem 0; } h2 + p + img { width: auto; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .82rem; margin: .6rem 0; }
 caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
 th, td { padding: .2rem .6rem .2rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
@@ -112,15 +115,16 @@ def _sweep(folder: Path) -> Iterator[str]:
     ]
     if measure in frame and frame[measure].notna().any():
         yield "<h2>What was varied</h2>"
+        hyperparameters = list(frame.columns[list(frame.columns).index("algorithm_class") + 1 : end])
         for name in numeric:
-            others = [other for other in varied if other not in (*numeric, "seed") and frame[other].nunique() > 1]
+            tuned = [other for other in numeric if other != name and other in hyperparameters]
+            others = [other for other in varied if other not in (name, *tuned, "seed") and frame[other].nunique() > 1]
             hue = "algorithm_class" if "algorithm_class" in others or not others else others[0]
-            tuned = [other for other in numeric if other != name]
             for chosen, part in _panels(frame, [other for other in others if other != hue]):
                 best = _best(part, [name, hue], tuned, measure)
                 ax = simlab.plot.sweep(best, name, measure, hue=hue)
                 at = f"the best {', '.join(tuned)}" if tuned else ""
-                ax.set_title("; ".join(filter(None, (chosen, at))))
+                ax.set_title(textwrap.fill("; ".join(filter(None, (chosen, at))), TITLE))
                 yield _image(_png(ax.figure), f"{measure} against {name} {chosen}")
                 plt.close(ax.figure)
         yield "<h2>On the way</h2>"
@@ -128,11 +132,8 @@ def _sweep(folder: Path) -> Iterator[str]:
         for key in done["cell"].drop_duplicates()[:TRACES]:
             row = done[done["cell"] == key].iloc[0]
             ax = simlab.plot.convergence(simlab.load_traces(path_of(folder, key)), measure)
-            ax.set_title(
-                ", ".join(
-                    f"{name}={row[name]}" for name in varied if name in ("network", "problem", "batch_size", "seed")
-                )
-            )
+            about = [f"{name}={row[name]}" for name in varied if name in ("network", "problem", "batch_size", "seed")]
+            ax.set_title(textwrap.fill(", ".join(about), TITLE))
             yield _image(_png(ax.figure), f"convergence of {key}")
             plt.close(ax.figure)
     failed = frame[frame["status"].isin(["failed", "lost", "diverged"])]
@@ -142,9 +143,8 @@ def _sweep(folder: Path) -> Iterator[str]:
         ]
         yield f"<h2>What failed or diverged</h2>{_table(shown.drop_duplicates())}"
     last = [name for name in ("step", "mse", "consensus", "loss", "bits", "time", "status") if name in frame]
-    yield "<h2>Results</h2>" + _table(
-        frame[["algorithm", *[v for v in varied if v != "algorithm_class"], "replicate", *last]]
-    )
+    shown = ["algorithm", *[name for name in varied if name != "algorithm_class"], "replicate"]
+    yield "<h2>Results</h2>" + _table(frame.sort_values(shown)[[*shown, *last]])
     for key in frame[frame["status"] != "failed"]["cell"][:1]:
         provenance = simlab.load_traces(path_of(folder, key))[0].provenance
         yield _details(
@@ -192,7 +192,7 @@ def _png(figure: Any) -> bytes:
 
 
 def _image(png: bytes, about: str) -> str:
-    return f'<p><img alt="{html.escape(about)}" src="data:image/png;base64,{base64.b64encode(png).decode()}"></p>'
+    return f'<img alt="{html.escape(about)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
 
 def _whole(title: str, parts: list[str]) -> str:

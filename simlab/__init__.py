@@ -12,7 +12,7 @@ import lazy_loader
 
 from simlab import algorithms
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _load, _, _public = lazy_loader.attach_stub(__name__, str(Path(__file__).with_name("public.pyi")))
 __all__ = sorted([*algorithms.__all__, *_public])

@@ -23,8 +23,8 @@ def rendered(
         body = "\n".join([r"\hline", lines[0], r"\hline", *lines[1:], r"\hline"])
         return f"\\begin{{tabular}}{{{columns}}}\n{body}\n\\end{{tabular}}\n"
     if format == "html":
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
         style = [' style="text-align:right"' if each else "" for each in right]
+        head = "".join(f"<th{s}>{html.escape(name)}</th>" for s, name in zip(style, heads, strict=True))
         body = "".join(
             "<tr>" + "".join(f"<td{s}>{html.escape(c)}</td>" for s, c in zip(style, line, strict=True)) + "</tr>\n"
             for line in cells

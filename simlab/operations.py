@@ -34,6 +34,38 @@ from simlab.step.graph import (
 )
 from simlab.step.operation import Kind, Operation, add
 
+__all__ = [
+    "Array",
+    "Batch",
+    "Polynomial",
+    "absolute",
+    "average",
+    "average_replicas",
+    "common_uniform",
+    "compress",
+    "conjugate",
+    "degrees",
+    "differences",
+    "differences_replicas",
+    "fires",
+    "gradient",
+    "maximum",
+    "minimum",
+    "mix",
+    "mix_replicas",
+    "norm",
+    "per_node",
+    "phase",
+    "proximal",
+    "sign",
+    "soft_threshold",
+    "sqrt",
+    "steps_taken",
+    "sum_replicas",
+    "where",
+    "zeros_like",
+]
+
 Array = Any  #: an array of shape (..., n, d): one row a node; leading axes are independent runs
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -47,7 +79,7 @@ def operation(name: str, kind: Kind, printed: str = "", helper: str = "") -> Cal
     Parameters
     ----------
     name, kind, printed, helper
-        See `simlab.step.operation.Operation`.
+        See ``simlab.step.operation.Operation``.
     """
     add(Operation(name, kind, printed, helper))
 
@@ -824,7 +856,7 @@ class Altered(NamedTuple):
 
 
 def soft_threshold(x: Array, threshold: Any) -> Array:
-    """Proximal operator of `threshold` * ||.||_1: sign(x) max(|x| - threshold, 0).
+    """Proximal operator of `threshold` * ||.||_1: ``sign(x) max(|x| - threshold, 0)``.
 
     Parameters
     ----------

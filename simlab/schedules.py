@@ -17,7 +17,23 @@ import numpy as np
 
 from simlab import checks
 
-Scheduled = float | Callable[[np.ndarray], np.ndarray]
+__all__ = [
+    "ConsensusStep",
+    "Constant",
+    "Cosine",
+    "Inverse",
+    "InverseSqrt",
+    "Momentum",
+    "Period",
+    "Range",
+    "Scheduled",
+    "StepDecay",
+    "StepSize",
+    "WarmUp",
+    "Weight",
+]
+
+Scheduled = float | Callable[[np.ndarray], np.ndarray]  #: a number or a schedule
 
 
 class Range(NamedTuple):
@@ -29,10 +45,10 @@ class Range(NamedTuple):
     below: float | None = None
 
 
-StepSize = Annotated[Scheduled, Range(above=0.0)]
-Momentum = Annotated[Scheduled, Range(minimum=0.0, below=1.0)]
-ConsensusStep = Annotated[Scheduled, Range(above=0.0, maximum=1.0)]
-Weight = Annotated[Scheduled, Range(minimum=0.0)]
+StepSize = Annotated[Scheduled, Range(above=0.0)]  #: > 0
+Momentum = Annotated[Scheduled, Range(minimum=0.0, below=1.0)]  #: in [0, 1)
+ConsensusStep = Annotated[Scheduled, Range(above=0.0, maximum=1.0)]  #: in (0, 1]
+Weight = Annotated[Scheduled, Range(minimum=0.0)]  #: >= 0
 Period = Annotated[int, Range(minimum=1)]  #: steps, a whole number
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -55,8 +56,8 @@ class Row(NamedTuple):
 class Report:
     """Verdicts on one run.
 
-    Prints as a table, in a terminal or a notebook; ``report["B1, bias"]`` is one row. In a terminal those that are not
-    applicable come after the table, by their reasons.
+    Prints as a table, in a terminal or a notebook; ``report["B1, bias"]`` is one row. Those that are not applicable
+    come after the table.
 
     Attributes
     ----------
@@ -139,7 +140,13 @@ class Report:
         """The table in HTML."""
         return self._rendered("html")
 
-    _repr_html_ = to_html
+    def _repr_html_(self) -> str:
+        """For notebooks: what was judged, and folded away below what is not applicable."""
+        judged = [row for row in self.rows if row.verdict != "not applicable"]
+        others = [(row.theorem, row.reason) for row in self.rows if row.verdict == "not applicable"]
+        shown = self._rendered("html", judged) if judged else f"<p>{html.escape(self.title)}</p>"
+        folded = rendered(("theorem", "reason"), others, (False, False), "html")
+        return shown + (f"<details><summary>{len(others)} not applicable</summary>{folded}</details>" if others else "")
 
     def to_latex(self) -> str:
         """The table as a LaTeX tabular, for pdfLaTeX and its successors."""
@@ -149,9 +156,10 @@ class Report:
         """The table in Markdown."""
         return self._rendered("markdown")
 
-    def _rendered(self, format: str) -> str:
+    def _rendered(self, format: str, rows: Iterable[Row] | None = None) -> str:
         right = [name not in LEFT for name in HEADINGS]
-        return rendered(HEADINGS, [_cells(row) for row in self.rows], right, format, self.title)
+        listed = self.rows if rows is None else rows
+        return rendered(HEADINGS, [_cells(row) for row in listed], right, format, self.title)
 
 
 def _cells(row: Row) -> list[str]:

@@ -23,6 +23,15 @@ from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from theory.caching import remembered
 
+__all__ = [
+    "apply_transfer",
+    "bias_transfer",
+    "leading_constant",
+    "leading_direction",
+    "limit_residual",
+    "read_bias_transfer",
+]
+
 EPSILON = float(np.finfo(float).eps)
 LARGEST = 3000  # nodes of a network whose modes are computed
 

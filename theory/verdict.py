@@ -18,7 +18,7 @@ from theory.transfer import require_fixed_symmetric
 
 REFUTED = 0.999  # an equality counts as violated outside this interval only: it misses 5 % of 95 % intervals when true
 TOLERANCE = {"float64": 1e-8, "float32": 1e-3}  # relative error of computed numbers
-STRAY = 8.0  # runs may stray from exact arithmetic by this many `theory.moments.rounding.drift`; at most 3 was seen
+STRAY = 8.0  # runs may stray from exact arithmetic by this many ``theory.moments.rounding.drift``; at most 3 was seen
 
 
 @checks.keywords
@@ -44,7 +44,7 @@ def verify(trace: Trace, theorems: Iterable[Theorem] | None = None) -> Report:
     Notes
     -----
     Predictions hold in exact arithmetic. Rounding is allowed for as far as it is to be expected of this step, by
-    `theory.moments.rounding.drift`: a sum over nodes that a step conserves may be moved by some eps a step, always the
+    ``theory.moments.rounding.drift``: a sum over nodes that a step conserves may be moved by some eps a step, always the
     same way once the run rests, so that mse comes to grow with the square of the steps (in float32 to some 1e-6 after
     20,000 steps of a small problem, for D² written with `mix`). Where all exchanges are by differences, as in simlab's
     D², NIDS and EXTRA, it is moved no longer than the run takes to come to rest, and no more is allowed.

@@ -30,7 +30,7 @@ class D2(NamedTuple):
     Rounding: the mean of C over nodes is conserved, and zero from the start on. Nothing pulls it back, and what
     rounding adds to it moves x̄ by (γ∇²f)⁻¹ as much. So LΦ is computed from differences of neighbours
     (`simlab.operations.differences`), whose rounding vanishes where nodes agree, and C is a sum of those: the mse of a
-    small problem stays at some 1e-14 in float32. Written with WΦ, some eps |X| is added at each step, and mse is 3e-5
+    small problem stays at some 1e-14 in float32. Written with WΦ, some eps ‖X‖ is added at each step, and mse is 3e-5
     after 50,000 steps.
 
     Parameters

@@ -86,11 +86,12 @@ class QSGD(NamedTuple):
 class DitheredUniform(NamedTuple):
     """Uniform quantizer with dither: random rounding to s levels a side, sent by a source code.
 
-    C(v) = (r/s) sign(v) round(s|v|/r) with r = ||v|| or max_i |v_i|, where round(y) is floor(y), or one more if a
+    C(v) = (r/s) sign(v) round(s|v|/r) with r = ||v|| or ``max_i |v_i|``, where round(y) is floor(y), or one more if a
     uniform number on [0, 1), the dither, is less than y - floor(y). Unbiased, with
-    E||C(v) - v||^2 <= q||v||^2: a coordinate's error has variance p(1 - p)(r/s)^2, p the fractional part of s|v_i|/r,
-    and p(1 - p) is at most 1/4 and at most s|v_i|/r. Summed, q = min(d/(4s^2), sqrt(d)/s) for the norm and
-    q = min(d/(4s^2), (1 + sqrt(d))/(2s)) for the maximum, as ||v||_1 max_i |v_i| <= (1 + sqrt(d))/2 ||v||^2 (derived).
+    E||C(v) - v||^2 <= q||v||^2: a coordinate's error has variance p(1 - p)(r/s)^2, p the fractional part of
+    ``s|v_i|/r``, and p(1 - p) is at most 1/4 and at most ``s|v_i|/r``. Summed, q = min(d/(4s^2), sqrt(d)/s) for the
+    norm and q = min(d/(4s^2), (1 + sqrt(d))/(2s)) for the maximum, as ||v||_1 ``max_i |v_i|`` <= (1 + sqrt(d))/2
+    ||v||^2 (derived).
     `scaled` divides by tau = 1 + q: a contraction with omega = 1/tau, for every s.
 
     The norm goes over the wire as a float32, rounded up, by 2e-7 at most, so that no level exceeds s; the receiver

@@ -43,7 +43,7 @@ class Network:
     Attributes
     ----------
     weights : ndarray or scipy.sparse.csr_array, shape (n_nodes, n_nodes)
-        W. Dense up to 64 nodes or where at least a quarter of the entries is not zero, CSR otherwise. Read-only.
+        The matrix W: dense up to 64 nodes or where at least a quarter of the entries is not zero, else CSR; read-only.
     stochastic : {"double", "row", "column"}
         What sums to 1: rows and columns, or rows alone, or columns alone.
     is_symmetric : bool
@@ -369,7 +369,7 @@ class Network:
     def rho(self) -> float:
         """Mixing rate, the second largest modulus of an eigenvalue.
 
-        Of a symmetric W it is max(|lambda_2|, |lambda_n|) = ||W - 11'/n||_2, by which one exchange shrinks
+        Of a symmetric W it is ``max(|lambda_2|, |lambda_n|) = ||W - 11'/n||_2``, by which one exchange shrinks
         disagreement; of another one W^k nears its limit as rho^k.
         """
         return 1.0 - self.spectral_gap

@@ -42,6 +42,7 @@ ABSCISSAS = ("step", "bits", "payload_bits", "gradients", "time")
 BANDS = ("interval", "quantiles")
 QUANTILES = (0.1, 0.9)
 MARKS = 8  # on a line
+WITHIN = 4  # names of lines that find room within the axes
 WIDE = 20.0  # ratio from which an axis is logarithmic
 OUT, BEYOND = 1e4, 30.0  # times the start: what is cut off, and where
 LARGEST = 150  # nodes that are drawn as points
@@ -108,10 +109,12 @@ def convergence(
     if bands is not None:
         checks.one_of("bands", bands, BANDS)
     checks.one_of("x", x, ABSCISSAS)
-    for trace in named.values():
+    for label, trace in named.items():
+        if x == "time" and x not in trace.frame:
+            raise ValueError(f"x = 'time', of which {label} has no record; simulate with cluster=simlab.Cluster(...)")
         for name, column in {"x": x, "y": y}.items():
             checks.one_of(name, column, _numeric(trace.frame))
-    ax = _axes(ax)
+    ax = _axes(ax, _size(named))
     looks = _looks(named)
     lines = {label: _line(trace.frame, x, y, bands) for label, trace in named.items()}
     top = _top([line[1] for line in lines.values()])
@@ -150,7 +153,7 @@ def convergence(
     title = words[bands] if several else ""
     if predictions is not None:
         ax.plot([], [], color="black", linewidth=0.8, linestyle=(0, (1, 1)), label="theory")
-    ax.legend(title=title or None, title_fontsize=6.5, alignment="left")
+    _legend(ax, named, title)
     return ax
 
 
@@ -183,8 +186,8 @@ def sweep(frame: pd.DataFrame, x: str, y: str = "mse", *, hue: str = "algorithm_
     checks.one_of("y", y, _numeric(frame))
     for name, column in {"x": x, "hue": hue}.items():
         checks.one_of(name, column, frame.columns)
-    ax = _axes(ax)
     names = {str(value): value for value in frame[hue].dropna().unique()}
+    ax = _axes(ax, _size(names))
     looks = _looks(dict.fromkeys(names))
     places, ticks = _places(frame[x])
     placed = frame.assign(_at=places)
@@ -230,7 +233,7 @@ def sweep(frame: pd.DataFrame, x: str, y: str = "mse", *, hue: str = "algorithm_
     ax.set_ylabel(MEANINGS.get(y, y))
     notes = ["bars: 95 % intervals of means"] if any(c.has_yerr for c in ax.containers) else []  # type: ignore[attr-defined]
     notes += ["×: diverged or failed"] if lost else []
-    ax.legend(title="; ".join(notes) or None, title_fontsize=6.5, alignment="left")
+    _legend(ax, names, "; ".join(notes))
     return ax
 
 
@@ -282,7 +285,7 @@ def network(network: Network | NetworkProcess, *, ax: Axes | None = None) -> Axe
         nx.draw_networkx_labels(graph, places, ax=ax, font_size=6, font_color="white")
     ax.set_title(_wrapped(name))
     ax.set_axis_off()
-    ax.set_aspect("equal")
+    ax.set_aspect("equal", adjustable="datalim")
     ax.margins(0.08)
     return ax
 
@@ -372,6 +375,17 @@ def _axes(ax: Axes | None, size: tuple[float, float] = (COLUMN, 2.6)) -> Axes:
     return made
 
 
+def _size(names: Mapping[str, Any]) -> tuple[float, float]:
+    """Of a figure, with room for so many names below the axes where they would hide what is within."""
+    return COLUMN, 2.6 + (0.3 + 0.16 * len(names)) * (len(names) > WITHIN)
+
+
+def _legend(ax: Axes, names: Mapping[str, Any], title: str) -> None:
+    """Names within the axes; of many lines below them."""
+    below: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.0, -0.2)} if len(names) > WITHIN else {}
+    ax.legend(title=title or None, title_fontsize=6.5, alignment="left", **below)
+
+
 def _band(values: np.ndarray, bands: str | None) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Middle, low and high of values (S, R)."""
     if bands is None or values.shape[1] < 2:
@@ -413,11 +427,14 @@ def _top(middles: list[np.ndarray]) -> float:
 
 
 def _places(column: pd.Series[Any]) -> tuple[Any, list[str] | None]:
-    """Where values of a column lie on an axis, and their names where they are no numbers; None is a name."""
+    """Where values of a column lie on an axis, and their names where they are no numbers; None is a name: of a
+    mini-batch "all" samples, of a hyperparameter that a method has not "none".
+    """
     if column.dtype.kind in "iuf" and not column.isna().any():
         return column, None
-    names = [number(value) or "all" for value in column]
-    order = list(dict.fromkeys(number(value) or "all" for value in _sorted(column)))
+    missing = "all" if column.name == "batch_size" else "none"
+    names = [number(value) or missing for value in column]
+    order = list(dict.fromkeys(number(value) or missing for value in _sorted(column)))
     return np.array([order.index(name) for name in names]), order
 
 
@@ -472,10 +489,25 @@ def _places_of(graph: Any) -> Any:
 
     n = graph.number_of_nodes()
     if graph.number_of_edges() <= 2.5 * n and n > 2 and graph.number_of_edges() != n:
+        links = graph.to_undirected()
+        hops = dict(nx.all_pairs_shortest_path_length(links))
+        apart = {v: {w: hops[v].get(w, n) for w in links} for v in links}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return nx.kamada_kawai_layout(graph.to_undirected(), weight=None)
+            # Laid out from a circle alone, a grid may stay twisted.
+            starts = nx.circular_layout(links), nx.spectral_layout(links, weight=None)
+            laid = [nx.kamada_kawai_layout(links, dist=apart, pos=start) for start in starts]
+        return min(laid, key=lambda places: _stress(apart, places))
     return nx.circular_layout(graph)
+
+
+def _stress(apart: Mapping[Any, Mapping[Any, float]], places: Mapping[Any, np.ndarray]) -> float:
+    """How far lengths on paper are from numbers of links, in the best scale; infinite where nodes coincide."""
+    nodes = list(places)
+    at, hops = np.array([places[v] for v in nodes]), np.array([[apart[v][w] for w in nodes] for v in nodes], float)
+    lengths, hops = (m[np.triu_indices(len(nodes), 1)] for m in (np.linalg.norm(at[:, None] - at, axis=-1), hops))
+    ratio = lengths / hops
+    return float(np.mean((ratio / ratio.mean() - 1) ** 2)) if ratio.min() > 0 else math.inf
 
 
 def _wrapped(title: str) -> str:

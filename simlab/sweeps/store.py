@@ -254,7 +254,8 @@ def load_sweep(folder: Any, **columns: Any) -> pd.DataFrame:
         warn_of_damage(store, "and left out")
         found = {**store.found, **found}
     if not found:
-        raise ValueError(f"folder = {folder!r} holds no cell; pass one that simlab.sweep has filled")
+        named = ", ".join(repr(os.fspath(each)) for each in folders)
+        raise ValueError(f"folder = {named} holds no cell; pass one that simlab.sweep has filled")
     listed: list[Row] = []
     for key, text in sorted(found.items()):
         summary = json.loads(text)

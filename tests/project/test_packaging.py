@@ -140,7 +140,7 @@ def environment(folder, made_at=None, interpreter="import pip"):
     (folder / ".venv" / ".installed").touch()
 
 
-@pytest.mark.parametrize("target", ["test", "reproduce", "benchmark", "lint", "format", "test-slow"])
+@pytest.mark.parametrize("target", ["test", "reproduce", "benchmark", "lint", "format", "test-slow", "docs"])
 def test_make_builds_a_missing_environment_first(clone, target):
     plan = dry_run(target, clone)
     assert plan.index("-m venv .venv") < plan.index("pip install") < plan.rindex(".venv/bin/python -m")

@@ -36,7 +36,7 @@ from theory.transfer import bias_transfer
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "theory.md").read_text()
 README = (ROOT / "README.md").read_text()
-PAGES = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+PAGES = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 SOURCES = [
     file
     for room in ("simlab", "theory", "figures", "benchmarks", "tests")

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
 from scipy import stats
 
 import simlab
@@ -93,6 +94,7 @@ def test_what_diverges_hides_no_other():
     [
         (lambda: plot.convergence(TRACES, "los"), "y = 'los' is unknown; did you mean 'loss'"),
         (lambda: plot.convergence(TRACES, x="stp"), "x = 'stp' is unknown; did you mean 'step'"),
+        (lambda: plot.convergence(TRACES, x="time"), "of which DSGD has no record; simulate with cluster="),
         (lambda: plot.convergence(TRACES, bands="sd"), "bands = 'sd' is unknown"),
         (lambda: plot.convergence([3]), "holds 3, which is not a Trace"),
         (lambda: plot.convergence([TRACES[0], TRACES[0]]), "holds two of DSGD; pass a mapping"),
@@ -124,6 +126,43 @@ def test_a_sweep_shows_means_and_crosses(tmp_path):
     assert "diverged or failed" in ax.get_legend().get_title().get_text()
     named = plot.sweep(frame[frame["lr"] < 1], "network", "mse", hue="lr")
     assert [tick.get_text() for tick in named.get_xticklabels()] == [RING.name]
+
+
+def test_many_names_are_below_the_axes_and_hide_nothing():
+    for count in (4, 5):
+        ax = plot.convergence({f"number {k}": TRACES[0] for k in range(count)})
+        ax.figure.draw_without_rendering()
+        names, inside = ax.get_legend().get_window_extent(), ax.get_window_extent()
+        assert (names.y1 < inside.y0) == (count == 5)
+        assert inside.height > 100  # and leave room for the lines
+        assert names.y0 >= 0
+
+
+def test_a_grid_is_drawn_untwisted():
+    """Its longest links are about as long as its shortest."""
+    for n in (8, 16):
+        grid = simlab.topologies.grid(n)
+        ax = plot.network(grid)
+        nodes = next(c for c in ax.collections if isinstance(c, PathCollection)).get_offsets()
+        indptr, indices, _ = grid.csr
+        lengths = [
+            np.linalg.norm(nodes[i] - nodes[j]) for i in range(n) for j in indices[indptr[i] : indptr[i + 1]] if i != j
+        ]
+        assert max(lengths) < 1.3 * min(lengths)
+
+
+def test_a_path_has_room_above_and_below():
+    ax = plot.network(simlab.topologies.path(8))
+    ax.figure.draw_without_rendering()
+    assert ax.get_window_extent().height > 50
+
+
+def test_a_method_without_a_hyperparameter_has_none_of_it():
+    frame = pd.DataFrame(
+        {"algorithm_class": ["A", "B"], "momentum": [0.5, np.nan], "batch_size": [1, np.nan], "mse": [1.0, 2.0]}
+    )
+    for column, missing in {"momentum": "none", "batch_size": "all"}.items():
+        assert [tick.get_text() for tick in plot.sweep(frame, column).get_xticklabels()][-1] == missing
 
 
 @pytest.mark.parametrize(

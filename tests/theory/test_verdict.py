@@ -665,6 +665,9 @@ def test_report_in_all_its_forms():
     for text in (str(report), report.to_html(), report._repr_html_()):
         assert all(theorem.name in text for theorem in THEOREMS)
         assert "not applicable" in text
+    shown, folded = report._repr_html_().split("<details>")
+    assert all((row.theorem in folded) == (row.verdict == "not applicable") for row in report)
+    assert "not applicable" not in shown
     latex = report.to_latex()
     assert latex.isascii()
     assert latex.count(r"\\") == len(report.rows) + 1

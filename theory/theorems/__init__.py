@@ -10,6 +10,7 @@ from importlib import import_module
 
 from theory.theorems.theorem import Check, Setting, Theorem
 
+#: Modules with theorems about runs.
 ABOUT_RUNS = (
     "b1",
     "b2",
@@ -33,6 +34,7 @@ ABOUT_RUNS = (
     "ssda",
     "consensus_distance",
 )
+#: Modules with theorems about arrays and parameters alone.
 ABOUT_FORMULAS = (
     "dual_averaging",
     "qsgd",
@@ -44,6 +46,7 @@ ABOUT_FORMULAS = (
 
 _modules = {name: import_module(f"theory.theorems.{name}") for name in (*ABOUT_RUNS, *ABOUT_FORMULAS)}
 
+#: Theorems about runs, in the order in which `theory.verify` goes through them.
 THEOREMS: tuple[Theorem, ...] = tuple(theorem for name in ABOUT_RUNS for theorem in _modules[name].THEOREMS)
 
 __all__ = ["ABOUT_FORMULAS", "ABOUT_RUNS", "THEOREMS", "Check", "Setting", "Theorem"]

@@ -197,12 +197,11 @@ def decode_adaptive(
 def expected_adaptive_bits(
     probabilities: ArrayLike, length: int, levels: ArrayLike | None = None, n_levels: int | None = None
 ) -> float:
-    r"""Mean of the stream's length for independent levels, up to the rounding to whole bits.
+    """Mean of the stream's length for independent levels, up to the rounding to whole bits.
 
-    With :math:`c_a \sim \mathrm{Bin}(d, p_a)` occurrences of symbol a of A, the levels take
+    With cₐ ~ Bin(d, pₐ) occurrences of symbol a of A, the levels take
 
-    .. math:: \log_2 \frac{\Gamma(d + A/2)}{\Gamma(A/2)} - \sum_a E \log_2 \frac{\Gamma(c_a + 1/2)}{\Gamma(1/2)}
-              + \frac12
+    log₂ Γ(d + A/2)/Γ(A/2) − Σₐ E log₂ Γ(cₐ + 1/2)/Γ(1/2) + 1/2
 
     bits, where 1/2 stands for the rounding up.
 

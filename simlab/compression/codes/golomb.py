@@ -89,9 +89,9 @@ GOLOMB = (log_ratio, golomb_parameter, write_golomb, read_golomb)
 
 @checks.keywords
 def golomb_expected_length(probability: ArrayLike) -> np.ndarray | float:
-    r"""Expected bits of one run length with the best parameter.
+    """Expected bits of one run length with the best parameter.
 
-    .. math:: \lfloor\log_2 m\rfloor + 1 + q^j/(1 - q^m), \quad j = 2^{\lfloor\log_2 m\rfloor + 1} - m
+    ⌊log₂ m⌋ + 1 + q^j/(1 − q^m), j = 2^(⌊log₂ m⌋ + 1) − m,
 
     with q = 1 - p and m the least integer such that q^m + q^(m+1) <= 1.
 
