@@ -44,10 +44,10 @@ def verify(trace: Trace, theorems: Iterable[Theorem] | None = None) -> Report:
     Notes
     -----
     Predictions hold in exact arithmetic. Rounding is allowed for as far as it is to be expected of this step, by
-    ``theory.moments.rounding.drift``: a sum over nodes that a step conserves may be moved by some eps a step, always the
-    same way once the run rests, so that mse comes to grow with the square of the steps (in float32 to some 1e-6 after
-    20,000 steps of a small problem, for D² written with `mix`). Where all exchanges are by differences, as in simlab's
-    D², NIDS and EXTRA, it is moved no longer than the run takes to come to rest, and no more is allowed.
+    ``theory.moments.rounding.drift``: a sum over nodes that a step conserves may be moved by some eps a step, always
+    the same way once the run rests, so that mse comes to grow with the square of the steps (in float32 to some 1e-6
+    after 20,000 steps of a small problem, for D² written with `mix`). Where all exchanges are by differences, as in
+    simlab's D², NIDS and EXTRA, it is moved no longer than the run takes to come to rest, and no more is allowed.
 
     A converged run of an algorithm without bias says nothing of the network: on every connected one its mse and
     consensus tend to 0, and the verdict is the same for two networks, or for two step sizes. To tell them apart judge
