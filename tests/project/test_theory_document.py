@@ -124,6 +124,9 @@ def test_transfer_functions_of_the_readme_are_the_same():
     assert len(short) >= 16
     # What came later may be described by its docstring, and so by the README's table, alone.
     assert len({name for name, formula in short.items() if formula} & {key.split("(")[0] for key in long}) >= 12
+    for name in ("ChocoSGD", "SGP", "SubgradientPush", "PushDIGing"):  # in words, below the table
+        formula, _, _ = short[name].partition(", ")
+        assert formula in TEXT.replace("\n", " "), name
     for key, formula in long.items():
         shown = short.get(key.split("(")[0])
         assert shown is None or re.search(rf"(^|\s){re.escape(formula)}($|[ ,])", shown)

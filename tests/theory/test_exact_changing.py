@@ -305,6 +305,8 @@ def test_simulations_are_inside_their_intervals() -> None:
         if not fits(network, algorithm):
             continue
         problem = simlab.LeastSquares.synthetic(network.n_nodes, 20, 3, seed=2)
+        if not theory.predict(problem, network, algorithm, batch_size=4).stable:
+            continue  # in mean square: what few paths hold most of, replicates do not estimate
         steps, replicates = 60, 1000
         trace = simlab.simulate(
             problem, network, algorithm, steps=steps, batch_size=4, replicates=replicates, seed=looked_at,
