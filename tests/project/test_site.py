@@ -27,6 +27,8 @@ WIDTHS = {"desktop": 1280, "phone": 390}
 PAGES = (
     "index.html",
     "guides.html",
+    "command.html",
+    "contributing.html",
     "theory.html",
     "own_problem.html",
     "reference.html",
