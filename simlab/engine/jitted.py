@@ -23,7 +23,7 @@ class JittedEngine(ArrayEngine):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, xp=jnp, dtype=np.dtype(np.float32), **options)
-        self.network = Held(self.network)
+        self.network: Any = Held(self.network)
         self._compiled = jax.jit(self._plain)
 
     def _plain(self, state: Any, setting: list[Any], indices: Any, noise: Any) -> Any:
