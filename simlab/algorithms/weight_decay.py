@@ -13,7 +13,7 @@ class WeightDecay(NamedTuple):
     """Weight decay around another method: coupled, within its gradients, or decoupled, beside its step.
 
     Coupled: every gradient g the base takes is g + λx, as if f had a ridge more. Decoupled: X⁺ − γλX in place of the
-    base's X⁺, with its current step size γ: what it does to gradients, as Adam's scaling, does not touch the decay.
+    base's X⁺, with its current step size γ: what scales gradients, as Adam does, does not touch it.
 
     Form: losses and metrics stay those of the problem. A method that deduces gradients from how X moves (D2, EXTRA,
     quasi-global momentum) sees the coupled decay as gradient, and the decoupled one not at all.

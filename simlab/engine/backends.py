@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from simlab.network import AnyNetwork, Network
+from simlab.network.network import DENSE_NODES
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.step.graph import Steps
@@ -29,6 +30,10 @@ def backend(
 
         def on_host(algorithm: Algorithm, graph: Steps, state: Any, form: Any) -> ArrayEngine:
             width = together(np, len(state[0]), state[0][0].size) if form is None else form
+            if _jits(problem, network, graph, dtype):
+                from simlab.engine.jitted import JittedEngine
+
+                return JittedEngine(problem, network, algorithm, width=width)
             return ArrayEngine(problem, network, algorithm, xp=np, dtype=dtype, width=width)
 
         return on_host
@@ -63,3 +68,13 @@ def backend(
         threads=threads,
         form=form,
     )
+
+
+def _jits(problem: Problem, network: AnyNetwork, graph: Steps, dtype: np.dtype) -> bool:
+    """Whether steps are compiled as a whole by JAX: on models in it, in their precision, where one step is like any."""
+    model = (
+        getattr(problem, "framework", None) == "jax" and getattr(problem, "precision", None) == dtype.name == "float32"
+    )
+    same = len(graph.graphs) == 1 and bool(graph.first.outputs) and not graph.first.count("steps")
+    fixed = isinstance(network, Network) and network.n_nodes <= DENSE_NODES
+    return model and same and fixed and not graph.compressions and not graph.first.networks

@@ -118,7 +118,7 @@ class Model:
 
     def sampled(self, xp: Any, x: Array, indices: Array) -> Array:
         """Gradients of mini-batches, (..., n, d) and (..., n, B) -> (..., n, d)."""
-        places = indices if isinstance(indices, np.ndarray) else jnp.from_dlpack(indices)
+        places = indices if isinstance(indices, np.ndarray | jax.Array) else jnp.from_dlpack(indices)
         return self._call(xp, self._sampled, x, places, *self._data)
 
     def scores(self, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -131,6 +131,8 @@ class Model:
         if isinstance(x, np.ndarray):
             with self._precision():
                 return np.asarray(function(x.astype(self.dtype, copy=False), *others)).astype(x.dtype, copy=False)
+        if isinstance(x, jax.Array):  # within a step that JAX compiles
+            return function(x, *others)
         with self._precision():
             result = function(jnp.from_dlpack(x).astype(self.dtype), *others)
         return xp.astype(xp.from_dlpack(result), x.dtype)  # where it is: nothing comes to the host

@@ -109,11 +109,8 @@ def test_steps_are_those_of_plain_loops(name, engine):
 
 
 def test_runs_side_by_side_have_blocks_of_their_own():
-    algorithm = CASES["LayerwiseDecentLaM"][0]
-    runs = [
-        simlab.simulate(PROBLEM, NETWORK, algorithm, steps=STEPS, x0=X0, replicates=r, noise_std=0.2).x[0]
-        for r in (17, 1)
-    ]
+    algorithm, options = CASES["LayerwiseDecentLaM"][0], {"steps": STEPS, "x0": X0, "replicates": 17, "noise_std": 0.2}
+    runs = [simlab.simulate(PROBLEM, NETWORK, algorithm, engine=e, **options).x for e in ("compiled", "numpy")]
     np.testing.assert_allclose(*runs, rtol=0, atol=1e-13)
 
 

@@ -165,3 +165,44 @@ def test_the_compiled_engine_says_what_runs_it():
     model, _ = pair(EQUAL)
     with pytest.raises(NotImplementedError, match="engine='numpy'"):
         simlab.simulate(model, simlab.topologies.ring(3), simlab.DSGD(0.1), steps=1)
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        simlab.DSGD(0.1),
+        simlab.D2(0.1),
+        simlab.GradientTracking(0.1),
+        simlab.PmSGD(0.1),
+        simlab.DecentLaM(simlab.schedules.Cosine(0.1, 20, 0.01), 0.8),
+        simlab.LARS(0.1, blocks=(20, 4, 12, 3)),
+        [simlab.DmSGD(0.1, 0.8), simlab.DmSGD(0.05, 0.9)],
+    ],
+)
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_steps_compiled_whole_are_those_taken_one_by_one(algorithm, batch_size, monkeypatch):
+    from simlab.engine import backends
+
+    model, _ = pair(UNEQUAL, "float32")
+    network = simlab.topologies.complete(3)
+    options = {"steps": 20, "batch_size": batch_size, "replicates": 2, "engine": "numpy", "dtype": "float32"}
+    options |= {"x0": model.initial(), "noise_std": 0.01, "record_every": 7}
+    traces = [simlab.simulate(model, network, algorithm, **options)]
+    monkeypatch.setattr(backends, "_jits", lambda *given: False)
+    traces.append(simlab.simulate(model, network, algorithm, **options))
+    whole, plain = (each if isinstance(each, list) else [each] for each in traces)
+    for one, other in zip(whole, plain, strict=True):
+        np.testing.assert_allclose(one.x, other.x, rtol=0, atol=2e-5)
+        np.testing.assert_allclose(one.frame.loss, other.frame.loss, rtol=0, atol=2e-5)
+        assert one.frame.bits.equals(other.frame.bits)
+
+
+def test_a_run_compiled_whole_goes_on_where_it_ended():
+    model, _ = pair(UNEQUAL, "float32")
+    network, algorithm = simlab.topologies.ring(3), simlab.DmSGD(0.1, 0.8)
+    options = {"batch_size": 3, "engine": "numpy", "dtype": "float32", "x0": model.initial()}
+    whole = simlab.simulate(model, network, algorithm, steps=20, **options)
+    part = simlab.simulate(model, network, algorithm, steps=9, **options)
+    np.testing.assert_array_equal(
+        simlab.resume(part, steps=20, problem=model, network=network, algorithm=algorithm).x, whole.x
+    )
