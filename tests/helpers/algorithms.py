@@ -56,10 +56,11 @@ def forms(n_nodes: int = 6, **values: Any) -> dict[str, Any]:
 
 def affine(lr: Any, momentum: Any) -> dict[str, Any]:
     """Those that have a bias transfer function and compress nothing, so that their step is affine where gradients are;
-    by name.
+    by name. Push-sum is affine where its weights are sure, see tests/theory/test_exact_changing.py.
     """
-    found = forms(lr=lr, momentum=momentum, l1=0.0)
-    return {name: a for name, a in found.items() if hasattr(type(a), "bias_transfer") and not hasattr(a, "compressor")}
+    found = {name: a for name, a in forms(lr=lr, momentum=momentum, l1=0.0).items() if hasattr(a, "bias_transfer")}
+    push = ("SGP", "SubgradientPush", "PushDIGing")
+    return {name: a for name, a in found.items() if not hasattr(a, "compressor") and type(a).__name__ not in push}
 
 
 def distinct(lr: Any, momentum: Any) -> dict[str, Any]:

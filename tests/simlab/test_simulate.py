@@ -465,18 +465,22 @@ def test_interruption_within_a_chunk_leaves_states_of_one_step(monkeypatch: pyte
 
 
 def test_a_real_interruption(tmp_path: Any) -> None:
-    timer = threading.Timer(0.1, _thread.interrupt_main)
+    caught_it = threading.Event()
 
-    def started(x: np.ndarray) -> np.ndarray:  # compiling may swallow an interrupt
-        if timer.ident is None:
-            timer.start()
-        return np.zeros(x.shape[:-2])
+    def press() -> None:  # again where compiling has swallowed it
+        while not caught_it.wait(1.0):
+            _thread.interrupt_main()
 
+    presses = threading.Thread(target=press)
+    presses.start()
     try:
         with pytest.raises(simlab.SimulationInterrupted) as caught:
-            run(simlab.DecentLaM(0.1), steps=3_000_000, record_every=1000, record={"started": started})
+            try:
+                run(simlab.DecentLaM(0.1), steps=3_000_000, record_every=1000)
+            finally:
+                caught_it.set()
     finally:
-        timer.cancel()
+        presses.join()
     (trace,) = caught.value.traces
     assert np.isfinite(trace.x).all()
     trace.save(tmp_path / "interrupted.parquet")

@@ -12,17 +12,18 @@ from theory.prediction import expected_errors
 
 N, D, STEPS = 6, 3, 20
 FORMS = algorithms.forms(N, lr=0.05, momentum=0.5, l1=0.0)
-COMPRESSES, COUNTS, DIVIDES = "not affine", "number of the step", "shape"
+COMPRESSES, COUNTS = "not affine", "number of the step"
 REFUSED = {
     # It rounds, thresholds or branches on its states.
     **dict.fromkeys(("CEDAS", "CPDSGDM", "ChocoGossip", "ChocoSGD", "DCDPSGD", "DeepSqueeze"), COMPRESSES),
     **dict.fromkeys(("DoubleSqueeze", "EFSignSGD", "LEAD", "MalcomPSGD", "SPARQSGD", "SQuARMSGD"), COMPRESSES),
     **dict.fromkeys(("SignSGD", "LAGWK", "ConsensusControl"), COMPRESSES),
-    # Its first step is another, or its step size or threshold falls; all of these are not affine either, but for
-    # DualAveraging.
+    # It divides by norms.
+    **dict.fromkeys(("Clipped", "LARS-lars", "LARS-larc", "LARS-clip", "LayerwiseDecentLaM"), COMPRESSES),
+    # Its first step is another, its step size or threshold falls, or its moments are told of the step; all of these are
+    # not affine either, but for DualAveraging.
+    **dict.fromkeys(("DAdam", "LAMB", "QGAdam"), COUNTS),
     **dict.fromkeys(("BEER", "COCA", "DualAveraging", "ECDPSGD", "LAGPS", "MARINA", "MoTEF"), COUNTS),
-    # It divides by weights of one number a node.
-    **dict.fromkeys(("PushDIGing", "SGP", "SubgradientPush"), DIVIDES),
 }
 NETWORK = simlab.topologies.ring(N, lazy=True)
 PROBLEMS = {

@@ -455,14 +455,15 @@ def mode_matrices(
     both = _Mode(graph, curvature)
     unit = np.stack([np.ones(graph.shape), np.where(consensus, 1.0, -1.0)], axis=-1)[..., None]
     zero = np.zeros_like(unit)
-    state_type = type(algorithm.init(unit))
-    k = len(state_type._fields)
-
-    def first_node(state: Any) -> np.ndarray:
-        return np.stack([np.broadcast_to(value, unit.shape)[..., 0, 0] for value in state], axis=-1)
+    start = algorithm.init(unit)
+    narrow = narrow_fields(algorithm)  # weights of push-sum, which W leaves at 1
+    names = [name for name in start._fields if name not in narrow]
+    k = len(names)
 
     def step(fields: list[np.ndarray], noise: np.ndarray | None = None) -> np.ndarray:
-        return first_node(algorithm.step(state_type(*fields), both, both, Batch(None, noise)))
+        state = start._replace(**dict(zip(names, fields, strict=True)))
+        new = algorithm.step(state, both, both, Batch(None, noise))
+        return np.stack([np.broadcast_to(getattr(new, name), unit.shape)[..., 0, 0] for name in names], axis=-1)
 
     constant = step([zero] * k)
     columns = [step([unit if f == g else zero for g in range(k)]) - constant for f in range(k)]

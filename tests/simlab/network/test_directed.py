@@ -179,8 +179,8 @@ def test_errors_name_argument_value_and_remedy(name):
 @pytest.mark.parametrize(
     "network", [topologies.directed_ring(4), dynamics.every(topologies.ring(4), 2)], ids=["directed", "changing"]
 )
-def test_theory_refuses_what_it_does_not_cover(network):
-    problem, algorithm = Quadratic(np.ones((4, 2)), np.ones((4, 2))), DSGD(0.1)
-    for ask in (theory.stability_limit, theory.critical_batch_size):
-        with pytest.raises(ValueError, match=r"network = .*one fixed symmetric W; pass an undirected"):
-            ask(problem, network, algorithm)
+def test_step_sizes_are_stable_up_to_their_limit(network):
+    problem = Quadratic(np.ones((4, 2)), np.ones((4, 2)))
+    limit = theory.stability_limit(problem, network, DSGD(0.1))
+    rates = [theory.predict(problem, network, DSGD(share * limit)).rate for share in (0.99, 1.01)]
+    assert rates[0] < 1 < rates[1]
