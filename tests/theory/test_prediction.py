@@ -365,8 +365,9 @@ def test_small_matrices_are_left_to_one_thread():
             return super().covariance(x)
 
     with threadpool_limits(2, user_api="blas"):
+        before = threads()  # a library of others may have been built for one
         dense.stationary(Watched(problem, None, 0.3), x0)
-        assert threads() == {2}
+        assert threads() == before and 2 in before
     assert seen == [{1}]
 
 
