@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import math
 import re
+import signal
 import threading
 import warnings
 from typing import Any, NamedTuple
@@ -471,6 +472,7 @@ def test_a_real_interruption(tmp_path: Any) -> None:
         while not caught_it.wait(1.0):
             _thread.interrupt_main()
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     presses = threading.Thread(target=press)
     presses.start()
     try:
@@ -481,6 +483,7 @@ def test_a_real_interruption(tmp_path: Any) -> None:
                 caught_it.set()
     finally:
         presses.join()
+        signal.signal(signal.SIGINT, before)
     (trace,) = caught.value.traces
     assert np.isfinite(trace.x).all()
     trace.save(tmp_path / "interrupted.parquet")
