@@ -56,7 +56,7 @@ def test_never_below_members_of_the_class(name: str, tries: int) -> None:
     assert max(rates) <= rate + 1e-5
     assert rate - max(rates) < 1e-4  # and attained
     if name in EXACT:
-        assert bias < 1e-4
+        assert bias == 0
     else:
         assert 0.4 * bias < max(biases) <= bias * (1 + 1e-4)
 
@@ -81,6 +81,19 @@ def test_the_first_order_of_a_bias() -> None:
         x = theory.transfer.bias_transfer(algorithm, RHO) * algorithm.lr
         assert x == pytest.approx(expected)
         assert bias >= expected * (1 - 1e-6)
+
+
+@pytest.mark.parametrize("lr", [1e-2, 1e-4, 1e-6, 1e-8])
+def test_small_steps_have_small_biases_and_not_none(lr: float) -> None:
+    """Between γ φ(ρ) b and twice that, and 0 only where the limit is exact; inf where nothing is proven."""
+    first = lr * RHO / (1 - RHO)
+    bias = theory.worst_case_bias(simlab.DSGD(lr), condition_number=KAPPA, rho=RHO)
+    assert first <= bias <= 2 * first
+    for algorithm, most in ((simlab.DecentLaM(lr, 0.8), 2 * first), (simlab.DmSGD(lr, 0.8), 10 * first)):
+        bias = theory.worst_case_bias(algorithm, condition_number=KAPPA, rho=RHO)
+        assert first <= bias <= most or (bias == np.inf and lr < 1e-6)
+    for algorithm in (simlab.GradientTracking(lr), simlab.ExactDiffusion(lr), simlab.D2(lr)):
+        assert theory.worst_case_bias(algorithm, condition_number=KAPPA, rho=RHO) == 0
 
 
 def test_what_is_not_one_linear_step_is_refused() -> None:

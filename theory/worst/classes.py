@@ -24,7 +24,9 @@ from theory.moments.affine import compresses
 CALLS = 8  # gradients and exchanges of one step at most
 APART, TOGETHER = np.array([0.0, 1.0, -1.0]), np.ones(3)
 PRECISION = 1e-6  # of a rate
-UNFELT = 1e-9
+ROUNDING = 1e-9  # relative: of what has to vanish
+UNFELT = 1e-3  # squared, in units: less may be rounding
+UNITS = 10.0 ** -np.arange(0, 11, 2)  # in which a bias is looked for, times that of the gradients
 
 
 class System(NamedTuple):
@@ -317,8 +319,7 @@ def worst_case_bias(algorithm: Any, *, condition_number: float, rho: float, hete
     mu, size = _class(condition_number, rho)
     apart, together = system(algorithm, APART), system(algorithm, TOGETHER)
     known = _Quadratics(mu, size, len(apart.points), len(apart.sent))
-    square = cp.Variable(nonneg=True)
-    # Where nodes agree, g* has no part; where they differ it is one vector more, u = g* + what the sector allows.
+    # Where nodes agree, g* has no part.
     inside = _conserved(together)
     k, width = together.after.shape
     allowed = np.zeros((width, inside.shape[1] + width - k))
@@ -327,21 +328,37 @@ def worst_case_bias(algorithm: Any, *, condition_number: float, rho: float, hete
     rest = _meet(null_space(together.after - together.states, rcond=1e-9), allowed)
     error = np.outer(together.states[0], together.states[0])
     mean = rest.T @ (error + known.of_gradients(together.points, together.gradients)) @ rest
-    wide = System(*(np.pad(rows, ((0, 0), (0, 1))) for rows in apart))
+    # Where they differ it is one vector more, u = g* + what the sector allows.
     width = apart.after.shape[1] + 1
     star = np.eye(width)[-1]
-    own, received = (np.pad(rows, ((0, 0), (0, 1))) for rows in (apart.gradients, apart.received))
-    still = null_space(np.pad(apart.after - apart.states, ((0, 0), (0, 1))), rcond=1e-9)
-    error = np.zeros((width, width))
-    error[0, 0] = 1.0
-    between = error - square * np.outer(star, star)
-    between = between + known.of_gradients(wide.points, own - star) + known.of_exchanges(wide.sent, received)
-    between = still.T @ between @ still
-    limits = [(each + each.T) / 2 << 0 for each in (mean, between) if each.shape[0]]
-    found = _optimum(cp.Problem(cp.Minimize(square), limits), cp)
-    if not math.isfinite(found):
-        return math.inf
-    return b * math.sqrt(max(found, 0.0)) if found > UNFELT else 0.0
+    square, exact = cp.Variable(nonneg=True), _is_exact(apart)
+    for unit in UNITS:  # of all that the sector and the exchanges relate, until the bias is no rounding
+        scale = np.diag([*np.full(width - 1, unit), 1.0])
+        scale[k : k + len(apart.points), -1] = 1.0
+        after, states, points, sent, gradients, received = (
+            np.pad(rows, ((0, 0), (0, 1))) @ scale / unit
+            for rows in (apart.after, apart.states, apart.points, apart.sent, apart.gradients, apart.received)
+        )
+        still = null_space(after - states, rcond=1e-12)
+        between = np.outer(states[0], states[0]) - square * np.outer(star, star)
+        between = between + known.of_gradients(points, gradients - star / unit) + known.of_exchanges(sent, received)
+        between = still.T @ between @ still
+        limits = [(each + each.T) / 2 << 0 for each in (mean, between) if each.shape[0]]
+        found = _optimum(cp.Problem(cp.Minimize(square), limits), cp)
+        if math.isfinite(found) and exact:
+            return 0.0
+        if UNFELT < found < math.inf:
+            return float(b * unit * math.sqrt(found))
+    return math.inf
+
+
+def _is_exact(apart: System) -> bool:
+    """Whether x = x* is at rest whatever the gradients g* there are: u = g* is, where nothing else differs."""
+    still = np.vstack([apart.after - apart.states, apart.points, apart.sent, apart.received])
+    forced = still @ apart.gradients.sum(axis=0)  # all gradients are g*, of length 1
+    others = still[:, : len(apart.after)]
+    left = forced - others @ np.linalg.lstsq(others, forced, rcond=None)[0]
+    return bool(np.linalg.norm(left) <= ROUNDING * np.linalg.norm(forced))
 
 
 def _meet(one: np.ndarray, other: np.ndarray) -> np.ndarray:
