@@ -220,7 +220,7 @@ def draw(table: Any) -> Any:
     """Gaps against bits, a panel a group."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(style.PAGE, 3.0))
+    figure = Figure(figsize=(style.PAGE, 3.9))
     panels = figure.subplots(1, 3, sharey=True)
     for axes, (group, title) in zip(panels, PANELS.items(), strict=True):
         runs = table[(table["group"] == group) & (table["step"] > 0)]
@@ -234,7 +234,7 @@ def draw(table: Any) -> Any:
             style.mark(axes, mean["bits"].iloc[at] / 1e3, mean["gap"].iloc[at], look, label=label, markersize=4)
         axes.axhline(TARGET, color="#888888", linewidth=0.8, linestyle=style.FLOOR, zorder=1)
         axes.set(xscale="log", yscale="log", xlim=(1, None), ylim=(1e-8, 1.5), xlabel="kilobits sent", title=title)
-        axes.legend(loc="lower left", fontsize=6.5)
+        axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.2), fontsize=6.5)
     panels[0].set_ylabel(r"$(f(\bar x)-f^\star)/(f(x^0)-f^\star)$")
     return figure
 
