@@ -11,7 +11,7 @@ import simlab
 from benchmarks.measure import Row, exponent, ratio, seconds
 
 SIZES = (100, 1000, 10_000, 100_000)
-STEPS, EVENTS = 20_000, 400_000
+STEPS, EVENTS = 20_000, 1_000_000
 
 
 def run() -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -114,20 +115,6 @@ class Pattern(NamedTuple):
         receivers : int array (K, n)
         """
         steps, n = awake.shape
-        weights = np.where(on, self.weights, 0.0)
-        weights[:, self.diagonal] += np.add.reduceat(self.weights - weights, self.start, axis=1)
-        if awake.all():  # entries that are off may stay, with weight 0: sorting them out would take longer
-            rows = np.tile(np.arange(n), steps)
-            return Exchanges(
-                which=np.arange(steps),
-                start=n * np.arange(steps + 1),
-                rows=rows,
-                fires=np.ones(len(rows), bool),
-                receivers=receivers.ravel(),
-                indptr=np.append(np.add.outer(len(self.weights) * np.arange(steps), self.start), weights.size),
-                indices=np.tile(self.indices, steps),
-                weights=weights.ravel(),
-            )
         lengths = np.add.reduceat(on, self.start, axis=1, dtype=np.int64)[awake]
         rows = np.broadcast_to(np.arange(n), awake.shape)[awake]
         return Exchanges(
@@ -138,8 +125,30 @@ class Pattern(NamedTuple):
             receivers=receivers[awake],
             indptr=np.concatenate([[0], np.cumsum(lengths)]),
             indices=np.broadcast_to(self.indices, on.shape)[on],
-            weights=weights[on],
+            weights=self.kept(on)[on],
         )
+
+    def repeated(self, steps: int) -> dict[str, np.ndarray]:
+        """All of `Exchanges` but receivers and weights for steps in which every node is awake and every entry stays."""
+        n, nnz = len(self.start), len(self.weights)
+        return {
+            "which": np.arange(steps),
+            "start": n * np.arange(steps + 1),
+            "rows": np.tile(np.arange(n), steps),
+            "fires": np.ones(n * steps, bool),
+            "indptr": np.append(np.add.outer(nnz * np.arange(steps), self.start), nnz * steps),
+            "indices": np.tile(self.indices, steps),
+        }
+
+    def kept(self, on: np.ndarray) -> np.ndarray:
+        """The weights of steps with some entries, (K, nnz): those that are off are 0, and on the diagonal."""
+        step, entry = np.nonzero(~on)  # few, as a rule
+        node = step * len(self.start) + self.rows[entry]
+        lost = np.bincount(node, self.weights[entry], minlength=len(on) * len(self.start))
+        weights = np.tile(self.weights, (len(on), 1))
+        weights[step, entry] = 0.0
+        weights[:, self.diagonal] += lost.reshape(len(on), len(self.start))
+        return weights
 
 
 class _Failures(NetworkProcess):
@@ -175,6 +184,7 @@ class LinkFailures(_Failures):
         link = np.unique(first[off].astype(np.int64) * n + second[off], return_inverse=True)[1]
         n_links, stays = int(link.max(initial=-1)) + 1, 1.0 - 1.0 / self.burst
         failed: np.ndarray | None = None
+        repeated = functools.lru_cache(maxsize=1)(pattern.repeated)  # most chunks are of equal length
 
         def draw(steps: int) -> Exchanges:
             nonlocal failed
@@ -192,8 +202,10 @@ class LinkFailures(_Failures):
                 failed = down[-1]
             on = np.ones((steps, len(pattern.rows)), bool)
             on[:, off] = ~down[:, link]
-            awake = np.ones((steps, n), bool)
-            return pattern.exchanges(on, awake, np.broadcast_to(self.network.degrees, awake.shape))
+            # Entries that are off stay, with weight 0: sorting them out would take longer.
+            return Exchanges(
+                receivers=np.tile(self.network.degrees, steps), weights=pattern.kept(on).ravel(), **repeated(steps)
+            )
 
         return draw
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from simlab import checks
 from simlab.network import AnyNetwork, Exchanges, Network, NetworkProcess
+from simlab.network.process import checked_walk
 
 
 @checks.keywords
@@ -103,7 +104,7 @@ class Noise(NetworkProcess):
 
     def walk(self, random: np.random.Generator) -> Callable[[int], Exchanges]:
         """The path of the network within; `simlab.step.streams` draws the noise, from streams of its own."""
-        walk = self.network.walk(random)
+        walk = checked_walk(self.network, random)
 
         def draw(steps: int) -> Exchanges:
             links = walk(steps)

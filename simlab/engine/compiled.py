@@ -145,7 +145,11 @@ class CompiledEngine:
         """Every array a program reads or writes, by its name there."""
         shape = next(iter(state.values())).shape
         fields = {f"state_{f}": a for f, a in state.items()}
-        spare = {f"next_{f}": aligned(state[f].shape, self.dtype) for layout in self.layouts for f in layout.swapped}
+        swapped = {f for layout in self.layouts for f in layout.swapped}
+        brief = {f for f in swapped if all(f in layout.brief for layout in self.layouts if f in layout.swapped)}
+        awake = shape[0] if draws.links is None else np.diff(draws.links.start).max()
+        rows = {f: awake if f in brief else shape[0] for f in swapped}
+        spare = {f"next_{f}": aligned((rows[f], state[f].shape[1]), self.dtype) for f in swapped}
         buffers = {name for layout in self.layouts for name in layout.buffers}
         spare |= {name: aligned((shape[0], 1 if name[0] == "c" else shape[1]), self.dtype) for name in buffers}
         averages = max(len(layout.averages) for layout in self.layouts)

@@ -232,7 +232,7 @@ class Runs:
         return costs, times
 
     def _in_range(self, x: np.ndarray) -> bool:
-        return bool(np.abs(x).max() <= LARGEST[self.settings.dtype.name])  # False for NaN too
+        return bool(max(x.max(), -x.min()) <= LARGEST[self.settings.dtype.name])  # False for NaN too
 
     def _stop(
         self,

@@ -24,7 +24,9 @@ def interpreted() -> Iterator[None]:
         for part in parts:
             functions = [f for f in vars(load(part.source)).values() if isinstance(f, types.FunctionType)]
             setattr(module, part.name, functions[-1])
-        exec(source.replace("from numba import njit", "njit = lambda **_: lambda function: function"), module.__dict__)
+        source = source.replace("from numba import njit", "njit = lambda **_: lambda function: function")
+        source = source.replace("from simlab.engine.prefetch import prefetch", "prefetch = lambda *_: None")
+        exec(source, module.__dict__)
         return module
 
     poisoned = types.SimpleNamespace(**vars(np))

@@ -19,6 +19,7 @@ from simlab import Network, dynamics, topologies
 from simlab.dynamics.matchings import activation, best_weight
 from simlab.generators import NETWORK, generator
 from simlab.network import Exchanges, SamplePath
+from simlab.network.process import fault
 from simlab.step.streams import Stream
 
 FALSE_ALARM = 1e-6  # of each statistical test, had its seed been drawn
@@ -102,6 +103,7 @@ def test_every_matrix_is_what_the_process_says(process, seed):
 @settings(max_examples=100)
 def test_exchanges_keep_their_form(process, seed):
     exchanges = process.sample(20, seed).exchanges
+    assert fault(process, exchanges, 20) == ""  # a run does not look at them again
     for block in range(len(exchanges.start) - 1):
         rows = exchanges.rows[exchanges.start[block] : exchanges.start[block + 1]]
         assert np.all(np.diff(rows) > 0)

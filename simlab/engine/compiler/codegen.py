@@ -6,6 +6,8 @@ import itertools
 import re
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from simlab.engine.compiler.layout import Layout, Position, store_position, written_to
 from simlab.kernel import LANES, Kernel, source as kernel_source
 from simlab.programs import Part, name_of
@@ -32,6 +34,12 @@ INNER = '@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", no_cf
 INNER += "no_cpython_wrapper=True)\n"
 # The levels of a quantizer and the parameters of a source code must not depend on how sums are reassociated.
 EXACT = INNER.replace(" fastmath=FAST,", "")
+# Among many nodes the rows of an event's few are in no cache: those of later events are asked for while this one runs.
+PREFETCH = """
+if (last - first) * 16 < n:
+    for t in range(last + 12, min(2 * last - first + 12, rows.shape[0])):
+        i = rows[t]
+"""
 
 # Indices without sign need no check for negative ones.
 MIX_ROW = """
@@ -203,12 +211,21 @@ def generate(
         *itertools.chain(*(network_names(k) for k in range(len(networks) + 1))),
         *itertools.chain(*data),
     ]
-    body, parameters = writers[0].by_nodes(known) if form == "by nodes" else run(steps, writers, known, form)
+    arrays = [a for each in kernels for a in each.data]
+    soon = [f"state_{f}" for f in steps.first.outputs]
+    soon += dict.fromkeys(f"next_{f}" for layout in layouts for f in layout.swapped if f not in layout.brief)
+    soon += [name for name, a in zip(itertools.chain(*data), arrays, strict=True) if np.ndim(a) == 2]
+    if form == "by nodes":
+        body, parameters = writers[0].by_nodes(known)
+    else:
+        body, parameters = run(steps, writers, known, form, soon)
     used = {name: part for name, part in parts.items() if _names(body, name)}
     contents = "\n".join(f"    {name!r}: {name_of(part.source)!r}," for name, part in used.items())
     docstring = (
         f'"""{title}\n\nPrinted by simlab from the traced step; a changed step or kernel is another file.\n"""\n\n'
     )
+    if form == "changing":
+        header += "\nfrom simlab.engine.prefetch import prefetch\n"
     source = "\n\n".join(
         [
             docstring + header,
@@ -220,8 +237,10 @@ def generate(
     return Text(source, tuple(part._replace(name=name) for name, part in used.items()))
 
 
-def run(steps: Steps, writers: list[_Writer], known: list[str], form: Form) -> tuple[str, list[str]]:
+def run(steps: Steps, writers: list[_Writer], known: list[str], form: Form, soon: list[str]) -> tuple[str, list[str]]:
     """One function that runs a chunk of steps and takes snapshots of x; and its arguments, those of `known` in use.
+
+    Of the arrays `soon` a step reads or writes the rows of the nodes that are awake.
 
     Fields that cannot be overwritten in place are swapped with a second array; so the new values are in that one after
     an odd number of steps. Where steps differ in kind, or nodes sleep, they are copied back.
@@ -239,6 +258,8 @@ def run(steps: Steps, writers: list[_Writer], known: list[str], form: Form) -> t
             "        first, last = start[which[k]], start[which[k] + 1]",
             "        shift = drawn - first  # from rows to random numbers",
             "        drawn += last - first",
+            *(f"        {line}" for line in PREFETCH.strip().splitlines()),
+            *(f"                prefetch({name}, i)" for name in soon),
         ]
     if len(writers) == 1:
         body += ["        " + line for line in writers[0].whole_step()]
@@ -348,9 +369,9 @@ class _Writer:
             body += rows
         for f in self.layout.swapped:
             if f in self.graph.narrow:
-                body.append(f"    state_{f}[i, 0] = next_{f}[i, 0]")
+                body.append(f"    state_{f}[i, 0] = {self._target(f, '0')}")
             else:
-                body += ["    for j in range(width):", f"        state_{f}[i, j] = next_{f}[i, j]"]
+                body += ["    for j in range(width):", f"        state_{f}[i, j] = {self._target(f, 'j')}"]
         return body
 
     def _rows(self) -> list[str]:
@@ -520,7 +541,7 @@ class _Writer:
                 targets.append((k, f"{row}[{{}}]"))
         for field, k in graph.outputs.items():
             if layout.outputs[field] == place:
-                targets.append((k, f"{written_to(field, layout.swapped)}[i, {{}}]"))
+                targets.append((k, self._target(field, "{}")))
         wide = [(k, target.format("j")) for k, target in targets if not graph.nodes[k].narrow]
         narrow = [(k, target.format("0")) for k, target in targets if graph.nodes[k].narrow]
         lines = []
@@ -544,6 +565,11 @@ class _Writer:
                     pending.extend(node.args)
         lines = [f"v{k} = {self._value(k, place)}" for k in sorted(needed)]
         return lines + [f"{target} = v{k}" for k, target in targets]
+
+    def _target(self, field: str, j: str) -> str:
+        """Where the new value of a field is written."""
+        i = "t - first" if self.changing and field in self.layout.brief else "i"
+        return f"{written_to(field, self.layout.swapped)}[{i}, {j}]"
 
     def _output_arrays(self) -> set[str]:
         return {written_to(f, self.layout.swapped) for f in self.graph.outputs}

@@ -55,6 +55,11 @@ class Layout(NamedTuple):
     one_network: bool
 
     @property
+    def brief(self) -> tuple[str, ...]:
+        """Swapped fields whose new values nothing reads within the step: rows awake are enough to hold them."""
+        return tuple(f for f in self.swapped if written_to(f, self.swapped) not in self.stored.values())
+
+    @property
     def wave(self) -> bool:
         """Whether rows may enter the second stage while others are still in the first."""
         return self.last[0] == 1 and not self.averages and not self.early_mix and self.one_network

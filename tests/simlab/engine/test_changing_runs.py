@@ -548,6 +548,8 @@ def test_walks_are_looked_at(how: str, engine: str) -> None:
     assert caught.match(message)
     with pytest.raises((TypeError, ValueError), match=message):
         network.sample(5)
+    with pytest.raises((TypeError, ValueError), match=message):
+        simlab.dynamics.noise(network, 0.1).sample(5)
 
 
 def test_columns_of_a_walk_are_added_up() -> None:
