@@ -10,9 +10,9 @@ from tests.helpers import studies
 
 # Fewer replicates and smaller networks than the published figures have; the claims are the same.
 QUICK = {
-    "transients": {"groups": 20},
-    "linear_speedup": {"nodes": (1, 4, 16), "steps": (1024, 4096, 16384), "replicates": 24},
-    "consensus_noise": {"steps": 8000},
+    "transients": {"groups": 12, "size": 60},
+    "linear_speedup": {"nodes": (1, 4, 16), "steps": (1024, 4096, 16384), "replicates": 16},
+    "consensus_noise": {"steps": 4000},
     "critical_batch_size": {"batch_sizes": (1, 16, 256)},
     "theorem_table": {"tries": 4000},
     "spectral_gaps": {"largest": 256},

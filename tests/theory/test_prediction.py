@@ -107,15 +107,18 @@ def restored(state):
     return state
 
 
+QUICK = (0, 2, 3)  # of seed 1 some methods have three modes that take very long to tell apart
+
+
 @every_algorithm
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", QUICK)
 def test_limits_and_rates_are_those_of_long_simulations(algorithm, seed):
     check_limit_and_rate(algorithm, seed)
 
 
 @pytest.mark.slow
 @every_algorithm
-@pytest.mark.parametrize("seed", range(3, 50))
+@pytest.mark.parametrize("seed", [seed for seed in range(50) if seed not in QUICK])
 def test_limits_and_rates_are_those_of_long_simulations_on_50_problems(algorithm, seed):
     check_limit_and_rate(algorithm, seed)
 
