@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
@@ -25,6 +25,7 @@ from simlab.network.process import Walk, checked_walk
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.run.checkpoint import Keeper, again, joined
+from simlab.run.metrics import pass_size
 from simlab.run.progress import progress_bar as _progress_bar
 from simlab.run.provenance import circumstances
 from simlab.run.runs import Runs, batches
@@ -49,6 +50,7 @@ _limit: ContextVar[float] = ContextVar("limit", default=math.inf)
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 CHUNK_SECONDS = 0.2  # between looks at divergence, progress and Ctrl-C
 CHUNK_BYTES = 64 * 2**20  # draws and snapshots held at once
+ONE_THREAD = 2**24  # numbers in a pass over the data up to which records have one thread of BLAS: more wait for cores
 LINK_BYTES = 64  # of the exchanges of one node in one step, about
 
 
@@ -487,6 +489,7 @@ def _lockstep(runs: list[Runs], problem: Problem, settings: Settings, streams: l
         + sum(len(run.algorithms) for run in runs)
         * (problem.n_nodes * problem.dim * settings.dtype.itemsize / settings.record_every)
     )
+    small = pass_size(problem) <= ONE_THREAD
     largest = max(1, int(CHUNK_BYTES // max(step_bytes, 1.0)))
     size, chunk = 1, (0, math.inf)
     with ThreadPoolExecutor(threads()) as pool:
@@ -500,7 +503,8 @@ def _lockstep(runs: list[Runs], problem: Problem, settings: Settings, streams: l
             places = [stream.position() for stream in streams]
             jobs = [job for run in runs for job in run.plan(done, size, draws, places)]
             _each(pool, lambda job: job(), jobs)
-            _each(pool, Runs.finish, runs)
+            with one_thread_of_blas() if small else nullcontext():
+                _each(pool, Runs.finish, runs)
             done += size
             for run in runs:
                 while run.messages:

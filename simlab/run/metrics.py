@@ -93,12 +93,14 @@ def _at(problem: Problem, mean: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def pass_size(problem: Problem) -> int:
+    """Numbers that a pass over the data of a problem multiplies, at one point."""
+    return (int(problem.counts.sum()) or problem.n_nodes * problem.dim) * problem.dim
+
+
 def _points_at_once(problem: Problem) -> int:
     """As many as share a pass over the data of a small problem; a few of a large one; one if they share nothing."""
-    if not problem.shares_passes:
-        return 1
-    size = (int(problem.counts.sum()) or problem.n_nodes * problem.dim) * problem.dim
-    return int(np.clip(PRODUCTS // size, 16, 64))
+    return int(np.clip(PRODUCTS // pass_size(problem), 16, 64)) if problem.shares_passes else 1
 
 
 def in_blocks(

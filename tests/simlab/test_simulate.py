@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import stats
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import simlab
 from simlab import simulation
@@ -517,3 +518,28 @@ def test_chunks_grow_until_their_steps_outweigh_their_overhead(overhead, step):
         size = simulation.next_size(chunk, last)
     assert step * size >= overhead / 2  # a many-replicate run once shrank its chunks to one step
     assert overhead + step * size <= max(simulation.CHUNK_SECONDS, 16 * step, 10 * overhead)
+
+
+@pytest.mark.parametrize("largest", [2**24, 0])
+def test_records_of_small_problems_are_left_to_one_thread(largest, monkeypatch):
+    """More would wait for one another, and for the cores that steps use."""
+    monkeypatch.setattr(simulation, "ONE_THREAD", largest)
+    seen = []
+
+    def threads():
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    def record(x):
+        seen.append(threads())
+        return x[..., 0, 0]
+
+    problem = simlab.LeastSquares.synthetic(n_nodes=4, n_samples=20, dim=3, seed=0)
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()  # a library of others may have been built for one
+        simlab.simulate(
+            problem, simlab.topologies.ring(4), simlab.DSGD(0.1), steps=3, record={"first": record}, engine="numpy",
+            progress=False,
+        )  # fmt: skip
+        assert threads() == before and 2 in before
+    started, *during = seen
+    assert started == before and all(each == ({1} if largest else before) for each in during)

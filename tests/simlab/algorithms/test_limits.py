@@ -55,9 +55,7 @@ def limit(
     problem: Any, algorithm: Any, steps: int = 6000, network: Any = NETWORK, engine: str = "compiled"
 ) -> np.ndarray:
     """States at which a full-batch run has stopped; it must have."""
-    trace = simlab.simulate(
-        problem, network, algorithm, steps=steps, record_every=steps, engine=engine, progress=False
-    )
+    trace = simlab.simulate(problem, network, algorithm, steps=steps, record_every=steps, engine=engine, progress=False)
     more = simlab.resume(trace, steps=steps + 500, progress=False)
     assert np.abs(trace.x - more.x).max() < 1e-12, "not converged: the test needs more steps"
     return trace.x[0]
