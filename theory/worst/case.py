@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any, NamedTuple
 
@@ -12,7 +13,8 @@ from simlab import checks
 from simlab.run.settings import check_nouns
 from theory.worst.instance import Interpolated, factor, quadratics
 from theory.worst.program import Solution, solve
-from theory.worst.trajectory import Trajectory, averaged, trajectory
+from theory.transfer import require_fixed_symmetric
+from theory.worst.trajectory import Trajectory, averaged, rest, trajectory
 
 SLACK = 1e-9  # in units of L R²: by which the conditions of the instance hold with more than equality
 INACCURATE = 1e-5  # relative: a gap that a user is told of
@@ -31,7 +33,7 @@ class WorstCase(NamedTuple):
     instance : simlab.Problem
         Functions of the class, minimizer at zero, on which the method attains the value.
     x0 : ndarray, shape (d,)
-        Where it starts there.
+        Where it starts there; for infinitely many steps, the mean of the nodes at rest.
     multipliers : dict
         ``"radius"`` τ and ``"heterogeneity"`` ν: the error is at most τ R² + ν b², and ``"interpolation"``, for one
         node of each orbit of the network's symmetries, the multipliers of the conditions between its points (x* first),
@@ -50,7 +52,7 @@ def worst_case(
     network: simlab.Network | simlab.NetworkProcess,
     algorithm: Any,
     *,
-    steps: int,
+    steps: float,
     smoothness: float,
     strong_convexity: float = 0.0,
     heterogeneity: float | None = None,
@@ -71,8 +73,10 @@ def worst_case(
     algorithm : algorithm
         Whose step combines states, gradients and exchanges linearly; exact averages, proximal points, phases and
         schedules are fine.
-    steps : int
-        K >= 1. The program grows with K, and with n as far as the network is not symmetric.
+    steps : int, or inf
+        K >= 1. The program grows with K, and with n as far as the network is not symmetric. ``math.inf``: where the
+        method rests, whether or not it gets there, from wherever it started; of methods that have a bias transfer
+        function, for μ > 0 and b given.
     smoothness : float
         L > 0.
     strong_convexity : float, default 0.0
@@ -128,14 +132,22 @@ def worst_case(
     )
     stand_in = simlab.Quadratic(np.ones((network.n_nodes, 1)), np.zeros((network.n_nodes, 1)))
     check_nouns(stand_in, network, [algorithm])
-    count = checks.integer("steps", steps, minimum=1)
+    count: float = math.inf if steps == math.inf else checks.integer("steps", steps, minimum=1)
     size = checks.real("smoothness", smoothness, above=0.0)
     convexity = checks.real("strong_convexity", strong_convexity, minimum=-size, below=size)
     b = None if heterogeneity is None else checks.real("heterogeneity", heterogeneity, minimum=0.0)
     r = checks.real("radius", radius, above=0.0)
     checks.one_of("measure", measure, MEASURES)
     checks.flag("quadratic", quadratic)
-    path = _in_units(trajectory(network, algorithm, count), size)
+    if count < math.inf:
+        path = _in_units(trajectory(network, algorithm, int(count)), size)
+    elif convexity > 0 and b is not None:
+        r, path = 1.0, _in_units(rest(require_fixed_symmetric(network), algorithm), size)
+    else:
+        raise ValueError(
+            f"steps = inf with strong_convexity = {convexity:g}, heterogeneity = {b}: limits may be anywhere; pass "
+            "strong_convexity > 0 and heterogeneity = b"
+        )
     if measure == "objective":
         path = averaged(path)
     options: dict[str, Any] = {

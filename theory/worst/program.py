@@ -71,7 +71,7 @@ class Basis:
                 columns.append(first)
             for kind in range((width - 1) // n):
                 some = copies
-                if kind == 0 and trivial:  # the gradients at x* add up to zero
+                if kind in path.apart and trivial:  # they add up to zero
                     rest = np.linalg.svd(share.reshape(1, m))[2][1:].T
                     some = copies @ rest
                 placed = np.zeros((len(copies), width, some.shape[2]))
@@ -193,8 +193,8 @@ def solve(
             conditions.append(form(matrices) + level[c] - level[a] <= -slack)
     start = np.zeros((1, path.final.shape[1]))
     start[0, 0] = np.sqrt(n)
-    radius = squares(start) <= 1.0
-    limits.append(radius)
+    radius = None if path.at_rest else squares(start) <= 1.0
+    limits += [] if radius is None else [radius]
     bounded = None
     if heterogeneity is not None and n > 1:
         bounded = squares(star) <= heterogeneity**2
@@ -225,7 +225,7 @@ def solve(
     whole = sum(copy @ gram.value @ copy.T for part, gram in zip(basis.parts, grams, strict=True) for copy in part)
     place = {first: k for k, first in enumerate(firsts)}
     levels = np.array([values[place[o]].value for o in basis.orbit]) if values else np.zeros((n, 0))
-    outer_radius = float(radius.dual_value)
+    outer_radius = 0.0 if radius is None else float(radius.dual_value)
     outer = 0.0 if bounded is None else float(bounded.dual_value)
     duals = [np.asarray(each.dual_value) for each in conditions]
     return Solution(

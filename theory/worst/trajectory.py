@@ -19,6 +19,7 @@ from simlab.run.settings import hyperparameters
 from simlab.step.graph import numeric_fields, take_step, with_values
 from theory.moments.affine import compresses
 from theory.moments.changing import Current
+from theory.transfer import apply_transfer
 
 UNFELT = 1e-8  # relative: more is no rounding
 
@@ -38,12 +39,18 @@ class Trajectory(NamedTuple):
         Node states after the last step, less x*.
     weights : tuple of ndarrays, shape (n, n)
         The mixing matrices.
+    apart : tuple of ints, default (0,)
+        Which of the vectors of n, counted from ∇f_i(x*), add up to zero.
+    at_rest : bool, default False
+        Whether x⁰ is any point: where the method rests.
     """
 
     points: np.ndarray
     gradients: np.ndarray
     final: np.ndarray
     weights: tuple[np.ndarray, ...]
+    apart: tuple[int, ...] = (0,)
+    at_rest: bool = False
 
     @property
     def n_nodes(self) -> int:
@@ -187,6 +194,29 @@ def _needed(whole: Trajectory) -> Trajectory:
         gradients=whole.gradients[kept][..., columns],
         final=whole.final[:, columns],
     )
+
+
+def rest(network: Network, algorithm: Algorithm) -> Trajectory:
+    """Where a method rests: X = 1x̄ᵀ − γφ(W)G and ΣG = 0, φ its bias transfer function; x⁰ is x̄.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It has none on this network, or is exact.
+    """
+    n = network.n_nodes
+    lr = float(getattr(algorithm, "lr", np.nan))
+    apart = np.eye(n) - 1 / n  # that the gradients add up to zero
+    gradients, points = np.zeros((n, 1 + 2 * n)), np.zeros((n, 1 + 2 * n))
+    gradients[:, 1 + n :] = apart
+    points[:, 0], points[:, 1 + n :] = 1.0, -lr * apply_transfer(network, algorithm, apart)
+    if not np.any(np.abs(points[:, 1:]) > UNFELT * lr):
+        raise ValueError(
+            f"steps = inf with algorithm = {algorithm!r}: its limit on {network.name} is exact whatever the functions "
+            "are; pass a number of steps"
+        )
+    weights = _networks(network)[1]
+    return Trajectory(points[None], gradients[None], points, weights, apart=(0, 1), at_rest=True)
 
 
 def averaged(path: Trajectory) -> Trajectory:
