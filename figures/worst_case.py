@@ -41,7 +41,7 @@ def measure(members: int = 100, momenta: tuple[float, ...] = MOMENTA, rates: tup
     import pandas as pd
 
     rows = []
-    some = [_member(np.random.default_rng(seed)) for seed in range(members)]
+    some = [member(np.random.default_rng(seed)) for seed in range(members)]
     for name, method in METHODS.items():
         for momentum in momenta:
             algorithm = method(LR, momentum)
@@ -61,7 +61,7 @@ def measure(members: int = 100, momenta: tuple[float, ...] = MOMENTA, rates: tup
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _member(rng: np.random.Generator) -> tuple[simlab.Quadratic, simlab.Network]:
+def member(rng: np.random.Generator) -> tuple[simlab.Quadratic, simlab.Network]:
     """Random quadratics and weights of the class, at its edges."""
     n = int(rng.integers(2, 7))
     axes = np.linalg.qr(rng.standard_normal((n, 2, 2)))[0]

@@ -11,9 +11,9 @@ import numpy as np
 import simlab
 from simlab import checks
 from simlab.run.settings import check_nouns
+from theory.transfer import require_fixed_symmetric
 from theory.worst.instance import Interpolated, factor, quadratics
 from theory.worst.program import Solution, solve
-from theory.transfer import require_fixed_symmetric
 from theory.worst.trajectory import Trajectory, averaged, rest, trajectory
 
 SLACK = 1e-9  # in units of L R²: by which the conditions of the instance hold with more than equality
