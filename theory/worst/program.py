@@ -28,6 +28,8 @@ class Solution(NamedTuple):
         Multipliers of the conditions of one node of each orbit, (orbits, 1 + T, 1 + T); of quadratics (orbits, T, T).
     radius, heterogeneity : float
         Multipliers of the bounds.
+    spectrum : ndarray, shape (E, E)
+        Multipliers of what a spectrum says of exchanges.
     """
 
     value: float
@@ -37,6 +39,7 @@ class Solution(NamedTuple):
     interpolation: np.ndarray
     radius: float
     heterogeneity: float
+    spectrum: np.ndarray
 
 
 class Basis:
@@ -89,7 +92,8 @@ def _symmetries(path: Trajectory) -> list[np.ndarray]:
     for p in automorphisms(path.weights):
         columns = np.concatenate([[0], *(1 + k * n + p for k in range((width - 1) // n))])
         moved = all(
-            np.allclose(each[..., p, :][..., columns], each, rtol=0, atol=1e-9) for each in (path.points, path.final)
+            np.allclose(each[..., p, :][..., columns], each, rtol=0, atol=1e-9)
+            for each in (path.points, path.final, *path.sent)
         )
         if moved:
             kept.append(p)
@@ -154,6 +158,18 @@ def solve(
         """The mean over nodes of the squared norms of rows (n, P)."""
         return form(lambda b: ((rows @ b).T @ (rows @ b) / n)[None])[0]
 
+    def product(left: np.ndarray, right: np.ndarray) -> Any:
+        """Inner products of rows (A, P) and (C, P), (A, C)."""
+        parts = zip(basis.parts, grams, strict=True)
+        return sum(left @ copy @ gram @ (right @ copy).T for part, gram in parts for copy in part)
+
+    def operates(u: np.ndarray, v: np.ndarray, low: float, high: float) -> tuple[Any, list[Any]]:
+        """That a symmetric matrix with spectrum in [low, high] takes rows u to v: an inequality, and equations."""
+        cross = product(u, v)
+        symmetric = [cp.upper_tri(cross) == cp.upper_tri(cross.T)] if len(u) > 1 else []
+        inner = product(v - low * u, high * u - v)
+        return (inner + inner.T) / 2 >> 0, symmetric
+
     limits: list[Any] = []
     x = np.concatenate([zero[None], path.points]) if not quadratic else path.points
     g = np.concatenate([star[None], path.gradients]) if not quadratic else path.gradients
@@ -161,18 +177,9 @@ def solve(
     values: list[Any] = []
     if quadratic:
         for i in firsts:
-            u, v = path.points[:, i], path.gradients[:, i] - star[i]
-
-            def product(left: np.ndarray, right: np.ndarray) -> Any:
-                parts = zip(basis.parts, grams, strict=True)
-                return sum(left @ copy @ gram @ (right @ copy).T for part, gram in parts for copy in part)
-
-            if len(u) > 1:
-                cross = product(u, v)
-                upper = cp.upper_tri(cross) == cp.upper_tri(cross.T)
-                limits.append(upper)
-            inner = product(v - ratio * u, u - v)
-            conditions.append((inner + inner.T) / 2 >> 0)
+            bounded_by, symmetric = operates(path.points[:, i], path.gradients[:, i] - star[i], ratio, 1.0)
+            conditions.append(bounded_by)
+            limits += symmetric
     else:
         count = len(x)
         a, c = (k.ravel() for k in np.indices((count, count)))
@@ -191,6 +198,10 @@ def solve(
                 return (whole + whole.swapaxes(1, 2)) / 2
 
             conditions.append(form(matrices) + level[c] - level[a] <= -slack)
+    spectral = None
+    if path.spectrum is not None and len(path.sent):
+        spectral, symmetric = operates(path.sent[:, 0], path.received[:, 0], *path.spectrum)
+        limits += [spectral, *symmetric]
     start = np.zeros((1, path.final.shape[1]))
     start[0, 0] = np.sqrt(n)
     radius = None if path.at_rest else squares(start) <= 1.0
@@ -236,6 +247,7 @@ def solve(
         np.array(duals) if quadratic else np.array([_square(dual, a, c) for dual in duals]),
         outer_radius,
         outer,
+        np.zeros((0, 0)) if spectral is None else np.asarray(spectral.dual_value),
     )
 
 
