@@ -61,6 +61,14 @@ def test_a_network_of_the_class_attains_it(algorithm: Any, measure: str, quadrat
     assert np.linalg.norm(worst.x0) <= 1.5 * (1 + 1e-6)
 
 
+def test_many_steps_and_exchanges() -> None:
+    """Ten steps of two exchanges each, attained."""
+    method = simlab.GradientTracking(0.1)
+    worst = theory.worst_case(SPECTRUM, method, steps=10, **CLASS)
+    trace = simlab.simulate(worst.instance, worst.network, method, steps=10, x0=worst.x0, engine="numpy")
+    assert trace.frame["mse"].iloc[-1] == pytest.approx(worst.value, rel=1e-5)
+
+
 @pytest.mark.parametrize("tries", [4, pytest.param(40, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("algorithm", [simlab.DSGD(0.3), simlab.DecentLaM(0.2, 0.5), simlab.EXTRA(0.2)])
 def test_never_below_networks_of_the_class(algorithm: Any, tries: int) -> None:

@@ -11,7 +11,8 @@ from theory.worst.symmetry import Blocks, automorphisms, blocks
 from theory.worst.trajectory import Trajectory
 
 # L = R = 1 in here: gradients are in units of L R, values in L R², heterogeneity in L R.
-TOLERANCES = (1e-10, 1e-8, 1e-6)  # the next where one is too much for the solver
+# Tolerance, and regularization of linear systems: the next where one is too much for the solver.
+ATTEMPTS = ((1e-10, 1e-8), (1e-10, 1e-7), (1e-8, 1e-8), (1e-6, 1e-8))
 
 
 class Solution(NamedTuple):
@@ -225,9 +226,12 @@ def solve(
     problem = cp.Problem(cp.Maximize(error), [*limits, *conditions])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of inaccurate solutions, which the result tells
-        for tolerance in TOLERANCES:
+        for tolerance, regularization in ATTEMPTS:
             try:
-                problem.solve(solver=cp.CLARABEL, tol_gap_abs=tolerance, tol_gap_rel=tolerance, tol_feas=tolerance)
+                problem.solve(
+                    solver=cp.CLARABEL, tol_gap_abs=tolerance, tol_gap_rel=tolerance, tol_feas=tolerance,
+                    static_regularization_constant=regularization,
+                )  # fmt: skip
                 break
             except cp.SolverError:
                 continue
