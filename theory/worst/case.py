@@ -180,7 +180,7 @@ def worst_case(
     }
     found = solve(path, **options)
     attained = solve(path, **options, slack=0.0 if quadratic else SLACK)
-    relative = abs(found.bound - found.value) / max(abs(found.value), 1e-300)
+    relative = found.gap / max(abs(found.value), 1e-300)
     if relative > INACCURATE:
         warnings.warn(
             f"the solver stopped at a relative gap of {relative:.1e}; the value is as accurate as that",

@@ -13,6 +13,7 @@ from theory.worst.trajectory import Trajectory
 # L = R = 1 in here: gradients are in units of L R, values in L R², heterogeneity in L R.
 # Tolerance, and regularization of linear systems: the next where one is too much for the solver.
 ATTEMPTS = ((1e-10, 1e-8), (1e-10, 1e-7), (1e-8, 1e-8), (1e-6, 1e-8))
+ENOUGH = 1e-6  # relative: a gap that ends the attempts
 
 
 class Solution(NamedTuple):
@@ -41,6 +42,11 @@ class Solution(NamedTuple):
     radius: float
     heterogeneity: float
     spectrum: np.ndarray
+
+    @property
+    def gap(self) -> float:
+        """Between primal and dual, either way."""
+        return abs(self.bound - self.value)
 
 
 class Basis:
@@ -224,6 +230,25 @@ def solve(
         case _:
             error = sum(size / n * level[-1] for size, level in zip(sizes, values, strict=True))
     problem = cp.Problem(cp.Maximize(error), [*limits, *conditions])
+
+    def solution() -> Solution:
+        parts = zip(basis.parts, grams, strict=True)
+        place = {first: k for k, first in enumerate(firsts)}
+        outer_radius = 0.0 if radius is None else float(radius.dual_value)
+        outer = 0.0 if bounded is None else float(bounded.dual_value)
+        duals = [np.asarray(each.dual_value) for each in conditions]
+        return Solution(
+            float(problem.value),
+            outer_radius + outer * (heterogeneity or 0.0) ** 2,
+            sum(copy @ gram.value @ copy.T for part, gram in parts for copy in part),
+            np.array([values[place[o]].value for o in basis.orbit]) if values else np.zeros((n, 0)),
+            np.array(duals) if quadratic else np.array([_square(dual, a, c) for dual in duals]),
+            outer_radius,
+            outer,
+            np.zeros((0, 0)) if spectral is None else np.asarray(spectral.dual_value),
+        )
+
+    best: Solution | None = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of inaccurate solutions, which the result tells
         for tolerance, regularization in ATTEMPTS:
@@ -232,27 +257,18 @@ def solve(
                     solver=cp.CLARABEL, tol_gap_abs=tolerance, tol_gap_rel=tolerance, tol_feas=tolerance,
                     static_regularization_constant=regularization,
                 )  # fmt: skip
-                break
             except cp.SolverError:
                 continue
-    if problem.status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
+            if problem.status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
+                break
+            found = solution()
+            if best is None or found.gap < best.gap:
+                best = found
+            if problem.status == cp.OPTIMAL or found.gap <= ENOUGH * abs(found.value):
+                break
+    if best is None:
         raise ValueError(_no_value(problem.status, heterogeneity, n))
-    whole = sum(copy @ gram.value @ copy.T for part, gram in zip(basis.parts, grams, strict=True) for copy in part)
-    place = {first: k for k, first in enumerate(firsts)}
-    levels = np.array([values[place[o]].value for o in basis.orbit]) if values else np.zeros((n, 0))
-    outer_radius = 0.0 if radius is None else float(radius.dual_value)
-    outer = 0.0 if bounded is None else float(bounded.dual_value)
-    duals = [np.asarray(each.dual_value) for each in conditions]
-    return Solution(
-        float(problem.value),
-        outer_radius + outer * (heterogeneity or 0.0) ** 2,
-        whole,
-        levels,
-        np.array(duals) if quadratic else np.array([_square(dual, a, c) for dual in duals]),
-        outer_radius,
-        outer,
-        np.zeros((0, 0)) if spectral is None else np.asarray(spectral.dual_value),
-    )
+    return best
 
 
 def _symmetric(matrix: np.ndarray) -> np.ndarray:
