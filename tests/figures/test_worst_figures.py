@@ -11,7 +11,7 @@ from tests.helpers import studies
 pytest.importorskip("cvxpy", reason="needs simlab[worst-case]")
 
 QUICK = {
-    "worst_case": {"members": 20, "momenta": (0.0, 0.5, 0.8), "rates": (0.1, 0.4)},
+    "worst_case": {"members": 20, "momenta": (0.0, 0.5, 0.8), "rates": (0.1, 0.4, 0.5, 0.8)},
     "worst_theorems": {"counts": (2,), "shares": (0.5, 1.0), "members": 20},
 }
 
@@ -41,6 +41,10 @@ def changed(column, factor, key, value, algorithm):
 WRONG = [
     ("worst_case", "attained", lambda rows: 1.001, "part", "steps", "DmSGD",
      "the worst functions attain the worst case"),
+    ("worst_case", "worst", lambda rows: 0.9, "part", "steps", "DecentLaM",
+     "a ring is the worst network of its spectrum"),
+    ("worst_case", "data", lambda rows: (rows["lr"] > 0.5) * -1.0 + 1.0, "part", "steps", "DmSGD",
+     "the worst case asks for larger steps than data"),
     ("worst_case", "data", lambda rows: 1e3, "part", "steps", "DmSGD", "no data set is worse"),
     ("worst_case", "worst", lambda rows: (1 - rows["momentum"]) ** 2, "part", "bias", "DmSGD",
      "DmSGD's worst bias grows with momentum"),
