@@ -27,6 +27,7 @@ STUDIES = (
     "asynchrony",
     "local_steps_theory",
     "worst_case",
+    "worst_theorems",
     "momentum_methods",
     "fewer_messages",
     "tuned",

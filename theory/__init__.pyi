@@ -13,3 +13,4 @@ from .tuning import (
 from .verdict import verify as verify
 from .worst.case import WorstCase as WorstCase, worst_case as worst_case
 from .worst.classes import worst_case_bias as worst_case_bias, worst_case_rate as worst_case_rate
+from .worst.spectrum import Spectrum as Spectrum

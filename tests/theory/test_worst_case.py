@@ -69,6 +69,29 @@ def test_the_instance_attains_the_value(algorithm: Any, network: str, measure: s
         assert spectra.min() >= 0.2 - 1e-9 and spectra.max() <= 2.0 + 1e-9
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "network", "measure"),
+    [
+        (simlab.DSGD(0.3, order="cta"), "kite", "mse"),
+        (simlab.DmSGD(0.1, 0.5), "star", "objective"),
+        (simlab.DecentLaM(0.1, 0.5), "ring", "consensus"),
+    ],
+)
+def test_the_worst_limit_is_a_limit(algorithm: Any, network: str, measure: str) -> None:
+    """Of quadratics, exactly; of functions, of a run from x̄."""
+    net, options = NETWORKS[network], {**CLASS, "measure": measure}
+    worst = theory.worst_case(net, algorithm, steps=math.inf, quadratic=True, **options)
+    assert abs(worst.gap) <= 1e-5 * worst.value
+    if measure == "mse":
+        assert theory.predict(worst.instance, net, algorithm).bias == pytest.approx(worst.value, rel=1e-5)
+    assert measured(worst, net, algorithm, 300, measure) == pytest.approx(worst.value, rel=1e-5)
+    general = theory.worst_case(net, algorithm, steps=math.inf, **options)
+    assert measured(general, net, algorithm, 100, measure) == pytest.approx(general.value, rel=1e-3)
+    assert worst.value <= general.value * (1 + 1e-6)
+    assert general.multipliers["radius"] == 0
+    assert general.multipliers["heterogeneity"] * 0.5**2 == pytest.approx(general.value, rel=1e-5)
+
+
 def test_functions_of_the_instance_are_of_the_class() -> None:
     """Their gradients are those of their losses, and satisfy the inequality of smooth strongly convex functions."""
     worst = theory.worst_case(NETWORKS["ring"], simlab.DmSGD(0.2, 0.5), steps=2, **CLASS)
@@ -240,11 +263,14 @@ def test_what_a_step_needs_is_kept() -> None:
         ("ring", simlab.DSGD(0.1), {"strong_convexity": 2.0}, "strong_convexity"),
         ("ring", simlab.DSGD(0.1), {"measure": "error"}, "measure"),
         ("ring", simlab.DSGD(-0.1), {}, "lr"),
+        ("ring", simlab.DSGD(0.1), {"steps": math.inf, "strong_convexity": 0.0}, "limits may be anywhere"),
+        ("ring", simlab.EXTRA(0.1), {"steps": math.inf}, "is exact"),
+        ("pull", simlab.DSGD(0.1), {"steps": math.inf}, "not symmetric"),
     ],
 )
 def test_refusals(network: str, algorithm: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        theory.worst_case(NETWORKS[network], algorithm, steps=2, **{**CLASS, **options})
+        theory.worst_case(NETWORKS[network], algorithm, **{"steps": 2, **CLASS, **options})
 
 
 def test_a_random_network_is_refused() -> None:

@@ -61,6 +61,41 @@ def test_never_below_members_of_the_class(name: str, tries: int) -> None:
         assert 0.4 * bias < max(biases) <= bias * (1 + 1e-4)
 
 
+def turned(angle: float) -> simlab.Network:
+    """Three nodes, eigenvalues ± ρ, the eigenvectors turned."""
+    ones, a = np.ones(3) / np.sqrt(3), np.array([1, -1, 0]) / np.sqrt(2)
+    b = np.cross(ones, a)
+    u, v = np.cos(angle) * a + np.sin(angle) * b, np.cos(angle) * b - np.sin(angle) * a
+    return simlab.Network.from_matrix(np.outer(ones, ones) + RHO * (np.outer(u, u) - np.outer(v, v)))
+
+
+@pytest.mark.parametrize(
+    ("name", "period", "turn", "stable"),
+    [
+        ("DSGD", 4, 1 / 4, True),
+        ("DmSGD", 4, 1 / 4, True),
+        ("GradientTracking", 4, 1 / 4, True),
+        ("EXTRA", 4, 1 / 4, False),
+        ("ExactDiffusion", 4, 1 / 4, False),
+        ("DecentLaM", 5, 7 / 18, False),
+    ],
+)
+def test_where_networks_change(name: str, period: int, turn: float, stable: bool) -> None:
+    """Never below cycles, and near; stable over each W, three methods are not where W turns from step to step."""
+    algorithm, options = METHODS[name], {"condition_number": KAPPA, "rho": RHO}
+    rate = theory.worst_case_rate(algorithm, changing=True, **options)
+    network = simlab.dynamics.cycle([turned(k * turn * np.pi) for k in range(period)])
+    found = []
+    for curvature in (1 / KAPPA, 1.0):
+        problem = simlab.Quadratic(np.full((3, 1), curvature), np.zeros((3, 1)))
+        found.append(theory.predict(problem, network, algorithm).rate)
+    assert rate - 1e-2 < max(found) <= rate + 1e-5
+    fixed = theory.worst_case_rate(algorithm, **options)
+    assert fixed < 1 and fixed <= rate + 1e-5
+    assert (max(found) < 1) == (rate < 1) == stable
+    assert not stable or rate == pytest.approx(fixed, abs=1e-5)
+
+
 @pytest.mark.parametrize("lr", [0.2, 1.0, 1.7, 2.2])
 def test_dsgd_contracts_as_gradient_descent(lr: float) -> None:
     """W is not expansive, and the mean attains it."""

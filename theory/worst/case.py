@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any, NamedTuple
 
@@ -10,9 +11,11 @@ import numpy as np
 import simlab
 from simlab import checks
 from simlab.run.settings import check_nouns
+from theory.transfer import require_fixed_symmetric
 from theory.worst.instance import Interpolated, factor, quadratics
 from theory.worst.program import Solution, solve
-from theory.worst.trajectory import Trajectory, averaged, trajectory
+from theory.worst.spectrum import Spectrum, attain
+from theory.worst.trajectory import Trajectory, averaged, rest, trajectory
 
 SLACK = 1e-9  # in units of L R²: by which the conditions of the instance hold with more than equality
 INACCURATE = 1e-5  # relative: a gap that a user is told of
@@ -31,11 +34,13 @@ class WorstCase(NamedTuple):
     instance : simlab.Problem
         Functions of the class, minimizer at zero, on which the method attains the value.
     x0 : ndarray, shape (d,)
-        Where it starts there.
+        Where it starts there; for infinitely many steps, the mean of the nodes at rest.
     multipliers : dict
         ``"radius"`` τ and ``"heterogeneity"`` ν: the error is at most τ R² + ν b², and ``"interpolation"``, for one
         node of each orbit of the network's symmetries, the multipliers of the conditions between its points (x* first),
-        whose sum with these proves it.
+        whose sum with these proves it; over a spectrum, ``"spectrum"``, too, of those between exchanges.
+    network : Network or NetworkProcess
+        On which it happens: the one given; of a spectrum, one with 2^m nodes that attains the value.
     """
 
     value: float
@@ -43,14 +48,15 @@ class WorstCase(NamedTuple):
     instance: simlab.Problem
     x0: np.ndarray
     multipliers: dict[str, Any]
+    network: simlab.Network | simlab.NetworkProcess
 
 
 @checks.keywords
 def worst_case(
-    network: simlab.Network | simlab.NetworkProcess,
+    network: simlab.Network | simlab.NetworkProcess | Spectrum,
     algorithm: Any,
     *,
-    steps: int,
+    steps: float,
     smoothness: float,
     strong_convexity: float = 0.0,
     heterogeneity: float | None = None,
@@ -66,13 +72,16 @@ def worst_case(
 
     Parameters
     ----------
-    network : Network or NetworkProcess
-        That stays, or changes in a cycle.
+    network : Network, NetworkProcess or Spectrum
+        That stays, or changes in a cycle. ``theory.Spectrum(low, high)``: over all symmetric W with W1 = 1, any number
+        of nodes and other eigenvalues in [low, high], too.
     algorithm : algorithm
         Whose step combines states, gradients and exchanges linearly; exact averages, proximal points, phases and
         schedules are fine.
-    steps : int
-        K >= 1. The program grows with K, and with n as far as the network is not symmetric.
+    steps : int, or inf
+        K >= 1. The program grows with K, and with n as far as the network is not symmetric. ``math.inf``: where the
+        method rests, whether or not it gets there, from wherever it started; of methods that have a bias transfer
+        function, for μ > 0 and b given.
     smoothness : float
         L > 0.
     strong_convexity : float, default 0.0
@@ -102,6 +111,14 @@ def worst_case(
     RuntimeWarning
         If `gap` is above 10⁻⁵ of the value.
 
+    Notes
+    -----
+    Over a spectrum, exchanges are vectors, too: what is common to the nodes passes, and what sets them apart, rows X
+    to Y, is taken there by a symmetric matrix with spectrum in [low, high] if and only if XY' = YX' and
+    (Y − low X)(high X − Y)' is positive semidefinite (Colla and Hendrickx). n drops out. A solution is attained by 2^m
+    nodes whose functions are one, reflected in the eigenbasis of that matrix by the signs of rows of a Hadamard
+    matrix, which are the eigenvectors of W.
+
     References
     ----------
     Y. Drori, M. Teboulle, Performance of first-order methods for smooth convex minimization: a novel approach,
@@ -124,18 +141,35 @@ def worst_case(
     True
     """
     checks.instance(
-        "network", network, simlab.Network | simlab.NetworkProcess, "a network such as simlab.topologies.ring(8)"
-    )
-    stand_in = simlab.Quadratic(np.ones((network.n_nodes, 1)), np.zeros((network.n_nodes, 1)))
-    check_nouns(stand_in, network, [algorithm])
-    count = checks.integer("steps", steps, minimum=1)
+        "network", network, simlab.Network | simlab.NetworkProcess | Spectrum,
+        "a network such as simlab.topologies.ring(8), or theory.Spectrum(-0.5, 0.8)",
+    )  # fmt: skip
+    if isinstance(network, Spectrum):
+        network = network.checked()
+    some = network.member() if isinstance(network, Spectrum) else network
+    stand_in = simlab.Quadratic(np.ones((some.n_nodes, 1)), np.zeros((some.n_nodes, 1)))
+    check_nouns(stand_in, some, [algorithm])
+    count: float = math.inf if steps == math.inf else checks.integer("steps", steps, minimum=1)
     size = checks.real("smoothness", smoothness, above=0.0)
     convexity = checks.real("strong_convexity", strong_convexity, minimum=-size, below=size)
     b = None if heterogeneity is None else checks.real("heterogeneity", heterogeneity, minimum=0.0)
     r = checks.real("radius", radius, above=0.0)
     checks.one_of("measure", measure, MEASURES)
     checks.flag("quadratic", quadratic)
-    path = _in_units(trajectory(network, algorithm, count), size)
+    if count < math.inf:
+        path = _in_units(trajectory(network, algorithm, int(count)), size)
+    elif isinstance(network, Spectrum):
+        raise ValueError(
+            f"steps = inf with network = {network!r}: pass a network, or see theory.worst_case_bias, which is about "
+            "limits over classes of networks"
+        )
+    elif convexity > 0 and b is not None:
+        r, path = 1.0, _in_units(rest(require_fixed_symmetric(network), algorithm), size)
+    else:
+        raise ValueError(
+            f"steps = inf with strong_convexity = {convexity:g}, heterogeneity = {b}: limits may be anywhere; pass "
+            "strong_convexity > 0 and heterogeneity = b"
+        )
     if measure == "objective":
         path = averaged(path)
     options: dict[str, Any] = {
@@ -146,7 +180,7 @@ def worst_case(
     }
     found = solve(path, **options)
     attained = solve(path, **options, slack=0.0 if quadratic else SLACK)
-    relative = abs(found.bound - found.value) / max(abs(found.value), 1e-300)
+    relative = found.gap / max(abs(found.value), 1e-300)
     if relative > INACCURATE:
         warnings.warn(
             f"the solver stopped at a relative gap of {relative:.1e}; the value is as accurate as that",
@@ -154,37 +188,68 @@ def worst_case(
             stacklevel=3,
         )
     unit = r**2 * (size if measure == "objective" else 1.0)
-    instance, x0 = _instance(path, attained, size, convexity, r, quadratic)
+    nodes = _nodes(path, attained)
+    instance, x0 = _instance(nodes, size, convexity, r, quadratic)
     scale = size if measure == "objective" else 1.0
     multipliers = {
         "radius": found.radius * scale,
         "heterogeneity": found.heterogeneity * scale / size**2,
         "interpolation": found.interpolation * (scale / size),
     }
-    return WorstCase(found.value * unit, (found.bound - found.value) * unit, instance, x0, multipliers)
+    if nodes.network is not None:
+        multipliers["spectrum"] = found.spectrum * scale
+    where = some if nodes.network is None else nodes.network
+    return WorstCase(found.value * unit, (found.bound - found.value) * unit, instance, x0, multipliers, where)
 
 
 def _in_units(path: Trajectory, size: float) -> Trajectory:
     """With gradients in units of L: their coefficients in points grow by L."""
-    scale = np.full(path.final.shape[1], size)
-    scale[0] = 1.0
-    return path._replace(points=path.points * scale, final=path.final * scale)
+    n, width = path.final.shape
+    kinds = np.full((width - 1) // n, size)
+    kinds[len(kinds) - len(path.sent) :] = 1.0
+    scale = np.concatenate([[1.0], np.repeat(kinds, n)])
+    return path._replace(points=path.points * scale, final=path.final * scale, sent=path.sent * scale)
+
+
+class _Nodes(NamedTuple):
+    """A solution as vectors of each node: x⁰ (d,), points and gradients (n, T, d), ∇f_i(x*) (n, d), values (n, 1 + T).
+
+    And the network, if it is part of the solution.
+    """
+
+    x0: np.ndarray
+    points: np.ndarray
+    gradients: np.ndarray
+    stars: np.ndarray
+    values: np.ndarray
+    network: simlab.Network | None = None
+
+
+def _nodes(path: Trajectory, found: Solution) -> _Nodes:
+    n = path.n_nodes
+    if path.spectrum is None:
+        vectors = factor(found.gram)
+        x, g = (np.moveaxis(rows @ vectors, 0, 1) for rows in (path.points, path.gradients))
+        return _Nodes(vectors[0], x, g, vectors[1 : 1 + n], found.values)
+    # Of two nodes, what they have in common, and what has the other sign at the second, in coordinates of their own.
+    swapped = np.append(0, np.arange(1, len(found.gram)).reshape(-1, 2)[:, ::-1])
+    common, apart = (factor((found.gram + sign * found.gram[swapped]) / 2) for sign in (1, -1))
+    about = attain(path.sent[:, 0] @ apart, path.received[:, 0] @ apart, path.spectrum)
+    turned = apart @ about.axes
+    vectors = np.stack([np.hstack([common, turned * signs]) for signs in about.signs])  # (n, P, d)
+    return _Nodes(
+        vectors[0, 0], path.points[:, 0] @ vectors, path.gradients[:, 0] @ vectors, vectors[:, 1],
+        np.repeat(found.values[:1], len(vectors), axis=0), about.network,
+    )  # fmt: skip
 
 
 def _instance(
-    path: Trajectory, found: Solution, size: float, convexity: float, r: float, quadratic: bool
+    nodes: _Nodes, size: float, convexity: float, r: float, quadratic: bool
 ) -> tuple[simlab.Problem, np.ndarray]:
-    vectors = factor(found.gram) * r
-    n = path.n_nodes
-    x, g = path.points @ vectors, path.gradients @ vectors  # (T, n, d)
-    stars, x0 = vectors[1 : 1 + n], vectors[0]
+    x, g, stars, x0 = (r * rows for rows in (nodes.points, nodes.gradients, nodes.stars, nodes.x0))
     if quadratic:
-        unit = quadratics(np.moveaxis(x, 0, 1), np.moveaxis(g - stars, 0, 1), stars, convexity / size)
+        unit = quadratics(x, g - stars[:, None], stars, convexity / size)
         return simlab.Quadratic(size * unit.curvature, size * unit.linear), x0
-    points = np.concatenate([np.zeros((1, n, x.shape[2])), x])
-    gradients = size * np.concatenate([stars[None], g])
-    values = found.values * size * r**2
-    return (
-        Interpolated(np.moveaxis(points, 0, 1), np.moveaxis(gradients, 0, 1), values, size, convexity),
-        x0,
-    )
+    points = np.concatenate([np.zeros_like(stars)[:, None], x], axis=1)
+    gradients = size * np.concatenate([stars[:, None], g], axis=1)
+    return Interpolated(points, gradients, nodes.values * size * r**2, size, convexity), x0

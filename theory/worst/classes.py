@@ -137,16 +137,20 @@ class _Quadratics:
     mu, rho : float
     points, exchanges : int
         How many of each there are.
+    matrices : int, default 1
+        How many W take part in the exchanges, each in as many of them, one after the other.
     """
 
-    def __init__(self, mu: float, rho: float, points: int, exchanges: int) -> None:
+    def __init__(self, mu: float, rho: float, points: int, exchanges: int, matrices: int = 1) -> None:
         import cvxpy as cp
 
         self.mu, self.rho = mu, rho
         self.pairs = list(itertools.combinations(range(points + 1), 2))  # the last one is the limit
         self.slopes = cp.Variable(max(len(self.pairs), 1), nonneg=True)
-        self.size = cp.Variable((exchanges, exchanges), PSD=True) if exchanges else None
-        self.turn = cp.Variable((exchanges, exchanges)) if exchanges > 1 else None
+        each = exchanges // matrices
+        shape, count = (each, each), matrices if each else 0
+        self.sizes = [cp.Variable(shape, PSD=True) for _ in range(count)]
+        self.turns = [cp.Variable(shape) if each > 1 else np.zeros(shape) for _ in range(count)]
 
     def of_gradients(self, y: np.ndarray, u: np.ndarray) -> Any:
         """Σ (Δu − μΔy)(Δy − Δu) over pairs of points, as a matrix; rows y and u (points, width)."""
@@ -160,13 +164,13 @@ class _Quadratics:
 
     def of_exchanges(self, z: np.ndarray, v: np.ndarray) -> Any:
         """ρ²z'Rz − v'Rv with R >= 0, and z'Xv with X = −X', which is zero where W is symmetric."""
-        if self.size is None:
-            return np.zeros((z.shape[1], z.shape[1]))
-        total = self.rho**2 * z.T @ self.size @ z - v.T @ self.size @ v
-        if self.turn is None:
-            return total
-        skew = self.turn - self.turn.T
-        return total + (z.T @ skew @ v + v.T @ skew.T @ z) / 2
+        total: Any = np.zeros((z.shape[1], z.shape[1]))
+        parts = zip(*(np.split(rows, max(len(self.sizes), 1)) for rows in (z, v)), strict=True)
+        for size, turn, (sent, got) in zip(self.sizes, self.turns, parts, strict=False):
+            skew = turn - turn.T
+            total = total + self.rho**2 * sent.T @ size @ sent - got.T @ size @ got
+            total = total + (sent.T @ skew @ got + got.T @ skew.T @ sent) / 2
+        return total
 
 
 def _conserved(together: System) -> np.ndarray:
@@ -177,7 +181,7 @@ def _conserved(together: System) -> np.ndarray:
 
 
 @checks.keywords
-def worst_case_rate(algorithm: Any, *, condition_number: float, rho: float) -> float:
+def worst_case_rate(algorithm: Any, *, condition_number: float, rho: float, changing: bool = False) -> float:
     """A linear rate that a method has over all functions and networks of a class.
 
     Whatever n and d, for all 1-smooth f_i that are strongly convex with μ = 1/`condition_number`, and all symmetric W
@@ -191,6 +195,9 @@ def worst_case_rate(algorithm: Any, *, condition_number: float, rho: float) -> f
         κ = L/μ >= 1.
     rho : float
         0 <= ρ < 1.
+    changing : bool, default False
+        Whether each step has another such W. The rate is then of distances between two runs over the same matrices, and
+        to a point at which the method rests over all of them.
 
     Returns
     -------
@@ -209,8 +216,8 @@ def worst_case_rate(algorithm: Any, *, condition_number: float, rho: float) -> f
     V = η̄'Pη̄ + Σ η̃_i'Qη̃_i is of the mean and of what sets nodes apart, η the states, gradients and exchanges of a step.
     V⁺ <= rate² V and V >= ‖ξ⁺‖² follow from linear matrix inequalities of the size of one node's numbers in two steps,
     which share the multipliers of the gradients: (Δu − μΔy)'(Δy − Δu) >= 0 for each two of the points of two steps and
-    the limit, and ρ²z'Rz >= v'Rv, z'Xv = 0 for R >= 0, X = −X' of their exchanges. No member of the class need attain
-    the rate: the conditions hold for more than it.
+    the limit, and ρ²z'Rz >= v'Rv, z'Xv = 0 for R >= 0, X = −X' of their exchanges: one R and X for both steps or, where
+    W changes, for each. No member of the class need attain the rate: the conditions hold for more than it.
 
     References
     ----------
@@ -233,7 +240,8 @@ def worst_case_rate(algorithm: Any, *, condition_number: float, rho: float) -> f
     apart, together = system(algorithm, APART), system(algorithm, TOGETHER)
     square, margin = cp.Parameter(nonneg=True), cp.Variable()
     m, p = len(apart.points), len(apart.sent)
-    falls, holds = (_Quadratics(mu, size, points, exchanges) for points, exchanges in ((2 * m, 2 * p), (m, p)))
+    holds = _Quadratics(mu, size, m, p)
+    falls = _Quadratics(mu, size, 2 * m, 2 * p, matrices=2 if checks.flag("changing", changing) else 1)
     limits = [margin >= -1.0]
     for s in (together, apart):
         # V is of one step's states, gradients and exchanges η; with the next step's, w = (η, u, v).

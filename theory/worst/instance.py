@@ -115,28 +115,32 @@ def quadratics(points: np.ndarray, slopes: np.ndarray, stars: np.ndarray, ratio:
     ----------
     points, slopes : ndarrays, shape (n, T, d)
     stars : ndarray, shape (n, d)
+    """
+    hessians = [symmetric_operator(x, y, ratio, 1.0) for x, y in zip(points, slopes, strict=True)]
+    return simlab.Quadratic(np.array(hessians), -stars)
+
+
+def symmetric_operator(points: np.ndarray, images: np.ndarray, low: float, high: float) -> np.ndarray:
+    """A symmetric H with H x = y for rows x of points and y of images (T, d), and its spectrum in [low, high].
 
     Notes
     -----
-    S = (2H − 1 − μ)/(1 − μ) is to be a symmetric contraction that is known on the span of the points; M. G. Krein's
-    extension gives all of them, of which this is the one in the middle.
+    S = (2H − low − high)/(high − low) is to be a symmetric contraction that is known on the span of the points; M. G.
+    Krein's extension gives all of them, of which this is the one in the middle.
     """
-    hessians = []
-    for x, y in zip(points, slopes, strict=True):
-        d = x.shape[1]
-        image = (2 * y - (1 + ratio) * x) / (1 - ratio)
-        left, sizes, right = np.linalg.svd(x, full_matrices=True)
-        rank = int(np.sum(sizes > 1e-7 * np.max(sizes, initial=1e-300)))
-        inside, outside = right[:rank].T, right[rank:].T
-        known = image.T @ (left[:, :rank] / sizes[:rank])  # S on the span, (d, rank)
-        m, low = inside.T @ known, outside.T @ known
-        m = (m + m.T) / 2
-        eigenvalues, vectors = np.linalg.eigh(m)
-        turned = low @ vectors
-        part = lambda sign: (turned / np.maximum(1 + sign * eigenvalues, 1e-9)) @ turned.T  # noqa: B023, E731
-        rest = (part(1) - part(-1)) / 2
-        s = inside @ m @ inside.T + outside @ low @ inside.T + inside @ low.T @ outside.T + outside @ rest @ outside.T
-        values, axes = np.linalg.eigh((s + s.T) / 2)
-        s = (axes * np.clip(values, -1, 1)) @ axes.T
-        hessians.append(((1 - ratio) * s + (1 + ratio) * np.eye(d)) / 2)
-    return simlab.Quadratic(np.array(hessians), -stars)
+    x, d = points, points.shape[1]
+    image = (2 * images - (low + high) * x) / (high - low)
+    left, sizes, right = np.linalg.svd(x, full_matrices=True)
+    rank = int(np.sum(sizes > 1e-7 * np.max(sizes, initial=1e-300)))
+    inside, outside = right[:rank].T, right[rank:].T
+    known = image.T @ (left[:, :rank] / sizes[:rank])  # S on the span, (d, rank)
+    m, below = inside.T @ known, outside.T @ known
+    m = (m + m.T) / 2
+    eigenvalues, vectors = np.linalg.eigh(m)
+    turned = below @ vectors
+    part = lambda sign: (turned / np.maximum(1 + sign * eigenvalues, 1e-9)) @ turned.T  # noqa: E731
+    rest = (part(1) - part(-1)) / 2
+    s = inside @ m @ inside.T + outside @ below @ inside.T + inside @ below.T @ outside.T + outside @ rest @ outside.T
+    values, axes = np.linalg.eigh((s + s.T) / 2)
+    s = (axes * np.clip(values, -1, 1)) @ axes.T
+    return np.asarray(((high - low) * s + (low + high) * np.eye(d)) / 2)

@@ -11,7 +11,9 @@ from theory.worst.symmetry import Blocks, automorphisms, blocks
 from theory.worst.trajectory import Trajectory
 
 # L = R = 1 in here: gradients are in units of L R, values in L R², heterogeneity in L R.
-TOLERANCES = (1e-10, 1e-8, 1e-6)  # the next where one is too much for the solver
+# Tolerance, and regularization of linear systems: the next where one is too much for the solver.
+ATTEMPTS = ((1e-10, 1e-8), (1e-10, 1e-7), (1e-8, 1e-8), (1e-6, 1e-8))
+ENOUGH = 1e-6  # relative: a gap that ends the attempts
 
 
 class Solution(NamedTuple):
@@ -28,6 +30,8 @@ class Solution(NamedTuple):
         Multipliers of the conditions of one node of each orbit, (orbits, 1 + T, 1 + T); of quadratics (orbits, T, T).
     radius, heterogeneity : float
         Multipliers of the bounds.
+    spectrum : ndarray, shape (E, E)
+        Multipliers of what a spectrum says of exchanges.
     """
 
     value: float
@@ -37,6 +41,12 @@ class Solution(NamedTuple):
     interpolation: np.ndarray
     radius: float
     heterogeneity: float
+    spectrum: np.ndarray
+
+    @property
+    def gap(self) -> float:
+        """Between primal and dual, either way."""
+        return abs(self.bound - self.value)
 
 
 class Basis:
@@ -71,7 +81,7 @@ class Basis:
                 columns.append(first)
             for kind in range((width - 1) // n):
                 some = copies
-                if kind == 0 and trivial:  # the gradients at x* add up to zero
+                if kind in path.apart and trivial:  # they add up to zero
                     rest = np.linalg.svd(share.reshape(1, m))[2][1:].T
                     some = copies @ rest
                 placed = np.zeros((len(copies), width, some.shape[2]))
@@ -89,7 +99,8 @@ def _symmetries(path: Trajectory) -> list[np.ndarray]:
     for p in automorphisms(path.weights):
         columns = np.concatenate([[0], *(1 + k * n + p for k in range((width - 1) // n))])
         moved = all(
-            np.allclose(each[..., p, :][..., columns], each, rtol=0, atol=1e-9) for each in (path.points, path.final)
+            np.allclose(each[..., p, :][..., columns], each, rtol=0, atol=1e-9)
+            for each in (path.points, path.final, *path.sent)
         )
         if moved:
             kept.append(p)
@@ -154,6 +165,18 @@ def solve(
         """The mean over nodes of the squared norms of rows (n, P)."""
         return form(lambda b: ((rows @ b).T @ (rows @ b) / n)[None])[0]
 
+    def product(left: np.ndarray, right: np.ndarray) -> Any:
+        """Inner products of rows (A, P) and (C, P), (A, C)."""
+        parts = zip(basis.parts, grams, strict=True)
+        return sum(left @ copy @ gram @ (right @ copy).T for part, gram in parts for copy in part)
+
+    def operates(u: np.ndarray, v: np.ndarray, low: float, high: float) -> tuple[Any, list[Any]]:
+        """That a symmetric matrix with spectrum in [low, high] takes rows u to v: an inequality, and equations."""
+        cross = product(u, v)
+        symmetric = [cp.upper_tri(cross) == cp.upper_tri(cross.T)] if len(u) > 1 else []
+        inner = product(v - low * u, high * u - v)
+        return (inner + inner.T) / 2 >> 0, symmetric
+
     limits: list[Any] = []
     x = np.concatenate([zero[None], path.points]) if not quadratic else path.points
     g = np.concatenate([star[None], path.gradients]) if not quadratic else path.gradients
@@ -161,18 +184,9 @@ def solve(
     values: list[Any] = []
     if quadratic:
         for i in firsts:
-            u, v = path.points[:, i], path.gradients[:, i] - star[i]
-
-            def product(left: np.ndarray, right: np.ndarray) -> Any:
-                parts = zip(basis.parts, grams, strict=True)
-                return sum(left @ copy @ gram @ (right @ copy).T for part, gram in parts for copy in part)
-
-            if len(u) > 1:
-                cross = product(u, v)
-                upper = cp.upper_tri(cross) == cp.upper_tri(cross.T)
-                limits.append(upper)
-            inner = product(v - ratio * u, u - v)
-            conditions.append((inner + inner.T) / 2 >> 0)
+            bounded_by, symmetric = operates(path.points[:, i], path.gradients[:, i] - star[i], ratio, 1.0)
+            conditions.append(bounded_by)
+            limits += symmetric
     else:
         count = len(x)
         a, c = (k.ravel() for k in np.indices((count, count)))
@@ -191,10 +205,14 @@ def solve(
                 return (whole + whole.swapaxes(1, 2)) / 2
 
             conditions.append(form(matrices) + level[c] - level[a] <= -slack)
+    spectral = None
+    if path.spectrum is not None and len(path.sent):
+        spectral, symmetric = operates(path.sent[:, 0], path.received[:, 0], *path.spectrum)
+        limits += [spectral, *symmetric]
     start = np.zeros((1, path.final.shape[1]))
     start[0, 0] = np.sqrt(n)
-    radius = squares(start) <= 1.0
-    limits.append(radius)
+    radius = None if path.at_rest else squares(start) <= 1.0
+    limits += [] if radius is None else [radius]
     bounded = None
     if heterogeneity is not None and n > 1:
         bounded = squares(star) <= heterogeneity**2
@@ -212,31 +230,45 @@ def solve(
         case _:
             error = sum(size / n * level[-1] for size, level in zip(sizes, values, strict=True))
     problem = cp.Problem(cp.Maximize(error), [*limits, *conditions])
+
+    def solution() -> Solution:
+        parts = zip(basis.parts, grams, strict=True)
+        place = {first: k for k, first in enumerate(firsts)}
+        outer_radius = 0.0 if radius is None else float(radius.dual_value)
+        outer = 0.0 if bounded is None else float(bounded.dual_value)
+        duals = [np.asarray(each.dual_value) for each in conditions]
+        return Solution(
+            float(problem.value),
+            outer_radius + outer * (heterogeneity or 0.0) ** 2,
+            sum(copy @ gram.value @ copy.T for part, gram in parts for copy in part),
+            np.array([values[place[o]].value for o in basis.orbit]) if values else np.zeros((n, 0)),
+            np.array(duals) if quadratic else np.array([_square(dual, a, c) for dual in duals]),
+            outer_radius,
+            outer,
+            np.zeros((0, 0)) if spectral is None else np.asarray(spectral.dual_value),
+        )
+
+    best: Solution | None = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of inaccurate solutions, which the result tells
-        for tolerance in TOLERANCES:
+        for tolerance, regularization in ATTEMPTS:
             try:
-                problem.solve(solver=cp.CLARABEL, tol_gap_abs=tolerance, tol_gap_rel=tolerance, tol_feas=tolerance)
-                break
+                problem.solve(
+                    solver=cp.CLARABEL, tol_gap_abs=tolerance, tol_gap_rel=tolerance, tol_feas=tolerance,
+                    static_regularization_constant=regularization,
+                )  # fmt: skip
             except cp.SolverError:
                 continue
-    if problem.status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
+            if problem.status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
+                break
+            found = solution()
+            if best is None or found.gap < best.gap:
+                best = found
+            if problem.status == cp.OPTIMAL or found.gap <= ENOUGH * abs(found.value):
+                break
+    if best is None:
         raise ValueError(_no_value(problem.status, heterogeneity, n))
-    whole = sum(copy @ gram.value @ copy.T for part, gram in zip(basis.parts, grams, strict=True) for copy in part)
-    place = {first: k for k, first in enumerate(firsts)}
-    levels = np.array([values[place[o]].value for o in basis.orbit]) if values else np.zeros((n, 0))
-    outer_radius = float(radius.dual_value)
-    outer = 0.0 if bounded is None else float(bounded.dual_value)
-    duals = [np.asarray(each.dual_value) for each in conditions]
-    return Solution(
-        float(problem.value),
-        outer_radius + outer * (heterogeneity or 0.0) ** 2,
-        whole,
-        levels,
-        np.array(duals) if quadratic else np.array([_square(dual, a, c) for dual in duals]),
-        outer_radius,
-        outer,
-    )
+    return best
 
 
 def _symmetric(matrix: np.ndarray) -> np.ndarray:

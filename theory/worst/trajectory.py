@@ -19,14 +19,18 @@ from simlab.run.settings import hyperparameters
 from simlab.step.graph import numeric_fields, take_step, with_values
 from theory.moments.affine import compresses
 from theory.moments.changing import Current
+from theory.transfer import apply_transfer
+from theory.worst.spectrum import Exchanges, Spectrum
 
 UNFELT = 1e-8  # relative: more is no rounding
+TALKS = 8  # exchanges of one step at most, where the network is known by a spectrum
 
 
 class Trajectory(NamedTuple):
-    """Points and gradients as coefficients, rows of width P = 1 + n + n T for T calls of gradients.
+    """Points and gradients as coefficients, rows of width P = 1 + n + n T + n E for T calls of gradients.
 
-    The columns are x⁰ − x*, then ∇f_1(x*), ..., ∇f_n(x*), then n gradients for each call.
+    The columns are x⁰ − x*, then ∇f_1(x*), ..., ∇f_n(x*), then n gradients for each call, then, of networks that are
+    known by a spectrum alone, what each of E exchanges gives.
 
     Attributes
     ----------
@@ -38,12 +42,25 @@ class Trajectory(NamedTuple):
         Node states after the last step, less x*.
     weights : tuple of ndarrays, shape (n, n)
         The mixing matrices.
+    apart : tuple of ints, default (0,)
+        Which of the vectors of n, counted from ∇f_i(x*), add up to zero.
+    at_rest : bool, default False
+        Whether x⁰ is any point: where the method rests.
+    sent, received : ndarrays, shape (E, n, P)
+        What sets nodes apart before and after each exchange.
+    spectrum : Spectrum or None
+        Of a matrix that takes the one to the other.
     """
 
     points: np.ndarray
     gradients: np.ndarray
     final: np.ndarray
     weights: tuple[np.ndarray, ...]
+    apart: tuple[int, ...] = (0,)
+    at_rest: bool = False
+    sent: np.ndarray = np.zeros((0, 1, 1))
+    received: np.ndarray = np.zeros((0, 1, 1))
+    spectrum: Spectrum | None = None
 
     @property
     def n_nodes(self) -> int:
@@ -105,42 +122,54 @@ def trajectory(network: Any, algorithm: Algorithm, steps: int) -> Trajectory:
         raise _not_linear(algorithm)
     names, table = numeric_fields(algorithm), hyperparameters(algorithm, steps)
     settings = [with_values(algorithm, dict(zip(names, map(float, row), strict=True))) for row in table]
-    at, weights = _networks(network)
-    n = network.n_nodes
+    spectrum = network if isinstance(network, Spectrum) else None
+    at, weights = ([], (np.eye(2),)) if spectrum else _networks(network)
+    n = len(weights[0])
 
-    def run(rows: np.ndarray, start: np.ndarray) -> tuple[Oracle, np.ndarray]:
-        oracle = Oracle(rows)
+    def run(rows: np.ndarray, start: np.ndarray, exchanged: np.ndarray) -> tuple[Oracle, Exchanges, np.ndarray]:
+        oracle, exchanges = Oracle(rows), Exchanges(spectrum.low if spectrum else -1.0, exchanged)
+        given_at = [exchanges] if spectrum else at
         state = (settings[0] if settings else algorithm).init(start)
         for k, setting in enumerate(settings):
-            given = at[k % len(at)]
-            if isinstance(given, Network):
+            given = given_at[k % len(given_at)]
+            if isinstance(given, Network | Exchanges):
                 state = take_step(setting, state, oracle, given, Batch(step=k))
             else:
                 with present(given.awake, given.fires):
                     state = take_step(setting, state, oracle, given, Batch(step=k))
-        return oracle, np.asarray(state[0], dtype=float)
+        return oracle, exchanges, np.asarray(state[0], dtype=float)
 
     rng = np.random.default_rng(0)
+    none = np.empty((0, n, 2))
     try:
-        calls = run(np.empty((0, n, 2)), np.tile(rng.standard_normal(2), (n, 1)))[0].calls
-        calls = run(rng.standard_normal((calls + steps, n, 3)), np.tile(rng.standard_normal(3), (n, 1)))[0].calls
-        width = 1 + n + n * calls
-        units = np.eye(width)[1 + n :].reshape(calls, n, width)
+        calls = run(none, np.tile(rng.standard_normal(2), (n, 1)), none)[0].calls
+        tries = rng.standard_normal((calls + steps, n, 3)), rng.standard_normal((TALKS * steps, n, 3))
+        oracle, exchanges, _ = run(tries[0], np.tile(rng.standard_normal(3), (n, 1)), tries[1])
+        calls, talks = oracle.calls, len(exchanges.sent)
+        width = 1 + n + n * (calls + talks)
+        units = np.eye(width)[1 + n :].reshape(calls + talks, n, width)
         start = np.zeros((n, width))
         start[:, 0] = 1.0
-        oracle, final = run(units, start)
+        oracle, exchanges, final = run(units[:calls], start, units[calls:])
         # The same with vectors in place of the coefficients, and the origin elsewhere.
         basis, shift = rng.standard_normal((width, 4)), rng.standard_normal(4)
-        real, there = run(units @ basis, start @ basis + shift)
-        same = real.calls == oracle.calls and all(
+        vectors = units @ basis
+        real, others, there = run(vectors[:calls], start @ basis + shift, vectors[calls:])
+        same = real.calls == oracle.calls and len(others.sent) == len(exchanges.sent) == talks
+        same = same and all(
             _agree(a, b @ basis + shift) for a, b in zip([*real.points, there], [*oracle.points, final], strict=True)
         )
+        same = same and all(_agree(a, b @ basis) for a, b in zip(others.sent, exchanges.sent, strict=True))
     except (TypeError, AttributeError, FloatingPointError) as error:
         raise _not_linear(algorithm) from error
     if not same:
         raise _not_linear(algorithm)
-    points, gradients = (np.reshape(list_, (-1, n, width)) for list_ in (oracle.points, oracle.gradients))
-    return _needed(Trajectory(points, gradients, final, weights))
+    points, gradients, sent, received = (
+        np.reshape(rows, (-1, n, width))
+        for rows in (oracle.points, oracle.gradients, exchanges.sent, exchanges.received)
+    )
+    whole = Trajectory(points, gradients, final, weights, sent=sent, received=received, spectrum=spectrum)
+    return _needed(whole)
 
 
 def _agree(a: np.ndarray, b: np.ndarray) -> bool:
@@ -171,31 +200,65 @@ def _networks(network: Any) -> tuple[list[Any], tuple[np.ndarray, ...]]:
 
 
 def _needed(whole: Trajectory) -> Trajectory:
-    """Without the gradients that the final states do not feel."""
+    """Without the gradients and exchanges that the final states do not feel."""
     calls, n, _ = whole.points.shape
-    felt: np.ndarray = np.any(whole.final, axis=0)
-    kept: list[int] = []
-    for t in reversed(range(calls)):
-        own = slice(1 + n + t * n, 1 + n + (t + 1) * n)
-        if np.any(felt[own]):
-            kept.append(t)
-            felt |= np.any(whole.points[t], axis=0)
-    kept.reverse()
-    columns = np.concatenate([np.arange(1 + n), *(1 + n + t * n + np.arange(n) for t in kept)]).astype(int)
+    uses = np.any(np.concatenate([whole.points, whole.sent.reshape(-1, *whole.final.shape)]), axis=1)  # (T + E, P)
+    felt: Any = np.any(whole.final, axis=0)
+    kept = np.zeros(len(uses), dtype=bool)
+    while True:
+        now = felt[1 + n :].reshape(-1, n).any(axis=1)
+        if np.array_equal(now, kept):
+            break
+        kept = now
+        felt = felt | np.any(uses[kept], axis=0)
+    columns = np.concatenate([np.ones(1 + n, dtype=bool), np.repeat(kept, n)])
+    first, then = kept[:calls], kept[calls:]
     return whole._replace(
-        points=whole.points[kept][..., columns],
-        gradients=whole.gradients[kept][..., columns],
+        points=whole.points[first][..., columns],
+        gradients=whole.gradients[first][..., columns],
         final=whole.final[:, columns],
+        sent=whole.sent[then][..., columns],
+        received=whole.received[then][..., columns],
+        apart=(0, *range(1 + int(first.sum()), 1 + int(kept.sum()))),
     )
+
+
+def rest(network: Network, algorithm: Algorithm) -> Trajectory:
+    """Where a method rests: X = 1x̄ᵀ − γφ(W)G and ΣG = 0, φ its bias transfer function; x⁰ is x̄.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It has none on this network, or is exact.
+    """
+    n = network.n_nodes
+    lr = float(getattr(algorithm, "lr", np.nan))
+    apart = np.eye(n) - 1 / n  # that the gradients add up to zero
+    gradients, points = np.zeros((n, 1 + 2 * n)), np.zeros((n, 1 + 2 * n))
+    gradients[:, 1 + n :] = apart
+    points[:, 0], points[:, 1 + n :] = 1.0, -lr * apply_transfer(network, algorithm, apart)
+    if not np.any(np.abs(points[:, 1:]) > UNFELT * lr):
+        raise ValueError(
+            f"steps = inf with algorithm = {algorithm!r}: its limit on {network.name} is exact whatever the functions "
+            "are; pass a number of steps"
+        )
+    weights = _networks(network)[1]
+    return Trajectory(points[None], gradients[None], points, weights, apart=(0, 1), at_rest=True)
 
 
 def averaged(path: Trajectory) -> Trajectory:
     """The same, with a last call for the gradients at the mean of the final states."""
     _, n, width = path.points.shape
-    grown = [np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, n)]) for a in (path.points, path.gradients, path.final)]
-    points, gradients, final = grown
+    points, gradients, final, sent, received = (
+        np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, n)])
+        for a in (path.points, path.gradients, path.final, path.sent, path.received)
+    )
     mean = np.broadcast_to(final.mean(axis=0), (n, width + n))
     new = np.eye(width + n)[width:]
     return path._replace(
-        points=np.concatenate([points, mean[None]]), gradients=np.concatenate([gradients, new[None]]), final=final
+        points=np.concatenate([points, mean[None]]),
+        gradients=np.concatenate([gradients, new[None]]),
+        final=final,
+        sent=sent,
+        received=received,
     )
