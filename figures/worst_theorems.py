@@ -210,7 +210,10 @@ def summary(table: Any) -> Any:
 
     rows = []
     for name, group in table.groupby("theorem", sort=False):
-        best = group.loc[group["ratio"].idxmax()] if group["ratio"].notna().any() else group.iloc[0]
+        if group["ratio"].isna().all():
+            rows.append({"theorem": name, "least ratio": "", "largest": "", "where": "", "over": group["over"].iloc[0]})
+            continue
+        best = group.loc[group["ratio"].idxmax()]
         rows.append({
             "theorem": name,
             "least ratio": f"{group['ratio'].min():.3f}",

@@ -277,3 +277,12 @@ def test_a_random_network_is_refused() -> None:
     network = simlab.dynamics.link_failures(simlab.topologies.ring(4), 0.2)
     with pytest.raises(ValueError, match="not over chances"):
         theory.worst_case(network, simlab.DSGD(0.1), steps=2, **CLASS)
+
+
+def test_an_error_that_cannot_be_is_zero_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    """Exact averages leave no disagreement."""
+    found = theory.worst_case(
+        simlab.topologies.complete(3), simlab.PmSGD(0.5, 0.5), steps=3, smoothness=1.0, heterogeneity=0.1,
+        measure="consensus",
+    )  # fmt: skip
+    assert abs(found.value) < 1e-9 and not recwarn.list

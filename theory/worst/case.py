@@ -19,6 +19,7 @@ from theory.worst.trajectory import Trajectory, averaged, rest, trajectory
 
 SLACK = 1e-9  # in units of L R²: by which the conditions of the instance hold with more than equality
 INACCURATE = 1e-5  # relative: a gap that a user is told of
+ZERO = 1e-10  # in units of R², or L R²: a gap below which nothing is left to tell
 MEASURES = ("mse", "consensus", "objective")
 
 
@@ -109,7 +110,7 @@ def worst_case(
     Warns
     -----
     RuntimeWarning
-        If `gap` is above 10⁻⁵ of the value.
+        If `gap` is above 10⁻⁵ of the value, and above 10⁻¹⁰ R² (L R² of an objective).
 
     Notes
     -----
@@ -181,7 +182,7 @@ def worst_case(
     found = solve(path, **options)
     attained = solve(path, **options, slack=0.0 if quadratic else SLACK)
     relative = found.gap / max(abs(found.value), 1e-300)
-    if relative > INACCURATE:
+    if relative > INACCURATE and found.gap > ZERO:
         warnings.warn(
             f"the solver stopped at a relative gap of {relative:.1e}; the value is as accurate as that",
             RuntimeWarning,
