@@ -21,6 +21,15 @@ from theory.prediction import expected_path
 
 ALGORITHMS = [strategies.algorithm(name, 0.1, 0.5) for name in strategies.DISTINCT]
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS, ids=strategies.DISTINCT)
+FEW = {"DSGD", "DecentLaM", "D2", "GradientTracking"}  # of one buffer, of two, of a conserved sum, of a tracker
+a_few_algorithms = pytest.mark.parametrize(
+    "algorithm",
+    [
+        each if name in FEW else pytest.param(each, marks=pytest.mark.slow)
+        for name, each in zip(strategies.DISTINCT, ALGORITHMS, strict=True)
+    ],
+    ids=strategies.DISTINCT,
+)
 
 
 def sampled_case(algorithm, batch_size=2, distance=1.0):
@@ -44,7 +53,7 @@ def written_out(problem, dense, noise, steps):
     return dense.spread(s)
 
 
-@every_algorithm
+@a_few_algorithms
 def test_a_transient_stops_iterating_where_it_has_settled(algorithm, monkeypatch):
     problem, _, dense, noise = sampled_case(algorithm)
     steps, counted = 20_000, []

@@ -341,17 +341,31 @@ def test_iterations_without_matrices_agree_with_matrices(algorithm):
     assert not krylov.drifts
     limit = dense.fixed_point()
     np.testing.assert_allclose(krylov.fixed_point()[0], limit[0], atol=1e-11)
-    for noise in (Noise(problem, None, 0.3), Noise(problem, 2, 0.0)):
-        points = step.gradient_points(limit)
-        np.testing.assert_allclose(
-            krylov.stationary(noise, points), dense.stationary(noise, points), rtol=1e-8, atol=1e-16
-        )
     noise = Noise(problem, None, 0.3)
+    points = step.gradient_points(limit)
+    np.testing.assert_allclose(krylov.stationary(noise, points), dense.stationary(noise, points), rtol=1e-8, atol=1e-16)
     pairs = [itertools.islice(expected_path(problem, m, noise), 6) for m in (krylov, dense)]
     for (_, spread), (_, spread_again) in zip(*pairs, strict=True):
         np.testing.assert_allclose(spread, spread_again, rtol=1e-10, atol=1e-16)
     with pytest.raises(ValueError, match="too large to carry"):
         krylov.transient(Noise(problem, 2, 0.0), iter([]))
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        each if label(each) in ("DSGD", "DecentLaM", "D2") else pytest.param(each, marks=pytest.mark.slow)
+        for each in ALGORITHMS
+    ],
+    ids=label,
+)
+def test_iterations_without_matrices_agree_with_matrices_on_mini_batches(algorithm):
+    problem, network, x0 = draw(4)
+    step = AffineStep(Surrogate.of(problem), network, algorithm, x0)
+    noise, dense = Noise(problem, 2, 0.0), Dense(step)
+    points = step.gradient_points(dense.fixed_point())
+    found = Krylov(step).stationary(noise, points)
+    np.testing.assert_allclose(found, dense.stationary(noise, points), rtol=1e-8, atol=1e-16)
 
 
 def test_small_matrices_are_left_to_one_thread():
