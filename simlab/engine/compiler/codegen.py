@@ -193,12 +193,12 @@ def generate(
         for graph, layout, mine in zip(steps.graphs, layouts, compressors, strict=True)
     ]
     known = [
-        *(f"state_{f}" for f in steps.first.outputs),
+        *(f"state_{f}" for f in (*steps.first.outputs, *steps.first.tables)),
         *dict.fromkeys(f"next_{f}" for layout in layouts for f in layout.swapped),
         *dict.fromkeys(name for layout in layouts for name in layout.buffers),
         *("scratch", "averages"),
         *itertools.chain(*work),
-        *("hyper", "hyper_rows", "order", "sent", "indices", "noise", "dither", "received"),
+        *("hyper", "hyper_rows", "order", "sent", "indices", "counts", "noise", "dither", "received"),
         *(LINKS if form == "changing" else ("receivers",)),
         *itertools.chain(*(network_names(k) for k in range(len(networks) + 1))),
         *itertools.chain(*data),
@@ -460,10 +460,15 @@ class _Writer:
                     work += [f"        {out}[LANES * c + r] += noise[r, k, i, c]"]
                 elif noisy:
                     work += [f"for j in range({out}.shape[0]):", f"    {out}[j] += noise[{at}, j]"]
-                if self.changing:
-                    work = ["if fires[t]:", *("    " + line for line in work)]
-                    work += ["else:", f"    for j in range({out}.shape[0]):", f"        {out}[j] = 0"]
-                lines += work
+                lines += self._where_fires(work, out)
+            elif node.op == "saga":
+                name, trailing = self.gradients[True]
+                fresh = "scratch[scratch.shape[0] - 1]"  # one more than the rows in use
+                arguments = ["i", "samples[b:b + 1]", self._row(node.args[0]), fresh, *trailing]
+                work = [f"samples = indices[{at}]", "for b in range(samples.shape[0]):"]
+                work += [f"    {name}({', '.join(arguments)})"]
+                work += [f"    saga_row(b, samples, counts[i], {fresh}, state_{node.by}[i], {out})"]
+                lines += self._where_fires(work, out)
             elif node.op == "tilted":
                 name, trailing = self.gradients["tilted"]
                 row, weight = node.args
@@ -476,6 +481,13 @@ class _Writer:
                 lanes = "LANES" if self.lanes else "1"
                 lines.append(printed.format(row=self._row(node.args[0]), out=out, lanes=lanes, by=node.by))
         return lines
+
+    def _where_fires(self, work: list[str], out: str) -> list[str]:
+        """Lines that fill a row, with zeros at nodes that do not fire."""
+        if not self.changing:
+            return work
+        work = ["if fires[t]:", *("    " + line for line in work)]
+        return [*work, "else:", f"    for j in range({out}.shape[0]):", f"        {out}[j] = 0"]
 
     def _message(self, k: int) -> list[str]:
         """Lines that compress a row, and count its bits once and once a receiver."""
