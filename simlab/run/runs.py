@@ -500,7 +500,7 @@ def with_tables(state: Any, algorithm: Algorithm, problem: Problem, dtype: np.dt
     if size > LARGEST_TABLE:
         raise ValueError(
             f"{type(algorithm).__name__} keeps a gradient of every sample: {n} nodes of {most} samples and dim = {d} in "
-            f"{runs} runs take {size / 2**30:.1f} GiB, more than {LARGEST_TABLE / 2**30:g}; use fewer replicates in a "
+            f"{runs} runs take {size / 2**30:.3g} GiB, more than {LARGEST_TABLE / 2**30:.3g}; use fewer replicates in a "
             "call, dtype='float32', or simlab.GTSVRG, which keeps one gradient a node"
         )
     table = sample_table(problem, state[0][0]).astype(dtype)
