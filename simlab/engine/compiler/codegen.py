@@ -140,7 +140,7 @@ def generate(
     steps: Steps,
     layouts: list[Layout],
     gradients: dict[bool | str, Kernel],
-    compressors: list[list[Kernel]],
+    compressors: list[list[list[tuple[Kernel, int]]]],
     *,
     title: str,
     real: str,
@@ -157,8 +157,8 @@ def generate(
     gradients : dict of Kernel
         The problem's gradients of one node that the steps take: on mini-batches (True), of all samples (False); and
         its "tilted" minimizers.
-    compressors : list of lists of Kernel
-        The row function of each compression, a list for each graph.
+    compressors : list of lists of lists of (Kernel, int)
+        The row function of each block of each compression, and its length; a list for each graph.
     title : str
         First line of the program.
     real : {"float64", "float32"}
@@ -167,7 +167,7 @@ def generate(
         Side by side, a row holds `LANES` runs, each with hyperparameters of its own; by nodes asks for one graph.
     """
     header = HEADER.format(real=real, lanes=LANES)
-    kernels = [*gradients.values(), *itertools.chain(*compressors)]
+    kernels = [*gradients.values(), *(kernel for kernel, _ in itertools.chain(*itertools.chain(*compressors)))]
     work = [[f"work_{c}_{k}" for k in range(len(each.work))] for c, each in enumerate(kernels)]
     data = [[f"data_{c}_{k}" for k in range(len(each.data))] for c, each in enumerate(kernels)]
     rows = [_kernel_part(each, header, INNER) for each in gradients.values()]
@@ -189,7 +189,10 @@ def generate(
     networks = foreign_networks(steps)
     copies = form == "changing" or len(steps.graphs) > 1
     writers = [
-        _Writer(graph, layout, of_gradients, [next(rest) for _ in mine], networks, form, copies)
+        _Writer(
+            graph, layout, of_gradients, [[(next(rest), size) for _, size in message] for message in mine], networks,
+            form, copies,
+        )  # fmt: skip
         for graph, layout, mine in zip(steps.graphs, layouts, compressors, strict=True)
     ]
     known = [
@@ -325,7 +328,7 @@ class _Writer:
         graph: Graph,
         layout: Layout,
         gradients: dict[bool | str, _Call],
-        compressors: list[_Call],
+        compressors: list[list[tuple[_Call, int]]],
         networks: list[Any],
         form: Form,
         copies: bool,
@@ -493,10 +496,14 @@ class _Writer:
         """Lines that compress a row, and count its bits once and once a receiver."""
         compressor, plane, to, triggered = self.graph.nodes[k].by
         row, out = self._row(self.graph.nodes[k].args[0]), self.layout.scratch[k]
-        name, trailing = self.compressors[plane]
         who = "0" if is_shared(compressor, to) else "i"
         dither = f"dither[shift + t, {plane}]" if self.changing else f"dither[k, {plane}, {who}]"
-        lines = [f"bits = {name}(i, {', '.join([row, dither, out, *trailing])})"]
+        lines, start = [], 0
+        for (name, trailing), size in self.compressors[plane]:
+            whole = len(self.compressors[plane]) == 1
+            arrays = [a if whole else f"{a}[{start}:{start + size}]" for a in (row, dither, out)]
+            lines.append(f"bits {'+=' if start else '='} {name}(i, {', '.join([*arrays, *trailing])})")
+            start += size
         match to:
             case "neighbours" if self.changing:
                 lines += ["sent[i, 0] += bits if receivers[t] > 0 else 0", "sent[i, 1] += receivers[t] * bits"]
