@@ -381,8 +381,8 @@ def saga_gradient(problem: Any, x: Array, batch: Batch, table: Array) -> tuple[A
     xp, nodes, shape = _namespace(x), _present.get(), (*x.shape[:-1], int(max(problem.counts)) + 1, x.shape[-1])
     if table.shape != (*x.shape[:-1], shape[-2] * shape[-1]):
         raise ValueError(
-            f"table has shape {tuple(table.shape)}, and {problem!r} needs a row of {shape[-2] - 1} + 1 gradients a node; "
-            "start from sample_table(problem, x)"
+            f"table has shape {tuple(table.shape)}, and {problem!r} needs a row of {shape[-2] - 1} + 1 gradients a "
+            "node; start from sample_table(problem, x)"
         )
     entries = xp.reshape(table, shape)
     old, mean = entries[..., :-1, :], entries[..., -1, :]

@@ -519,7 +519,7 @@ def checked_noise(problem: Problem, batch_size: int | None, noise_std: float) ->
     )
 
 
-def _check_one_gradient(algorithm: Algorithm, start: np.ndarray, batch_size: int | None, calls: int) -> None:
+def _check_one_gradient(algorithm: Algorithm, start: np.ndarray, batch_size: float | None, calls: int) -> None:
     """ValueError where moments under mini-batches are not known: they are where a step takes one gradient on them.
 
     `calls` is how many a step without phases takes; others are traced.
@@ -534,8 +534,8 @@ def _check_one_gradient(algorithm: Algorithm, start: np.ndarray, batch_size: int
     calls = max([calls, *(graph.count("gradient") for graph in graphs)])
     if any(graph.count("saga") for graph in graphs):
         raise ValueError(
-            f"batch_size = {batch_size}: {name}.step keeps gradients of its samples, and mini-batches are predicted for "
-            "gradients that are forgotten; predict with batch_size=None"
+            f"batch_size = {batch_size}: {name}.step keeps gradients of its samples, and mini-batches are predicted "
+            "for gradients that are forgotten; predict with batch_size=None"
         )
     if calls == 0:
         raise ValueError(f"batch_size = {batch_size}: {name}.step asks for no gradient; predict with batch_size=None")

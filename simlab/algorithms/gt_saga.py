@@ -17,7 +17,10 @@ class State(NamedTuple):
     v: Array
     table: Array
 
-    tables = ("table",)
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """What a simulation with mini-batches fills."""
+        return ("table",)
 
 
 class GTSAGA(NamedTuple):

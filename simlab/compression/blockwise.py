@@ -74,7 +74,8 @@ class Blockwise(NamedTuple):
             )
         if len(self._each) != len(self.blocks):
             raise ValueError(
-                f"Blockwise.compressor has {len(self._each)} compressors for {len(self.blocks)} blocks; pass one a block"
+                f"Blockwise.compressor has {len(self._each)} compressors for {len(self.blocks)} blocks; "
+                "pass one for all, or one a block"
             )
         for each in self._each:
             if hasattr(each, "compose") or hasattr(each, "parts"):

@@ -491,7 +491,7 @@ def with_tables(state: Any, algorithm: Algorithm, problem: Problem, dtype: np.dt
 
     Runs start from the same x.
     """
-    tables = getattr(type(state), "tables", ())
+    tables = getattr(state, "tables", ())
     if not tables:
         return state
     runs, n, d = state[0].shape
@@ -499,9 +499,9 @@ def with_tables(state: Any, algorithm: Algorithm, problem: Problem, dtype: np.dt
     size = runs * n * (most + 1) * d * dtype.itemsize
     if size > LARGEST_TABLE:
         raise ValueError(
-            f"{type(algorithm).__name__} keeps a gradient of every sample: {n} nodes of {most} samples and dim = {d} in "
-            f"{runs} runs take {size / 2**30:.3g} GiB, more than {LARGEST_TABLE / 2**30:.3g}; use fewer replicates in a "
-            "call, dtype='float32', or simlab.GTSVRG, which keeps one gradient a node"
+            f"{type(algorithm).__name__} keeps a gradient of every sample: {n} nodes of {most} samples and dim = {d} "
+            f"in {runs} runs take {size / 2**30:.3g} GiB, more than {LARGEST_TABLE / 2**30:.3g}; use fewer replicates "
+            "in a call, dtype='float32', or simlab.GTSVRG, which keeps one gradient a node"
         )
     table = sample_table(problem, state[0][0]).astype(dtype)
     return state._replace(**dict.fromkeys(tables, np.broadcast_to(table, (runs, *table.shape))))

@@ -536,7 +536,7 @@ def _recorded(algorithm: Algorithm, state: Any, sampled: bool, noisy: bool, rece
     symbolic = with_values(algorithm, {name: Expression("hyper", (name,)) for name in hyper})
     width = np.shape(state[0])[-1]
     narrow = frozenset(f for f, a in zip(state._fields, state, strict=True) if np.shape(a)[-1] == 1 < width)
-    tables = {name: Table(name) for name in getattr(type(state), "tables", ())}
+    tables = {name: Table(name) for name in getattr(state, "tables", ())}
     inputs = type(state)(
         *(tables.get(name, Expression("input", (name,), narrow=name in narrow)) for name in state._fields)
     )

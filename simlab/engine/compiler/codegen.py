@@ -188,13 +188,10 @@ def generate(
     of_gradients, rest = dict(zip(gradients, calls, strict=False)), iter(calls[len(gradients) :])
     networks = foreign_networks(steps)
     copies = form == "changing" or len(steps.graphs) > 1
-    writers = [
-        _Writer(
-            graph, layout, of_gradients, [[(next(rest), size) for _, size in message] for message in mine], networks,
-            form, copies,
-        )  # fmt: skip
-        for graph, layout, mine in zip(steps.graphs, layouts, compressors, strict=True)
-    ]
+    writers = []
+    for graph, layout, mine in zip(steps.graphs, layouts, compressors, strict=True):
+        messages = [[(next(rest), size) for _, size in message] for message in mine]
+        writers.append(_Writer(graph, layout, of_gradients, messages, networks, form, copies))
     known = [
         *(f"state_{f}" for f in (*steps.first.outputs, *steps.first.tables)),
         *dict.fromkeys(f"next_{f}" for layout in layouts for f in layout.swapped),

@@ -20,6 +20,7 @@ from tests.helpers.interpreted import interpreted
 PROBLEM, NETWORK = SETTING.objective.problem, SETTING.network
 N, D = SETTING.x0.shape
 M = 9
+SAGA = simlab.GTSAGA(0.1)
 
 
 def unequal() -> Any:
@@ -29,7 +30,7 @@ def unequal() -> Any:
     return simlab.LogisticRegression(features, [np.sign(a[:, 0] + 0.1) for a in features], l2=0.1)
 
 
-def trace(algorithm: Any = simlab.GTSAGA(0.1), problem: Any = PROBLEM, network: Any = NETWORK, **options: Any) -> Any:
+def trace(algorithm: Any = SAGA, problem: Any = PROBLEM, network: Any = NETWORK, **options: Any) -> Any:
     choices = {"steps": 12, "record_every": 4, "batch_size": 3, "engine": "numpy", "progress": False, "seed": 2}
     return simlab.simulate(problem, network, algorithm, **choices | options)
 
@@ -155,7 +156,9 @@ def test_rounding_does_not_add_up() -> None:
 def test_tables_beyond_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "LARGEST_TABLE", 6 * 10 * 4 * 8)
     trace()
-    with pytest.raises(ValueError, match=r"GTSAGA keeps a gradient of every sample: 6 nodes of 9 .* 2 runs take .*GTSVRG"):
+    with pytest.raises(
+        ValueError, match=r"GTSAGA keeps a gradient of every sample: 6 nodes of 9 .* 2 runs take .*GTSVRG"
+    ):
         trace(replicates=2)
     trace(batch_size=None, replicates=2)
 
@@ -204,7 +207,5 @@ def test_steps_by_hand_need_a_table() -> None:
     batch = Batch(np.zeros((N, 2), int))
     with pytest.raises(ValueError, match=r"table has shape \(6, 4\), .* start from sample_table\(problem, x\)"):
         simlab.GTSAGA(0.1).step(state, PROBLEM, NETWORK, batch)
-    after = simlab.GTSAGA(0.1).step(
-        state._replace(table=sample_table(PROBLEM, SETTING.x0)), PROBLEM, NETWORK, batch
-    )
+    after = simlab.GTSAGA(0.1).step(state._replace(table=sample_table(PROBLEM, SETTING.x0)), PROBLEM, NETWORK, batch)
     np.testing.assert_allclose(after.v, PROBLEM.gradient(SETTING.x0), rtol=0, atol=1e-14)

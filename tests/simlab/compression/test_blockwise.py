@@ -140,7 +140,7 @@ def test_layers_of_a_problem_are_blocks() -> None:
         (Blockwise(TopK(1), (3, 3)), ValueError, r"blocks = \(3, 3\) are 6 entries, and a message has 8; pass problem"),
         (Blockwise(TopK(1), [3, 5]), TypeError, r"blocks = \[3, 5\] is no tuple; pass problem\.block_sizes"),
         (Blockwise(TopK(1), (8, 0)), ValueError, r"Blockwise\.blocks = 0"),
-        (Blockwise((TopK(1),), (3, 5)), ValueError, r"1 compressors for 2 blocks; pass one a block"),
+        (Blockwise((TopK(1),), (3, 5)), ValueError, r"1 compressors for 2 blocks; pass one for all, or"),
         (Blockwise(TopK(4), (3, 5)), ValueError, r"TopK\.k = 4"),
         (Blockwise(3, (3, 5)), TypeError, r"compressor = 3 has no `compress`"),
         (Blockwise(Scaled(UNBIASED), (3, 5)), TypeError, r"put Scaled around, Scaled\(Blockwise\(\.\.\.\)\)"),
