@@ -389,8 +389,7 @@ def saga_gradient(problem: Any, x: Array, batch: Batch, table: Array) -> tuple[A
     draws = batch.indices.shape[-1]
     alone = xp.moveaxis(batch.indices, -1, 0)[..., None]  # mini-batches of one sample
     fresh = problem.gradient(xp.broadcast_to(x, (draws, *x.shape)), Batch(alone))
-    places = xp.astype(batch.indices, xp.int64)[..., None]
-    places = xp.broadcast_to(places, (*places.shape[:-1], x.shape[-1]))
+    places = xp.broadcast_to(batch.indices[..., None], (*batch.indices.shape, x.shape[-1]))
     estimate = mean - xp.mean(xp.take_along_axis(old, places, axis=-2), axis=-2) + xp.mean(fresh, axis=0)
     new = _with_rows(xp, old, batch.indices, fresh)
     new_mean = xp.sum(new, axis=-2) / xp.asarray(problem.counts[:, None], dtype=x.dtype)
