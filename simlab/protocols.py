@@ -108,7 +108,8 @@ class Compressor(Protocol):
 
     Optional members: ``variance_factor(dim)``, q in E‖C(v) − v‖² <= q‖v‖² of an unbiased one; ``shared = True`` where
     all nodes draw the same dither; ``compose(x, dim, send)`` in place of `compress` and `kernel`, for one that is made
-    of others: what is decoded, of messages ``send(compressor, v)``.
+    of others: what is decoded, of messages ``send(compressor, v)``; ``parts(dim)`` in place of `kernel`, of consecutive
+    slices of a message their compressors and lengths.
     """
 
     def contraction(self, dim: int) -> float:

@@ -16,6 +16,7 @@ from simlab.network import AnyNetwork, Network, NetworkProcess
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.run import settings
+from simlab.step.graph import step_graphs
 from theory.moments.affine import AffineStep, Surrogate, narrow_fields
 from theory.moments.budget import Budget, CostError
 from theory.moments.changing import phases_of
@@ -195,7 +196,7 @@ def predict(
         return _predict_changing(problem, network, algorithm, start, noise)
     moments, limit = settle(problem, network, algorithm, start, additive=batch_size is None)
     step = moments.step
-    _check_one_gradient(step, batch_size)
+    _check_one_gradient(algorithm, start, batch_size, step.gradient_calls)
     path = partial(expected_path, problem, moments, noise)
     first_order = not problem.is_quadratic or not noise.is_exact
     minimizer = problem.known_minimizer
@@ -326,12 +327,7 @@ def settle_changing(
             "only; simulate it"
         )
     moments = changing_moments(Surrogate.of(problem), network, algorithm, start, noise.batch_size is None)
-    calls = moments.gradient_calls
-    if noise.batch_size is not None and calls != 1:
-        raise ValueError(
-            f"batch_size = {noise.batch_size}: {type(algorithm).__name__}.step asks for {calls} gradients, and "
-            "mini-batches are predicted for one; predict with batch_size=None and noise_std"
-        )
+    _check_one_gradient(algorithm, start, noise.batch_size, moments.gradient_calls)
     return moments
 
 
@@ -398,7 +394,7 @@ def expected_errors(
     if changes(network, algorithm, start):
         return _changing_errors(problem, network, algorithm, start, noise, steps)
     moments = represent(AffineStep(Surrogate.of(problem), fixed(network), algorithm, start), batch_size is None)
-    _check_one_gradient(moments.step, batch_size)
+    _check_one_gradient(algorithm, start, batch_size, moments.step.gradient_calls)
     budget = Budget(AFFORDABLE)
     transient = f"the transient of {steps} steps"
     try:
@@ -523,15 +519,30 @@ def checked_noise(problem: Problem, batch_size: int | None, noise_std: float) ->
     )
 
 
-def _check_one_gradient(step: AffineStep, batch_size: int | None) -> None:
-    """Moments under mini-batches are known where a step takes one gradient."""
-    name = type(step.algorithm).__name__
-    if batch_size is not None and step.gradient_calls == 0:
-        raise ValueError(f"batch_size = {batch_size}: {name}.step asks for no gradient; predict with batch_size=None")
-    if batch_size is not None and step.gradient_calls > 1:
+def _check_one_gradient(algorithm: Algorithm, start: np.ndarray, batch_size: float | None, calls: int) -> None:
+    """ValueError where moments under mini-batches are not known: they are where a step takes one gradient on them.
+
+    `calls` is how many a step without phases takes; others are traced.
+    """
+    if batch_size is None:
+        return
+    name = type(algorithm).__name__
+    try:
+        graphs = step_graphs(algorithm, algorithm.init(np.array(start)), sampled=True).graphs
+    except TypeError:
+        graphs = ()  # what cannot be traced may yet be affine
+    calls = max([calls, *(graph.count("gradient") for graph in graphs)])
+    if any(graph.count("saga") for graph in graphs):
         raise ValueError(
-            f"batch_size = {batch_size}: {name}.step asks for {step.gradient_calls} gradients, whose errors on one "
-            "mini-batch multiply; predict with batch_size=None and noise_std"
+            f"batch_size = {batch_size}: {name}.step keeps gradients of its samples, and mini-batches are predicted "
+            "for gradients that are forgotten; predict with batch_size=None"
+        )
+    if calls == 0:
+        raise ValueError(f"batch_size = {batch_size}: {name}.step asks for no gradient; predict with batch_size=None")
+    if calls > 1:
+        raise ValueError(
+            f"batch_size = {batch_size}: {name}.step asks for {calls} gradients, whose errors on one mini-batch "
+            "multiply; predict with batch_size=None and noise_std"
         )
 
 

@@ -35,6 +35,7 @@ from .exact_diffusion import ExactDiffusion as ExactDiffusion
 from .extra import EXTRA as EXTRA
 from .gossip_pga import GossipPGA as GossipPGA
 from .gradient_tracking import GradientTracking as GradientTracking
+from .gt_saga import GTSAGA as GTSAGA
 from .gt_sarah import GTSARAH as GTSARAH
 from .gt_svrg import GTSVRG as GTSVRG
 from .k_gt import KGT as KGT

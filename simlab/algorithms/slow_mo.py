@@ -87,4 +87,5 @@ class SlowMo(NamedTuple):
 def _state(inner: Any) -> Any:
     """The base's state, the start of the block and the slow buffer."""
     kind = namedtuple("State", [*inner._fields, "slow_x", "slow_u"])
-    return type("State", (kind,), {"__slots__": (), "inner": inner, "__doc__": _state.__doc__})
+    about = {"inner": inner, "tables": getattr(inner, "tables", ()), "__doc__": _state.__doc__}
+    return type("State", (kind,), {"__slots__": (), **about})

@@ -1,4 +1,5 @@
 # The public names and where they live: read by lazy_loader at run time and by type checkers.
+from .blockwise import Blockwise as Blockwise
 from .codes.adaptive_code import (
     count_adaptive_bits as count_adaptive_bits,
     decode_adaptive as decode_adaptive,

@@ -49,7 +49,8 @@ def backend(
             same = (
                 problem.recordable and len(graph.graphs) == 1 and graph.first.outputs and not graph.first.count("steps")
             )
-            pays = same and not graph.compressions and isinstance(network, Network) and state[0].size <= RECORDED
+            moves = graph.compressions or graph.first.tables  # what is on the host, or as large as all samples
+            pays = same and not moves and isinstance(network, Network) and state[0].size <= RECORDED
             record = gpu.cuda_graph if pays else None
             width, stream = len(state[0]) if form is None else form, gpu.new_stream()
             return ArrayEngine(moved, network, algorithm, xp=xp, dtype=dtype, stream=stream, record=record, width=width)

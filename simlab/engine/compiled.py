@@ -95,6 +95,7 @@ class CompiledEngine:
                 for name, a in zip(network_names(k), each.csr, strict=True)
             },
             "order": np.array(built.steps.order),
+            "counts": np.array(problem.counts),
         }
         if isinstance(network, Network):
             self.constants["receivers"] = network.degrees

@@ -221,7 +221,7 @@ class Problem:
                 return original.hessian(u) + mine[:, :, None] * np.eye(original.dim)
 
             start = tilt / np.where(mine > 0, mine, 1.0) * (mine > 0)
-            found[:, r] = newton(loss, gradient, hessian, start)
+            found[:, r] = newton(loss, gradient, hessian, start, size=np.linalg.norm(tilt, axis=-1))
         return xp.asarray(found, dtype=y.dtype)
 
     def global_loss(self, x: Array) -> Array:

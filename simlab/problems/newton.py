@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 Function = Callable[[np.ndarray], np.ndarray]
+UNSEEN = 1e-8  # relative fall of a loss from which on its gradient is trusted more
 
 
 def newton(
@@ -15,6 +16,7 @@ def newton(
     hessian: Function,
     x: np.ndarray,
     *,
+    size: np.ndarray | float = 1.0,
     tolerance: float = 1e-12,
     max_steps: int = 300,
 ) -> np.ndarray:
@@ -29,8 +31,10 @@ def newton(
         (k, d) -> (k,), (k, d), (k, d, d); rows are independent.
     x : ndarray, shape (k, d)
         Starting points.
+    size : float or array (k,), default 1
+        Of the terms that gradients are sums of, where it is known: they round by it.
     tolerance : float
-        On the gradient norm; relative to the gradient norm at the start where that exceeds 1.
+        On the gradient norm; relative to `size` or to the gradient norm at the start where one of them exceeds 1.
 
     Raises
     ------
@@ -45,7 +49,7 @@ def newton(
         g = gradient(x)
         norm = np.linalg.norm(g, axis=-1)
         if step == 0:
-            target = tolerance * np.maximum(norm, 1.0)
+            target = tolerance * np.maximum(np.maximum(norm, size), 1.0)
         gained = bool(np.any(norm < 0.5 * best_norm))
         best = np.where((norm < best_norm)[:, None], x, best)
         best_norm = np.minimum(norm, best_norm)
@@ -55,7 +59,7 @@ def newton(
             return best
         if stalled > 10:
             break
-        x = _descend(loss, value, x, g, _direction(hessian(x), g))
+        x = _descend(loss, gradient, value, x, g, _direction(hessian(x), g))
     if np.all(best_norm <= target):
         return best
     raise ValueError(
@@ -73,15 +77,21 @@ def _direction(hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:
 
 
 def _descend(
-    loss: Function, value: np.ndarray, x: np.ndarray, gradient: np.ndarray, direction: np.ndarray
+    loss: Function, gradient: Function, value: np.ndarray, x: np.ndarray, g: np.ndarray, direction: np.ndarray
 ) -> np.ndarray:
-    """The points x - t * direction, each row's t halved until its loss falls (Armijo), rounding allowed for."""
-    slope = np.sum(gradient * direction, axis=-1)
+    """The points x - t * direction, each row's t halved until its loss falls (Armijo), rounding allowed for.
+
+    Where the fall is so small that the loss, a sum of larger terms maybe, cannot show it, a smaller gradient will do.
+    """
+    slope = np.sum(g * direction, axis=-1)
     rounding = 8 * np.finfo(float).eps * np.abs(value)
+    near = slope <= UNSEEN * np.maximum(np.abs(value), 1.0)
     t = np.ones(len(x))
     for _ in range(60):
         trial = x - t[:, None] * direction
         too_long = ~(loss(trial) <= value - 1e-4 * t * slope + rounding)
+        if np.any(too_long & near):
+            too_long &= ~(near & (np.linalg.norm(gradient(trial), axis=-1) < np.linalg.norm(g, axis=-1)))
         if not too_long.any():
             break
         t = np.where(too_long, 0.5 * t, t)

@@ -202,7 +202,7 @@ class Traffic:
         own, foreign, averages, gradients = np.zeros((4, len(steps.graphs)), np.int64)
         foreign_senders = np.zeros(len(steps.graphs), np.int64)
         for g, graph in enumerate(steps.graphs):
-            gradients[g] = graph.count("gradient")
+            gradients[g] = graph.count("gradient") + graph.count("saga")
             narrow_averages = [node.narrow for node in graph.nodes if node.op == "average"]
             averages[g] = sum(1 if narrow else dim for narrow in narrow_averages) * number_bits
             for other, narrow in graph.exchanges():

@@ -11,6 +11,7 @@ import numpy as np
 from simlab import checks
 from simlab.citation import references
 from simlab.network import AnyNetwork, NetworkProcess
+from simlab.operations import sample_table
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.run.clock import Clock
@@ -23,6 +24,7 @@ from simlab.step.streams import Draws
 from simlab.trace import Position, Trace
 
 SHOWN = 3  # settings that one warning names
+LARGEST_TABLE = 2**33  # bytes of the gradients of all samples in all runs
 KEPT = 2**22  # numbers in x up to which a chunk's start is kept, to find the step of a divergence
 
 
@@ -81,6 +83,8 @@ class Runs:
         self.x0 = start
         algorithm, runs = algorithms[0][0], len(algorithms) * settings.replicates
         state = first_state(algorithm, np.broadcast_to(start, (runs, *start.shape)))
+        if settings.batch_size is not None:
+            state = with_tables(state, algorithm, problem, settings.dtype)
         self.state = type(state)(*(np.array(field, dtype=settings.dtype, order="C") for field in state))
         self.graphs = traced(problem, network, algorithm, self.state, settings)
         self.traffic = Traffic(self.graphs, network, problem.dim, 8 * settings.dtype.itemsize)
@@ -161,7 +165,7 @@ class Runs:
         if not self.active:
             return []
         # Kept to find the step at which a run diverges; of a large network the chunk has to do, whatever else is run.
-        small = self.settings.replicates * self.state[0][0].size <= KEPT
+        small = self.settings.replicates * max(field[0].size for field in self.state) <= KEPT
         start = self._start(kept=small or self.settings.stop_when is not None)
         tables = [table[done : done + size] for table in self.hyper]
         mine = [tables[run // self.settings.replicates] for run in self.active]
@@ -480,6 +484,27 @@ def first_state(algorithm: Algorithm, x: np.ndarray) -> Any:
             "fields are arrays shaped like its argument, or of one number a node, (..., n, 1); the parameters first"
         )
     return state
+
+
+def with_tables(state: Any, algorithm: Algorithm, problem: Problem, dtype: np.dtype) -> Any:
+    """A first `state` (runs, n, ...) whose tables hold the gradients of all samples; ValueError if they are too large.
+
+    Runs start from the same x.
+    """
+    tables = getattr(state, "tables", ())
+    if not tables:
+        return state
+    runs, n, d = state[0].shape
+    most = int(max(problem.counts))
+    size = runs * n * (most + 1) * d * dtype.itemsize
+    if size > LARGEST_TABLE:
+        raise ValueError(
+            f"{type(algorithm).__name__} keeps a gradient of every sample: {n} nodes of {most} samples and dim = {d} "
+            f"in {runs} runs take {size / 2**30:.3g} GiB, more than {LARGEST_TABLE / 2**30:.3g}; use fewer replicates "
+            "in a call, dtype='float32', or simlab.GTSVRG, which keeps one gradient a node"
+        )
+    table = sample_table(problem, state[0][0]).astype(dtype)
+    return state._replace(**dict.fromkeys(tables, np.broadcast_to(table, (runs, *table.shape))))
 
 
 def traced(problem: Problem, network: AnyNetwork, algorithm: Algorithm, state: Any, settings: Settings) -> Steps:

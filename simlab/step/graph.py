@@ -170,6 +170,38 @@ class Noisy(Unseen):
         return exchanged + Expression("received", (self.heard - 1,), narrow=exchanged.narrow)
 
 
+class Table:
+    """A table of gradients, one a sample, while a step is traced; `saga_gradient` alone may use it, and once.
+
+    Parameters
+    ----------
+    field : str
+        Of the state.
+    call : Expression, optional
+        What has renewed it.
+    """
+
+    def __init__(self, field: str, call: Expression | None = None) -> None:
+        self.field, self.call, self._used = field, call, False
+
+    def renewed(self, x: Expression) -> tuple[Expression, Table]:
+        """The estimate of the gradients at `x`, and the table after it."""
+        if self.call is not None or self._used:
+            raise TypeError(f"the table {self.field} is renewed twice in a step; call saga_gradient once")
+        self._used = True
+        estimate = Expression("saga", (x,), self.field)
+        return estimate, Table(self.field, estimate)
+
+    def check_returned(self, field: str, value: Any) -> None:
+        """TypeError unless `value` is this table, as it stands after the step."""
+        ends = isinstance(value, Table) and value.field == self.field and (value.call is not None) == self._used
+        if not ends:
+            raise TypeError(
+                f"the field {field} of a state is a table of gradients; return what saga_gradient made of it, or the "
+                "table itself where that is not called"
+            )
+
+
 def is_given(value: Any, noun: str) -> bool:
     """Whether `value` is the problem, network or part of a batch that the traced step was given as `noun`."""
     return isinstance(value, Unseen) and value._noun == noun
@@ -231,6 +263,8 @@ class Graph(NamedTuple):
         Fields of one number a node, (n, 1).
     heard : int
         Exchanges over a noisy network, each call counted: "received" is the noise on one of them, by its number.
+    tables : tuple of str
+        Fields that hold a gradient of each sample, which a "saga" changes in place; they are no outputs.
     """
 
     algorithm: str
@@ -239,6 +273,7 @@ class Graph(NamedTuple):
     outputs: dict[str, int]
     narrow: frozenset[str] = frozenset()
     heard: int = 0
+    tables: tuple[str, ...] = ()
 
     def count(self, op: str) -> int:
         """How many different nodes are an `op`."""
@@ -256,7 +291,8 @@ class Graph(NamedTuple):
     @property
     def gradients(self) -> list[bool]:
         """Which gradients a step takes: on mini-batches (True), of all samples (False); in the order of the nodes."""
-        return list(dict.fromkeys(node.by[0] for node in self.nodes if node.op == "gradient"))
+        taken = {"gradient": lambda node: node.by[0], "saga": lambda node: True}
+        return list(dict.fromkeys(taken[node.op](node) for node in self.nodes if node.op in taken))
 
     @property
     def oracles(self) -> list[bool | str]:
@@ -500,7 +536,10 @@ def _recorded(algorithm: Algorithm, state: Any, sampled: bool, noisy: bool, rece
     symbolic = with_values(algorithm, {name: Expression("hyper", (name,)) for name in hyper})
     width = np.shape(state[0])[-1]
     narrow = frozenset(f for f, a in zip(state._fields, state, strict=True) if np.shape(a)[-1] == 1 < width)
-    inputs = type(state)(*(Expression("input", (name,), narrow=name in narrow) for name in state._fields))
+    tables = {name: Table(name) for name in getattr(state, "tables", ())}
+    inputs = type(state)(
+        *(tables.get(name, Expression("input", (name,), narrow=name in narrow)) for name in state._fields)
+    )
     batch = Batch(
         Unseen("batch.indices") if sampled else None,
         Unseen("batch.noise") if noisy else None,
@@ -523,6 +562,11 @@ def _recorded(algorithm: Algorithm, state: Any, sampled: bool, noisy: bool, rece
     known: dict[Node, int] = {}
     outputs = {}
     for field, value in zip(new._fields, new, strict=True):
+        if field in tables:
+            tables[field].check_returned(field, value)
+            if value.call is not None:
+                _merge(value.call, nodes, known, {})
+            continue
         expression = lift(value)
         if not expression.is_array:
             raise TypeError(f"{name}.step returned a number as {field}; a state holds arrays of shape (n, d)")
@@ -534,7 +578,8 @@ def _recorded(algorithm: Algorithm, state: Any, sampled: bool, noisy: bool, rece
         outputs[field] = _merge(expression, nodes, known, {})
     for message in batch.ledger or ():  # sent, even if the new state does not depend on it
         _merge(message, nodes, known, {})
-    return Graph(name, hyper, tuple(nodes), outputs, narrow, network.heard if isinstance(network, Noisy) else 0)
+    heard = network.heard if isinstance(network, Noisy) else 0
+    return Graph(name, hyper, tuple(nodes), outputs, narrow, heard, tuple(tables))
 
 
 def _merge(expression: Expression, nodes: list[Node], known: dict[Node, int], visited: dict[int, int]) -> int:

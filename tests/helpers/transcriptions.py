@@ -85,9 +85,9 @@ class Run:
         self.n, self.d = self.x0.shape
         self.neighbours = [[j for j in range(self.n) if j != i and self.w[i, j] != 0] for i in range(self.n)]
         stream = Stream(seed, 0)
-        self._node, self._noise, self._indices = gradient, None, None
+        self.node, self._noise, self.samples, self.n_samples = gradient, None, None, n_samples
         if batch_size is not None:
-            self._indices = stream.indices(steps, self.n, batch_size, n_samples)
+            self.samples = stream.indices(steps, self.n, batch_size, n_samples)
         if noise_std:
             self._noise = stream.noise(steps, self.n, self.d, noise_std, np.dtype(float))
         self.dither = stream.dither(steps, 3, self.n, self.d)
@@ -106,14 +106,14 @@ class Run:
         """G(x) of this step, all nodes: on its mini-batches and with its noise."""
         g = np.zeros_like(self.x0)
         for i in range(self.n):
-            g[i] = self._node(i, x[i], None if self._indices is None else self._indices[self.k, i])
+            g[i] = self.node(i, x[i], None if self.samples is None else self.samples[self.k, i])
             if self._noise is not None:
                 g[i] += self._noise[self.k, i]
         return g
 
     def full(self, x: Array) -> Array:
         """F'(x), all samples and no noise."""
-        return np.array([self._node(i, x[i], None) for i in range(self.n)])
+        return np.array([self.node(i, x[i], None) for i in range(self.n)])
 
     def count(self, bits: int, receivers: int) -> None:
         self.payload[-1] += bits
@@ -563,6 +563,26 @@ def gt_svrg(run, lr, period):
         if k % period == 0:
             snapshot[0] = x
         return run.gradient(x) - run.gradient(snapshot[0]) + run.full(snapshot[0])
+
+    return tracked(run, lr, estimate)
+
+
+def gt_saga(run, lr):
+    if run.samples is None:
+        return tracked(run, lr, lambda k, x: run.full(x))
+    everything = range(run.n_samples)
+    table = [[run.node(i, run.x0[i], np.array([s])) for s in everything] for i in range(run.n)]
+
+    def estimate(k, x):
+        v = np.zeros_like(x)
+        for i in range(run.n):
+            old = [g.copy() for g in table[i]]
+            drawn = run.samples[k, i]
+            for s in drawn:
+                v[i] += (run.node(i, x[i], np.array([s])) - old[s]) / len(drawn)
+                table[i][s] = run.node(i, x[i], np.array([s]))
+            v[i] += sum(old) / run.n_samples
+        return v
 
     return tracked(run, lr, estimate)
 

@@ -230,6 +230,28 @@ def test_the_stationary_state_is_what_the_transient_tends_to(process: str, name:
             np.testing.assert_allclose(late["mse"], predicted.phases["mse"], rtol=1e-7, atol=1e-14)
 
 
+SURE = {
+    "SlowMo": (topologies.ring(4), simlab.SlowMo(simlab.DmSGD(0.1, 0.5), 3)),
+    "local steps": (topologies.ring(4), simlab.KGT(0.1, 3, 0.5)),
+    "cycle": (dynamics.cycle([topologies.ring(4), topologies.star(4)]), simlab.DecentLaM(0.1, 0.5)),
+    "one peer": (dynamics.one_peer_exponential(4), simlab.GradientTracking(0.05)),
+    "phases on a cycle": (dynamics.one_peer_exponential(4), simlab.LocalSGD(0.1, 3)),
+}
+
+
+@pytest.mark.parametrize("name", SURE)
+def test_noise_on_steps_that_are_sure(name: str) -> None:
+    """Of these the covariance is found by doubling over a period, and here by taking every step."""
+    network, algorithm = SURE[name]
+    problem = simlab.LeastSquares.synthetic(4, 12, 2, seed=3)
+    predicted = theory.predict(problem, network, algorithm, noise_std=0.3)
+    period = len(predicted.phases)
+    late = predicted.transient(period * int(np.ceil(40 / (1 - predicted.rate) / period)) + period - 1).iloc[-period:]
+    assert min(predicted.phases["variance"]) > 1e-4
+    for column in ("mse", "consensus"):
+        np.testing.assert_allclose(late[column], predicted.phases[column], rtol=1e-9, atol=1e-14)
+
+
 def test_reference_values_of_momentum_under_failing_links():
     """Momentum amplifies what the network's randomness does; DecentLaM's bias stays, its network variance does not."""
     problem, network = quadratic(6, 3), dynamics.link_failures(topologies.ring(6), 0.2)

@@ -610,6 +610,12 @@ def test_what_cannot_be_predicted_is_refused():
         theory.predict(problem, network, Threshold(0.1))
     with pytest.raises(ValueError, match="asks for 2 gradients, whose errors on one mini-batch multiply"):
         theory.predict(problem, network, TwoGradients(0.1), batch_size=1)
+    for phased in (simlab.GTSVRG(0.1, 3), simlab.GTSARAH(0.1, 3)):  # one gradient where they begin anew, then two
+        with pytest.raises(ValueError, match="asks for 2 gradients, whose errors on one mini-batch multiply"):
+            theory.predict(problem, network, phased, batch_size=1)
+        assert theory.predict(problem, network, phased).stable
+    with pytest.raises(ValueError, match=r"GTSAGA\.step keeps gradients of its samples"):
+        theory.predict(problem, network, simlab.GTSAGA(0.1), batch_size=1)
     with pytest.raises(ValueError, match=r"ChocoGossip\.step asks for no gradient; predict with batch_size=None"):
         theory.predict(problem, network, simlab.ChocoGossip(0.1, simlab.compression.Identity()), batch_size=2)
     assert theory.predict(problem, network, TwoGradients(0.1), noise_std=0.1).stable

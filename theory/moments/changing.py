@@ -22,7 +22,7 @@ from simlab.step.graph import Counter, ForeignNounError, step_graphs
 from theory.moments.affine import AffineStep, Surrogate
 from theory.moments.budget import CostError
 from theory.moments.dense import NONE, Spread, are_equal
-from theory.moments.linear import changes, deflate
+from theory.moments.linear import Stein, changes, deflate
 from theory.moments.minibatches import node_blocks
 from theory.moments.noise import Noise
 
@@ -324,12 +324,17 @@ class Changing:
         return found
 
     @cached_property
-    def mean_rate(self) -> float:
-        """Spectral radius of the mean's step."""
+    def _mean_period(self) -> np.ndarray:
+        """The mean's step over a period."""
         product = np.eye(len(self._mean_maps[0][0]))
         for matrix, _ in self._mean_maps:
             product = matrix @ product
-        return float(np.max(np.abs(np.linalg.eigvals(product)), initial=0.0)) ** (1 / self.period)
+        return product
+
+    @cached_property
+    def mean_rate(self) -> float:
+        """Spectral radius of the mean's step."""
+        return float(np.max(np.abs(np.linalg.eigvals(self._mean_period)), initial=0.0)) ** (1 / self.period)
 
     @cached_property
     def _limits(self) -> list[np.ndarray]:
@@ -348,6 +353,11 @@ class Changing:
         return found
 
     # Second moments
+
+    @property
+    def _sure(self) -> bool:
+        """Whether nothing but the noise of gradients is random."""
+        return len(self._all) == self.period
 
     def carry(self, phase: int, second: np.ndarray, noise: Noise) -> np.ndarray:
         """Σ E[T S T'] of covariances (J, s, s), with the noise that they add if mini-batches depend on the states."""
@@ -398,6 +408,8 @@ class Changing:
 
     def mean_square_rate(self, noise: Noise) -> float:
         """Root of the spectral radius of a period's `carry`, a step."""
+        if self._sure and not noise.depends_on_state:
+            return self.mean_rate  # S -> TSTʹ has the products of T's eigenvalues
         size, modes = self.step.size, len(self.transitions)
 
         def apply(flat: np.ndarray) -> np.ndarray:
@@ -443,7 +455,7 @@ class Changing:
         CostError
             They are not found to the accuracy that is asked for.
         """
-        if noise.is_zero and len(self._all) == self.period:  # nothing is random
+        if noise.is_zero and self._sure:
             return [NONE] * self.period
         means = self._limits
         centers = [mean.sum(axis=0) for mean in means]
@@ -457,7 +469,10 @@ class Changing:
             return second
 
         right = period(np.zeros_like(forcings[0]), True)
-        second = solve_positive(lambda s: period(s, False), right)
+        if self._sure and not noise.depends_on_state:
+            second = Stein(self._mean_period).solve(right[0])[None]
+        else:
+            second = solve_positive(lambda s: period(s, False), right)
         found = []
         for k in range(self.period):
             found.append(self.spread(second))

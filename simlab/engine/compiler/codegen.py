@@ -148,7 +148,7 @@ def generate(
     steps: Steps,
     layouts: list[Layout],
     gradients: dict[bool | str, Kernel],
-    compressors: list[list[Kernel]],
+    compressors: list[list[list[tuple[Kernel, int]]]],
     *,
     title: str,
     real: str,
@@ -165,8 +165,8 @@ def generate(
     gradients : dict of Kernel
         The problem's gradients of one node that the steps take: on mini-batches (True), of all samples (False); and
         its "tilted" minimizers.
-    compressors : list of lists of Kernel
-        The row function of each compression, a list for each graph.
+    compressors : list of lists of lists of (Kernel, int)
+        The row function of each block of each compression, and its length; a list for each graph.
     title : str
         First line of the program.
     real : {"float64", "float32"}
@@ -175,7 +175,7 @@ def generate(
         Side by side, a row holds `LANES` runs, each with hyperparameters of its own; by nodes asks for one graph.
     """
     header = HEADER.format(real=real, lanes=LANES)
-    kernels = [*gradients.values(), *itertools.chain(*compressors)]
+    kernels = [*gradients.values(), *(kernel for kernel, _ in itertools.chain(*itertools.chain(*compressors)))]
     work = [[f"work_{c}_{k}" for k in range(len(each.work))] for c, each in enumerate(kernels)]
     data = [[f"data_{c}_{k}" for k in range(len(each.data))] for c, each in enumerate(kernels)]
     rows = [_kernel_part(each, header, INNER) for each in gradients.values()]
@@ -196,17 +196,17 @@ def generate(
     of_gradients, rest = dict(zip(gradients, calls, strict=False)), iter(calls[len(gradients) :])
     networks = foreign_networks(steps)
     copies = form == "changing" or len(steps.graphs) > 1
-    writers = [
-        _Writer(graph, layout, of_gradients, [next(rest) for _ in mine], networks, form, copies)
-        for graph, layout, mine in zip(steps.graphs, layouts, compressors, strict=True)
-    ]
+    writers = []
+    for graph, layout, mine in zip(steps.graphs, layouts, compressors, strict=True):
+        messages = [[(next(rest), size) for _, size in message] for message in mine]
+        writers.append(_Writer(graph, layout, of_gradients, messages, networks, form, copies))
     known = [
-        *(f"state_{f}" for f in steps.first.outputs),
+        *(f"state_{f}" for f in (*steps.first.outputs, *steps.first.tables)),
         *dict.fromkeys(f"next_{f}" for layout in layouts for f in layout.swapped),
         *dict.fromkeys(name for layout in layouts for name in layout.buffers),
         *("scratch", "averages"),
         *itertools.chain(*work),
-        *("hyper", "hyper_rows", "order", "sent", "indices", "noise", "dither", "received"),
+        *("hyper", "hyper_rows", "order", "sent", "indices", "counts", "noise", "dither", "received"),
         *(LINKS if form == "changing" else ("receivers",)),
         *itertools.chain(*(network_names(k) for k in range(len(networks) + 1))),
         *itertools.chain(*data),
@@ -346,7 +346,7 @@ class _Writer:
         graph: Graph,
         layout: Layout,
         gradients: dict[bool | str, _Call],
-        compressors: list[_Call],
+        compressors: list[list[tuple[_Call, int]]],
         networks: list[Any],
         form: Form,
         copies: bool,
@@ -481,10 +481,15 @@ class _Writer:
                     work += [f"        {out}[LANES * c + r] += noise[r, k, i, c]"]
                 elif noisy:
                     work += [f"for j in range({out}.shape[0]):", f"    {out}[j] += noise[{at}, j]"]
-                if self.changing:
-                    work = ["if fires[t]:", *("    " + line for line in work)]
-                    work += ["else:", f"    for j in range({out}.shape[0]):", f"        {out}[j] = 0"]
-                lines += work
+                lines += self._where_fires(work, out)
+            elif node.op == "saga":
+                name, trailing = self.gradients[True]
+                fresh = "scratch[scratch.shape[0] - 1]"  # one more than the rows in use
+                arguments = ["i", "samples[b:b + 1]", self._row(node.args[0]), fresh, *trailing]
+                work = [f"samples = indices[{at}]", "for b in range(samples.shape[0]):"]
+                work += [f"    {name}({', '.join(arguments)})"]
+                work += [f"    saga_row(b, samples, counts[i], {fresh}, state_{node.by}[i], {out})"]
+                lines += self._where_fires(work, out)
             elif node.op == "tilted":
                 name, trailing = self.gradients["tilted"]
                 row, weight = node.args
@@ -498,14 +503,25 @@ class _Writer:
                 lines.append(printed.format(row=self._row(node.args[0]), out=out, lanes=lanes, by=node.by))
         return lines
 
+    def _where_fires(self, work: list[str], out: str) -> list[str]:
+        """Lines that fill a row, with zeros at nodes that do not fire."""
+        if not self.changing:
+            return work
+        work = ["if fires[t]:", *("    " + line for line in work)]
+        return [*work, "else:", f"    for j in range({out}.shape[0]):", f"        {out}[j] = 0"]
+
     def _message(self, k: int) -> list[str]:
         """Lines that compress a row, and count its bits once and once a receiver."""
         compressor, plane, to, triggered = self.graph.nodes[k].by
         row, out = self._row(self.graph.nodes[k].args[0]), self.layout.scratch[k]
-        name, trailing = self.compressors[plane]
         who = "0" if is_shared(compressor, to) else "i"
         dither = f"dither[shift + t, {plane}]" if self.changing else f"dither[k, {plane}, {who}]"
-        lines = [f"bits = {name}(i, {', '.join([row, dither, out, *trailing])})"]
+        lines, start = [], 0
+        for (name, trailing), size in self.compressors[plane]:
+            whole = len(self.compressors[plane]) == 1
+            arrays = [a if whole else f"{a}[{start}:{start + size}]" for a in (row, dither, out)]
+            lines.append(f"bits {'+=' if start else '='} {name}(i, {', '.join([*arrays, *trailing])})")
+            start += size
         match to:
             case "neighbours" if self.changing:
                 lines += ["sent[i, 0] += bits if receivers[t] > 0 else 0", "sent[i, 1] += receivers[t] * bits"]

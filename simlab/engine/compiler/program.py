@@ -78,7 +78,7 @@ def program(
     if form == "side by side":
         gradients = {kind: kernel.lanes for kind, kernel in gradients.items() if kernel.lanes is not None}
     compressors = [
-        [_compressor_kernel(each.compressor, 1 if narrow else problem.dim) for each, narrow in graph.compressors]
+        [_message_kernels(each.compressor, 1 if narrow else problem.dim) for each, narrow in graph.compressors]
         for graph in steps.graphs
     ]
     words = [
@@ -92,7 +92,8 @@ def program(
     ]
     title = f"{steps.first.algorithm} on {type(problem).__name__}: {' '.join(words)}, {dtype.name}."
     text = generate(steps, layouts, gradients, compressors, title=title, real=dtype.name, form=form)
-    kernels = [*gradients.values(), *itertools.chain(*compressors)]
+    of_blocks = itertools.chain(*itertools.chain(*compressors))
+    kernels = [*gradients.values(), *(kernel for kernel, _ in of_blocks)]
     return Program(text, steps, layouts, kernels, foreign_networks(steps))
 
 
@@ -119,6 +120,12 @@ def _gradient_kernel(problem: Problem, sampled: bool) -> Kernel:
         )
     check_row(f"{name}.kernel(sampled={sampled})", kernel, "i, indices, x, out" if sampled else "i, x, out")
     return kernel
+
+
+def _message_kernels(compressor: Compressor, dim: int) -> list[tuple[Kernel, int]]:
+    """The kernel of a message, or of each of its blocks, and the length of the block."""
+    parts = compressor.parts(dim) if hasattr(compressor, "parts") else [(compressor, dim)]
+    return [(_compressor_kernel(each, size), size) for each, size in parts]
 
 
 def _compressor_kernel(compressor: Compressor, dim: int) -> Kernel:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import simlab
-from simlab.operations import Batch, Polynomial, differences, mix
+from simlab.operations import Batch, Polynomial, differences, mix, sample_table
 from tests.helpers import algorithms, strategies
 from tests.helpers.agreement import SETTING, assert_same
 from tests.helpers.interpreted import interpreted
 
 STEPS = 12
-NAMES = ("ChebyshevGossip", "SSDA", "GTSVRG", "GTSARAH", "DESTRESS", "AccDNGD", "APAPC")
+NAMES = ("ChebyshevGossip", "SSDA", "GTSVRG", "GTSAGA", "GTSARAH", "DESTRESS", "AccDNGD", "APAPC")
 PROBLEM, NETWORK = SETTING.objective.problem, SETTING.network
 N, D = SETTING.x0.shape
 RHO = float(NETWORK.rho)
@@ -68,6 +68,7 @@ def test_exchanges_of_polynomials_are_counted(engine: str) -> None:
 CASES = {
     "Chebyshev of one": (simlab.ChebyshevGossip(simlab.DmSGD(0.1, 0.5), 1, RHO), simlab.DmSGD(0.1, 0.5)),
     "GT-SVRG, full": (simlab.GTSVRG(0.1, 4), simlab.GradientTracking(0.1)),
+    "GT-SAGA, full": (simlab.GTSAGA(0.1), simlab.GradientTracking(0.1)),
     "GT-SARAH, full": (simlab.GTSARAH(0.1, 4), simlab.GradientTracking(0.1)),
     "DESTRESS, full": (simlab.DESTRESS(0.1, 1, RHO), simlab.GradientTracking(0.1)),
 }
@@ -81,6 +82,7 @@ def test_special_cases(name: str) -> None:
 
 BALANCED = {
     "GTSVRG": (simlab.GTSVRG(0.1, 3), lambda s: s.y - s.v),
+    "GTSAGA": (simlab.GTSAGA(0.1), lambda s: s.y - s.v),
     "GTSARAH": (simlab.GTSARAH(0.1, 3), lambda s: s.y - s.v),
     "DESTRESS": (simlab.DESTRESS(0.1, 3, RHO, 2, 3), lambda s: s.s - s.full),
     "AccDNGD": (simlab.AccDNGD(0.1, 0.25), lambda s: s.s - s.g),
@@ -94,6 +96,8 @@ def test_what_balances_over_the_nodes(name: str) -> None:
     """With mini-batches."""
     algorithm, part = BALANCED[name]
     random, state = np.random.default_rng(1), BALANCED[name][0].init(SETTING.x0)
+    if name == "GTSAGA":
+        state = state._replace(table=sample_table(PROBLEM, SETTING.x0))
     for k in range(8):
         batch = Batch(indices=random.integers(0, 9, (N, 2)), step=k)
         state = algorithm.step(state, PROBLEM, NETWORK, batch)
@@ -102,11 +106,12 @@ def test_what_balances_over_the_nodes(name: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ["numpy", "compiled"])
-@pytest.mark.parametrize("name", ["GTSVRG", "GTSARAH", "DESTRESS"])
+@pytest.mark.parametrize("name", ["GTSVRG", "GTSAGA", "GTSARAH", "DESTRESS"])
 def test_mini_batches_leave_no_error(name: str, engine: str) -> None:
     """Of two samples in nine; plain gradient tracking keeps the variance of its step size."""
     algorithm = {
         "GTSVRG": simlab.GTSVRG(0.05, 5),
+        "GTSAGA": simlab.GTSAGA(0.05),
         "GTSARAH": simlab.GTSARAH(0.05, 5),
         "DESTRESS": simlab.DESTRESS(0.05, 5, RHO, 2, 2),
     }[name]

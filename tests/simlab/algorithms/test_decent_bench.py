@@ -61,7 +61,7 @@ SAME = {
     "ATC": (p2p.ATC(LR), simlab.DSGD(LR), 1),
     "EXTRA": (p2p.EXTRA(LR), simlab.EXTRA(LR), 1),
     "ED": (p2p.ED(LR), simlab.ExactDiffusion(LR), 1),
-    "GT-SAGA, full batches": (p2p.GT_SAGA(LR), simlab.GradientTracking(LR), 1),
+    "GT-SAGA, full batches": (p2p.GT_SAGA(LR), simlab.GTSAGA(LR), 1),
     "ADMM": (p2p.ADMM(0.6, 0.5), simlab.DADMM(0.3), 1),
     "ATC-Tracking": (p2p.ATC_Tracking(LR), simlab.KGT(LR, 1), 1),
     "LED": (p2p.LED(TAU, LR, 0.3), simlab.LED(LR, TAU, 0.3), TAU),

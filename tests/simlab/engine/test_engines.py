@@ -16,7 +16,7 @@ from simlab import simulation
 from simlab.engine import compiled
 from simlab.engine.array import ArrayEngine
 from simlab.operations import Batch, gradient, maximum, minimum, mix, norm, sqrt, where, zeros_like
-from simlab.run.runs import first_state
+from simlab.run.runs import first_state, with_tables
 from simlab.run.settings import ENGINES, hyperparameters
 from simlab.step import graph
 from simlab.step.streams import Draws
@@ -432,7 +432,8 @@ def test_every_form_on_the_array_api(name: str) -> None:
     """Messages, triggers, servers and proximal steps too: states and bits."""
     random, steps = np.random.default_rng(3), 5
     algorithm, shape = algorithms.forms(lr=0.05)[name], (2, 6, 4)
-    state = first_state(algorithm, random.standard_normal(shape))
+    problem = SETTING.objective.problem
+    state = with_tables(first_state(algorithm, random.standard_normal(shape)), algorithm, problem, np.dtype(float))
     compressions = graph.step_graphs(algorithm, state, sampled=True, noisy=True).compressions
     draws = [
         Draws(
@@ -443,7 +444,6 @@ def test_every_form_on_the_array_api(name: str) -> None:
         for _ in range(2)
     ]
     tables = [np.array(hyperparameters(algorithm, steps)), np.array(hyperparameters(algorithm, steps))]  # not shared
-    problem = SETTING.objective.problem
     one, two = (
         ArrayEngine(problem, SETTING.network, algorithm, xp=xp, dtype=np.dtype(float))
         .plan(state, tables, draws, 0, 2)

@@ -81,6 +81,7 @@ def test_gradients_are_slopes_of_the_loss():
         simlab.DmSGD(0.1, 0.9),
         simlab.DecentLaM(0.1, 0.5),
         simlab.LocalSGD(0.1, local_steps=2),
+        simlab.GTSAGA(0.1),
         simlab.ChocoSGD(0.1, 0.3, simlab.compression.TopK(4)),
     ],
 )
@@ -173,6 +174,7 @@ def test_the_compiled_engine_says_what_runs_it():
         simlab.DSGD(0.1),
         simlab.D2(0.1),
         simlab.GradientTracking(0.1),
+        simlab.GTSAGA(0.1),
         simlab.PmSGD(0.1),
         simlab.DecentLaM(simlab.schedules.Cosine(0.1, 20, 0.01), 0.8),
         simlab.LARS(0.1, blocks=(20, 4, 12, 3)),

@@ -432,6 +432,21 @@ def test_separable_labels_have_no_minimizer_without_l2():
     assert abs(mixed.global_gradient(mixed.minimizer)[0]) <= 1e-12
 
 
+def test_proximal_points_of_logistic_regression_meet_their_tolerance():
+    """Over seven decades of weights and five of points, where f and the quadratic may cancel in the loss."""
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        n, m, d = (int(random.integers(*span)) for span in ((1, 5), (2, 30), (1, 8)))
+        features = 10.0 ** random.uniform(-2, 2) * random.standard_normal((n, m, d))
+        labels = np.sign(random.standard_normal((n, m)))
+        problem = simlab.LogisticRegression(features, labels, l2=10.0 ** random.uniform(-4, 0))
+        weight = 10.0 ** random.uniform(-3, 4)
+        x = 10.0 ** random.uniform(-2, 3) * random.standard_normal((n, d))
+        found = problem.proximal(x, weight)
+        rest = np.linalg.norm(problem.gradient(found) + weight * (found - x), axis=1)
+        assert np.all(rest <= 1e-12 * np.maximum(np.linalg.norm(weight * x, axis=1), 1)), seed
+
+
 def test_newton_descends_where_plain_newton_fails():
     """From 3 plain Newton on sqrt(1 + x^2) diverges; from 0.1 on x^4 - x^2 it climbs to the maximum at 0."""
     x = newton(
