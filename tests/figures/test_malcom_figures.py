@@ -70,7 +70,7 @@ def test_a_digit_at_each_node():
     problem = digits(0)
     most = [np.bincount(labels).max() for labels in problem.labels]
     assert np.mean(most) / problem.n_samples > 0.9
-    held_out = {image.tobytes() for image in problem.test[0]}
+    held_out = {image.tobytes() for image in problem.held_out[0]}
     assert len(held_out & {image.tobytes() for image in problem.features.reshape(-1, 64)}) == 0
 
 
