@@ -30,6 +30,7 @@ STUDIES = (
     "momentum_methods",
     "fewer_messages",
     "tuned",
+    "unequal_nodes",
 )
 
 # Before NumPy loads: the matrices of the studies are small, and BLAS threads that wait for each other on busy cores
