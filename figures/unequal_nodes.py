@@ -45,7 +45,7 @@ WEIGHTINGS = ("nodes", "samples")
 
 
 def problems(skew: float, seed: int) -> tuple[dict[str, list[Any]], np.ndarray]:
-    """One data set, dealt out, with targets drawn `DRAWS` times: the problems by weighting, and the true coefficients."""
+    """One data set, dealt out, targets drawn `DRAWS` times: problems by weighting, and the true coefficients."""
     rng = np.random.default_rng(seed)
     truth, features = rng.standard_normal(DIM), rng.standard_normal((SAMPLES, DIM))
     targets = features @ truth + NOISE * rng.standard_normal((DRAWS, SAMPLES))
