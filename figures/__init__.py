@@ -31,6 +31,7 @@ STUDIES = (
     "fewer_messages",
     "tuned",
     "unequal_nodes",
+    "adaptive_bias",
 )
 
 # Before NumPy loads: the matrices of the studies are small, and BLAS threads that wait for each other on busy cores
