@@ -25,6 +25,7 @@ NAMES = (
     "compression",
     "changing",
     "sweeps",
+    "models",
     "startup",
     "gpu",
 )
