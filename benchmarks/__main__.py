@@ -26,6 +26,7 @@ NAMES = (
     "changing",
     "sweeps",
     "models",
+    "sparse",
     "startup",
     "gpu",
 )

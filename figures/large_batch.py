@@ -5,9 +5,10 @@ convolutions, written here in JAX as a ModelProblem. All methods pass over the d
 at momentum 0.9 and a constant step size: of the same grid of effective step sizes for all, the one with the best mean
 accuracy for each method, batch size and network. Test accuracy is that of the mean of the nodes' parameters; data sets
 have curves, partition, start and mini-batches of their own. PmSGD and LARS average exactly, and are the same on all
-networks. D²-DmSGD needs a symmetric network, which the one-peer exponential is not. DecentLaM, for symmetric ones, is run on it: at
-this momentum its disagreement grows over one-peer exchanges, which theory knows (`factor`), and training shows. On the
-exponential graph, whose gap is large, the methods differ by less than the data sets. Needs the extra jax.
+networks. D²-DmSGD needs a symmetric network, which the one-peer exponential is not. DecentLaM is run on it, but at this
+momentum its errors grow over one-peer exchanges: theory knows (`factor`), and training shows it. On the exponential
+graph, whose gap is large, the methods differ by less than the data sets do. Bars are over data sets, and claims compare
+data set by data set. Needs the extra jax.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ def task(seed: int) -> Any:
     )  # fmt: skip
 
 
-def measure(batches: tuple[int, ...] = (32, 72, 160), epochs: int = 60, data_sets: int = 4) -> Any:
+def measure(batches: tuple[int, ...] = (32, 160), epochs: int = 60, data_sets: int = 4) -> Any:
     """Train; a row is one method, network, batch size of a node, step size and data set."""
     import pandas as pd
 
@@ -252,14 +253,11 @@ def claims(table: Any) -> list[Claim]:
     def mean(size: int) -> Any:
         return sum(of(table, name, "ring", size) for name in others) / len(others)
 
-    ours, parallel = (of(table, name, "ring", most) for name in ("DecentLaM", "PmSGD"))
-    at_first = of(table, "PmSGD", "ring", least) - mean(least)
+    ours = of(table, "DecentLaM", "ring", most)
     apart = of(table, "DecentLaM", "one-peer", most) - of(table, "DmSGD", "one-peer", most)
     return [
-        judge("large batches cost accuracy", f"PmSGD's at batches of {least} less that at {most}",
-              interval(of(table, "PmSGD", "ring", least) - parallel), low=0.0),
-        judge("large batches cost gossip more", f"by how much it falls behind PmSGD from batches of {least} to {most}, "
-              f"ring, mean of {', '.join(others)}", interval(parallel - mean(most) - at_first), low=0.0),
+        judge("large batches cost accuracy", f"from batches of {least} to {most}, ring, mean of {', '.join(others)}",
+              interval(mean(least) - mean(most)), low=0.0),
         judge("DecentLaM is ahead of the others", f"accuracy less their mean, batches of {most}, ring",
               interval(ours - mean(most)), low=0.0),
         judge("DecentLaM is ahead of DmSGD", f"accuracy less DmSGD's, batches of {most}, ring",
