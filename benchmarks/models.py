@@ -15,7 +15,7 @@ import simlab
 from benchmarks.measure import Row, ratio, seconds
 
 N_NODES, N_SAMPLES, INPUTS, HIDDEN, CLASSES = 16, 256, 128, 700, 10
-BATCH_SIZE, LR, SHORT, LONG, REPEATS = 32, 0.05, 5, 25, 5
+BATCH_SIZE, LR, SHORT, LONG, REPEATS = 32, 0.05, 10, 70, 5
 
 
 def run() -> list[Row]:

@@ -1,6 +1,7 @@
-"""What sparse features would give a linear model, which takes dense ones: logistic regression, 50 entries a sample.
+"""What sparse features would give linear models, which take dense ones: logistic regression, 50 entries a sample.
 
-Beside simlab's steps stand those of a loop on scipy.sparse: DecentLaM as it is in simlab, gradients by sparse products.
+Steps of DecentLaM, written out here, with gradients by dense and by sparse products, and what beside the gradients is
+left of a step at 10^6 columns.
 """
 
 from __future__ import annotations
@@ -13,49 +14,47 @@ import scipy.sparse
 import simlab
 from benchmarks.measure import Row, ratio, seconds
 
-N_NODES, N_SAMPLES, FILLED, BATCH_SIZE, STEPS = 16, 100, 50, 10, 20
+N_NODES, N_SAMPLES, FILLED, BATCH_SIZE, STEPS, REPEATS = 16, 100, 50, 10, 10, 5
 DENSE, SPARSE = 10**4, 10**6  # columns
 
 
 def run() -> list[Row]:
-    """Dense over sparse time of a step at 10^4 columns; what of a step at 10^6 columns is not the gradient."""
+    """Ratios of times of a step at 10^4 columns, and what makes one up at 10^6."""
     rng = np.random.default_rng(0)
     network = simlab.topologies.ring(N_NODES)
     weights = network.weights if isinstance(network.weights, np.ndarray) else network.weights.toarray()
-    features, targets = drawn(rng, DENSE)
-    problem = simlab.LogisticRegression(np.stack([part.toarray() for part in features]), targets)
+    sparse, targets = drawn(rng, DENSE)
+    dense = [part.toarray() for part in sparse]
     rows = []
-    for name, batch_size in (("full batches", None), (f"mini-batches of {BATCH_SIZE}", BATCH_SIZE)):
-
-        def dense(steps: int, batch_size: int | None = batch_size) -> Any:
-            return simlab.simulate(problem, network, simlab.DecentLaM(0.1), steps=steps, batch_size=batch_size,
-                                   record_every=steps, progress=False)  # fmt: skip
-
-        def sparse(steps: int, batch_size: int | None = batch_size) -> Any:
-            return loop(features, targets, weights, steps, batch_size, rng)
-
-        candidates = {f"{key} {steps}": lambda one=one, steps=steps: one(steps)
-                      for key, one in (("dense", dense), ("sparse", sparse))
-                      for steps in (STEPS, 3 * STEPS)}  # fmt: skip
-        took = seconds(candidates, repeats=5)
-        step = {key: took[f"{key} {3 * STEPS}"] - took[f"{key} {STEPS}"] for key in ("dense", "sparse")}
-        rows.append(ratio(f"{DENSE} columns", f"{name}: dense / sparse time of a step", step["dense"] / step["sparse"]))
-    features, targets = drawn(rng, SPARSE)
+    for name, size in (("full batches", None), (f"mini-batches of {BATCH_SIZE}", BATCH_SIZE)):
+        took = seconds({
+            kind: lambda features=features, size=size: loop(features, targets, weights, STEPS, size)
+            for kind, features in (("dense", dense), ("sparse", sparse))
+        }, REPEATS)  # fmt: skip
+        rows.append(
+            ratio(f"{DENSE} columns", f"{name}: time of a step, dense / sparse", took["dense"] / took["sparse"])
+        )
+    rows.append(
+        ratio(f"{DENSE} columns", "GB of the Hessians by which minimizers are found", [N_NODES * DENSE**2 * 8e-9])
+    )
+    sparse, targets = drawn(rng, SPARSE)
     x = np.zeros((N_NODES, SPARSE))
     took = seconds({
-        "step": lambda: loop(features, targets, weights, 1, None, rng),
-        "gradient": lambda: [slope(a, b, one) for a, b, one in zip(features, targets, x, strict=True)],
-    }, repeats=3)  # fmt: skip
-    name = f"{SPARSE} columns, sparse"
-    rows.append(ratio(name, "seconds a step of DecentLaM on one core, full batches", took["step"]))
-    rows.append(ratio(name, "share of the gradients' sparse products", took["gradient"] / took["step"]))
+        "step": lambda: loop(sparse, targets, weights, 1, None),
+        "gradient": lambda: [slope(a, b, one) for a, b, one in zip(sparse, targets, x, strict=True)],
+    }, REPEATS)  # fmt: skip
+    rows.append(ratio(f"{SPARSE} columns, sparse", "seconds a step, full batches", took["step"]))
+    rows.append(
+        ratio(f"{SPARSE} columns, sparse", "share of it that the gradients take", took["gradient"] / took["step"])
+    )
     return rows
 
 
 def drawn(rng: np.random.Generator, columns: int) -> tuple[list[Any], np.ndarray]:
-    """Features of each node, CSR with about `FILLED` entries a row, and targets."""
+    """Features of each node, in CSR, `FILLED` entries a row, and targets."""
+    shape, ends = (N_SAMPLES, columns), FILLED * np.arange(N_SAMPLES + 1)
     features = [
-        scipy.sparse.random_array((N_SAMPLES, columns), density=FILLED / columns, format="csr", rng=rng)
+        scipy.sparse.csr_array((rng.standard_normal(ends[-1]), rng.integers(0, columns, ends[-1]), ends), shape)
         for _ in range(N_NODES)
     ]
     return features, rng.choice([-1.0, 1.0], (N_NODES, N_SAMPLES))
@@ -66,19 +65,12 @@ def slope(features: Any, targets: np.ndarray, x: np.ndarray) -> np.ndarray:
     return features.T @ (-targets / (1 + np.exp(targets * (features @ x)))) / len(targets)
 
 
-def loop(
-    features: list[Any],
-    targets: np.ndarray,
-    weights: np.ndarray,
-    steps: int,
-    size: int | None,
-    rng: np.random.Generator,
-) -> np.ndarray:
+def loop(features: list[Any], targets: np.ndarray, weights: np.ndarray, steps: int, size: int | None) -> np.ndarray:
     """DecentLaM."""
+    rng = np.random.default_rng(1)
     x = np.zeros((N_NODES, features[0].shape[1]))
-    m = np.zeros_like(x)
+    m, g = np.zeros_like(x), np.zeros_like(x)
     for _ in range(steps):
-        g = np.empty_like(x)
         for i, (a, b) in enumerate(zip(features, targets, strict=True)):
             mine = slice(None) if size is None else rng.integers(len(b), size=size)
             g[i] = slope(a[mine], b[mine], x[i])
