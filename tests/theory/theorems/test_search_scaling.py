@@ -32,7 +32,8 @@ def ratios(cases, n, d, common, convex=True):
     if not convex:
         hessians = hessians - 0.3 * np.eye(d)
     gradients = take(n, d)
-    gradients = gradients - gradients.mean(axis=1, keepdims=True)
+    for _ in range(2):  # where they are nearly equal, the first leaves a mean that is not small beside them
+        gradients = gradients - gradients.mean(axis=1, keepdims=True)
     apart = np.exp(np.minimum(3 * take(1)[:, 0] - 3, 0.5))[:, None, None]
     d_i = np.exp(2 * take(d))[:, None, :] * np.exp(apart * take(n, d))
     if common:
