@@ -25,6 +25,8 @@ NAMES = (
     "compression",
     "changing",
     "sweeps",
+    "models",
+    "sparse",
     "startup",
     "gpu",
 )

@@ -31,7 +31,11 @@ STUDIES = (
     "momentum_methods",
     "fewer_messages",
     "tuned",
+    "unequal_nodes",
+    "adaptive_bias",
+    "large_batch",
 )
+NEEDS = {"large_batch": "jax"}  # the library, and the extra of its name, that a study needs beyond the project's own
 
 # Before NumPy loads: the matrices of the studies are small, and BLAS threads that wait for each other on busy cores
 # made all of it four times slower.

@@ -34,6 +34,7 @@ from theory.theorems import (
     push_sum,
     qsgd,
     random_mixing,
+    scaling,
 )
 from theory.theorems.spectral_gaps import exponential_gap, ring_gap
 from theory.transfer import bias_transfer
@@ -103,6 +104,30 @@ def b2_ratios(cases: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         found["mse"] / b2.bound(*given, 1.0),
         found["mse"] / leading_constant.upper_bound(found["lr"], found["constant"], a),
         leading_constant.lower_bound(found["lr"], found["constant"], a) / found["mse"],
+    )
+
+
+def scaled_limits(cases: np.ndarray, common: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """At rest with scalings D_i: disagreement and bias over their bounds with a common one, and a lower bound over it.
+
+    a = D₁∇f_1 = −D₂∇f_2 and x₁ − x₂ = −2γφa, of which 1/h₁ + 1/h₂ = a(1/(D₁h₁) + 1/(D₂h₂) + 2γφ) is left.
+    """
+    transfer = bias_transfer(simlab.DSGD(1.0), expit(cases[:, 0]))
+    first = np.exp(cases[:, 1])
+    second = first * expit(3 * cases[:, 2])
+    scale = np.exp(cases[:, 4])
+    other = scale if common else scale * np.exp(cases[:, 5] * np.exp(cases[:, 6] - 2))
+    lr = np.exp(3 * cases[:, 3] - 3) / first / np.maximum(scale, other)
+    total = 1 / (scale * first) + 1 / (other * second) + 2 * lr * transfer
+    force, apart = (1 / first + 1 / second) / total, 2 * lr * transfer
+    x = np.stack([(1 / scale - 1 / other) / second - apart, (1 / scale - 1 / other) / first + apart])
+    x /= total * np.stack([first, second])
+    mse, kappa = np.mean(x**2, axis=0), 2 * first / (first + second)
+    size = np.sqrt((scale**2 + other**2) / 2)
+    return (
+        (lr * transfer * force) ** 2 / b1.consensus_bound(lr * scale, transfer, 1.0),
+        mse / b1.sharper_mse_bound(lr * scale, transfer, 1.0, kappa),
+        scaling.node_wise_bound(first, np.abs(scale - other) / 2, size) / mse,
     )
 
 
@@ -383,6 +408,9 @@ FAMILIES = (
     Family("B2, bias", "<=", lambda cases: b2_ratios(cases)[0], 4, CONCAVE),
     Family("leading constant, above", "<=", lambda cases: b2_ratios(cases)[1], 4, CONCAVE),
     Family("leading constant, below", ">=", lambda cases: b2_ratios(cases)[2], 4, CONCAVE),
+    Family("node-wise scaling", ">=", lambda cases: scaled_limits(cases, False)[2], 7, LIMITS),
+    Family("common scaling, consensus", "<=", lambda cases: scaled_limits(cases, True)[0], 5, LIMITS),
+    Family("common scaling, bias", "<=", lambda cases: scaled_limits(cases, True)[1], 5, LIMITS),
     Family("DGD, gradients", "<=", lambda cases: dgd_run(cases)[0], 7, "two quadratics, 40 steps"),
     Family("DGD, consensus", "<=", lambda cases: dgd_run(cases)[1], 7, "two quadratics, 40 steps"),
     Family("D-PSGD", "<=", lambda cases: dpsgd_run(cases, False), 6, "two quadratics, noise, 20 steps"),

@@ -13,9 +13,11 @@ import re
 import sys
 from collections.abc import Mapping
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from figures import NEEDS
 from figures.claims import Claim
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +55,7 @@ def made_from(
     imported = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
     return {
         "settings": dict(settings),
-        "versions": versions(),
+        "versions": versions(name),
         # A stub beside a package (.pyi) says what the package imports.
         "sources": {
             path: digest for path, digest in before.items() if str((ROOT / path).with_suffix(".py")) in imported
@@ -74,7 +76,7 @@ def changed(name: str, results: Path) -> str:
         claims(name, results)
         now = {
             "settings": {},
-            "versions": versions(),
+            "versions": versions(name),
             "sources": {path: _hash(ROOT / path) for path in made["sources"]},
             "files": _files(name, results),
         }
@@ -98,10 +100,16 @@ def claims(name: str, results: Path) -> list[Claim]:
     return [Claim(**claim) for claim in read(name, results)["claims"]]
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that the project needs."""
+def installed(name: str) -> bool:
+    """Whether what the study needs beyond the project's own libraries is there."""
+    return name not in NEEDS or find_spec(NEEDS[name]) is not None
+
+
+def versions(name: str = "") -> dict[str, str]:
+    """Versions of Python and of the libraries that the project needs, and the study of this name."""
     needs = [re.match(r"[\w.-]+", need) for need in metadata.requires("simlab") or [] if "extra ==" not in need]
-    return {"python": platform.python_version(), **{need[0]: metadata.version(need[0]) for need in needs if need}}
+    names = [need[0] for need in needs if need] + ([NEEDS[name]] if name in NEEDS and installed(name) else [])
+    return {"python": platform.python_version(), **{library: metadata.version(library) for library in names}}
 
 
 def _files(name: str, results: Path) -> dict[str, str]:

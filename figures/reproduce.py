@@ -18,15 +18,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from figures import STUDIES, record
+from figures import NEEDS, STUDIES, record
 from figures.claims import unsupported
 from figures.study import RESULTS, new_console, say, verdicts
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 # After the first study, whose picture is the README's, the longest: one that began last would keep one core busy alone.
 LONGEST = (
-    "malcom_rate", "bias_vs_batch_size", "sparsity", "malcom_bits", "malcom_convergence", "malcom_ablation",
-    "transients", "linear_speedup",
+    "large_batch", "malcom_rate", "bias_vs_batch_size", "sparsity", "malcom_bits", "malcom_convergence",
+    "malcom_ablation", "transients", "linear_speedup",
 )  # fmt: skip
 FIRST = (STUDIES[0], *LONGEST, *(name for name in STUDIES[1:] if name not in LONGEST))
 
@@ -56,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results.mkdir(parents=True, exist_ok=True)
     console = new_console()
     reasons = {name: "--force" if options.force else record.changed(name, results) for name in names}
+    if not options.studies:
+        for name in [name for name in names if reasons[name] and not record.installed(name)]:
+            names.remove(name)
+            say(console, f"left out: {name}, which needs {NEEDS[name]}; pip install 'simlab[{NEEDS[name]}]' brings it")
     stand = [name for name in names if not reasons[name]]
     if stand:
         say(console, f"unchanged, kept (--force repeats them): {', '.join(stand)}")

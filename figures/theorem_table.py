@@ -29,6 +29,7 @@ COLUMNS = {
 ROUNDING = 1e-9
 TIGHT = (
     "B1, consensus", "B1, bias, sharper", "B2, bias", "leading constant, above", "leading constant, below",
+    "node-wise scaling", "common scaling, consensus", "common scaling, bias",
     "DGD, gradients", "DGD, consensus", "heavy ball", "heavy ball, best rate", "QSGD, variance, sharper",
     "QSGD, contraction", "exponential graph's gap", "D1", "D1, consensus", "push-sum", "MATCHA", "EF-SGD, memory",
     "MARINA", "signSGD", "LAG, gradients", "LAG, rate", "LAG, messages", "SSDA", "critical distance",

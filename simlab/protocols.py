@@ -71,9 +71,10 @@ class Algorithm(Protocol):
     A field annotated with a type of `simlab.schedules` (`StepSize`, `Momentum`, ...) is checked to be in its range, one
     annotated with a ``Literal`` to be one of its choices, one with ``int`` (`Period`) to be whole. Optional members:
     ``check(problem, network)``, which raises ValueError where the algorithm cannot work; ``references``, BibTeX keys or
-    entries; ``bias_transfer(eigenvalues)``, its bias transfer function φ in closed form; ``needs``, what W must be:
-    "symmetric" and doubly stochastic unless said, "double", "row" or "column" stochastic; ``static = True`` where W may
-    not change from step to step; ``asynchronous = True`` where the step asks who fires.
+    entries; ``bias_transfer(eigenvalues)``, its bias transfer function φ in closed form; ``scaling(x, gradients)`` and
+    ``unscaled()``, the factors D of its gradients at rest, and the method that rests where it does if given D∇f_i;
+    ``needs``, what W must be: "symmetric" and doubly stochastic unless said, "double", "row" or "column" stochastic;
+    ``static = True`` where W may not change from step to step; ``asynchronous = True`` where the step asks who fires.
 
     Laws
     ----

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from simlab.operations import Array, Batch, gradient, mix, sqrt, steps_taken, zeros_like
+from simlab.algorithms.dsgd import DSGD
+from simlab.operations import Array, Batch, absolute, gradient, mix, sqrt, steps_taken, zeros_like
 from simlab.protocols import Mixing, Objective
 from simlab.schedules import Momentum, StepSize
 
@@ -59,3 +60,11 @@ class DAdam(NamedTuple):
         v = self.second * state.v + (1 - self.second) * g * g
         unbiased = m / (1 - self.momentum ** (k + 1)), v / (1 - self.second ** (k + 1))
         return State(mix(network, state.x - self.lr * unbiased[0] / (sqrt(unbiased[1]) + self.epsilon)), m, v)
+
+    def scaling(self, x: Array, gradients: Array) -> Array:
+        """D = 1/(|∇f_i(x_i)| + ε): at rest the moments are the gradient and its square."""
+        return 1 / (absolute(gradients) + self.epsilon)
+
+    def unscaled(self) -> DSGD:
+        """The method that comes to rest at the same states with gradients D_i∇f_i."""
+        return DSGD(self.lr)  # type: ignore[call-arg]  # mypy takes `references` for a field

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from simlab.algorithms.decentlam import DecentLaM
 from simlab.operations import Array, Batch, average, block_norms, gradient, mix, sqrt, where, zeros_like
 from simlab.protocols import Mixing, Objective
 from simlab.schedules import Momentum, StepSize, check_blocks
@@ -64,8 +65,16 @@ class LayerwiseDecentLaM(NamedTuple):
     def step(self, state: State, problem: Objective, network: Mixing, batch: Batch) -> State:
         """One iteration."""
         g = gradient(problem, state.x, batch)
-        sizes, slopes = block_norms(state.x, self.blocks), block_norms(g, self.blocks)
-        size, slope = sqrt(average(sizes * sizes)), sqrt(average(slopes * slopes))
-        lr = self.lr * where(size > 0, self.trust * size / where(size > 0, slope + size, 1.0), 1.0)
+        lr = self.lr * self.scaling(state.x, g)
         m = self.momentum * state.m + (state.x - mix(network, state.x - lr * g)) / lr
         return State(state.x - lr * m, m)
+
+    def scaling(self, x: Array, gradients: Array) -> Array:
+        """D = r, each entry that of its block."""
+        sizes, slopes = block_norms(x, self.blocks), block_norms(gradients, self.blocks)
+        size, slope = sqrt(average(sizes * sizes)), sqrt(average(slopes * slopes))
+        return where(size > 0, self.trust * size / where(size > 0, slope + size, 1.0), 1.0)
+
+    def unscaled(self) -> DecentLaM:
+        """The method that comes to rest at the same states with gradients D∇f_i."""
+        return DecentLaM(self.lr, self.momentum)  # type: ignore[call-arg]  # `references` is no field

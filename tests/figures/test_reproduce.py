@@ -49,11 +49,14 @@ class Clone:
     """A copy of the runner with studies of its own; the other packages are those of the project."""
 
     def __init__(self, path: Path, *studies: str) -> None:
-        self.path, self.results = path, path / "results"
+        self.path, self.results, self.studies = path, path / "results", studies
         shutil.copytree(PACKAGE, path / "figures", ignore=shutil.ignore_patterns("__pycache__"))
         for room in ("simlab", "theory"):
             (path / room).symlink_to(PACKAGE.parent / room)
-        self.write("__init__", f"STUDIES = {studies}")
+        self.needs()
+
+    def needs(self, **libraries: str) -> None:
+        self.write("__init__", f"STUDIES = {self.studies}\nNEEDS = {libraries}")
 
     def write(self, module: str, text: str) -> None:
         (self.path / f"figures/{module}.py").write_text(text)
@@ -103,6 +106,19 @@ def test_only_what_changed_runs_again(tmp_path):
     status, output = clone.run()
     assert status == 1 and not clone.ran(output) and "violated" in output
     assert clone.ran(clone.run("first", "--force")[1]) == {"first"}
+
+
+def test_what_lacks_a_library_is_left_out_and_said(tmp_path):
+    """Unless it is asked for by name; what stands is kept, though the library of the other is missing."""
+    clone = Clone(tmp_path, "first", "second")
+    clone.study("first")
+    clone.study("second", imports="import no_such_library")
+    clone.needs(second="no_such_library")
+    status, output = clone.run()
+    assert status == 0 and clone.ran(output) == {"first"}
+    assert "left out: second, which needs no_such_library; pip install 'simlab[no_such_library]' brings it" in output
+    status, output = clone.run("second")
+    assert status == 1 and clone.ran(output) == {"second"} and "No module named 'no_such_library'" in output
 
 
 def test_interrupted(tmp_path):

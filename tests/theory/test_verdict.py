@@ -17,7 +17,7 @@ import simlab
 import theory
 from simlab.operations import gradient, mix
 from tests.helpers import strategies
-from tests.theory import changing_cases, server_cases
+from tests.theory import changing_cases, scaling_cases, server_cases
 from theory import verdict
 from theory.moments.affine import AffineStep, Surrogate
 from theory.moments.rounding import conserved_sums, drift, until_rest
@@ -212,8 +212,8 @@ BROKEN: dict[str, dict[str, Callable[[], simlab.Trace]]] = {
 }
 
 
-GOOD |= changing_cases.GOOD | server_cases.GOOD
-BROKEN |= changing_cases.BROKEN | server_cases.BROKEN
+GOOD |= changing_cases.GOOD | server_cases.GOOD | scaling_cases.GOOD
+BROKEN |= changing_cases.BROKEN | server_cases.BROKEN | scaling_cases.BROKEN
 
 
 def family(name: str, table: dict[str, Any]) -> Any:

@@ -33,6 +33,7 @@ ABOUT_RUNS = (
     "lag",
     "ssda",
     "consensus_distance",
+    "scaling",
 )
 #: Modules with theorems about arrays and parameters alone.
 ABOUT_FORMULAS = (
