@@ -72,6 +72,10 @@ NOT_COMPARED = {
     "LAG, rate": "branches on its state",
     "LAG, messages": "branches on its state",
     "SSDA": "takes conjugates: the dual program is another one",
+    **dict.fromkeys(
+        ("node-wise scaling", "common scaling, consensus", "common scaling, bias"),
+        "divides by what gradients measure: its worst case is no semidefinite program",
+    ),
 }
 
 Row = tuple[str, str, str, str, float, float, float, str]
