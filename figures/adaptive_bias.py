@@ -237,7 +237,7 @@ def draw(table: Any) -> Any:
         leftwards = name == OWN_LARS
         right.annotate(names[name], place, (-9 if leftwards else 9, -9), textcoords="offset points",
                        ha="right" if leftwards else "left", color=look.color)  # fmt: skip
-    right.set(xlim=(-0.7, 5.3), xlabel=r"$x_1$", ylabel=r"$x_2$", title=r"nodes $\|x-c_i\|^2/2$: where they are led")
+    right.set(xlim=(-1.5, 6.5), xlabel=r"$x_1$", ylabel=r"$x_2$", title=r"nodes $\|x-c_i\|^2/2$: where they are led")
     right.legend(loc="lower left")
     handles, labels = left.get_legend_handles_labels()
     figure.legend([*handles, *style.keys(style.FLOOR, ":")], [*labels, "exact", r"exact, $\gamma\to0$"],
