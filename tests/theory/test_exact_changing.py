@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import networkx
@@ -272,6 +273,56 @@ def test_d2_diverges_where_most_links_are_down() -> None:
         engine="numpy", progress=False,
     )  # fmt: skip
     assert trace.frame.groupby("step")["mse"].median()[500] > 1.0
+
+
+def test_a_growing_mean_square_that_few_replicates_hold() -> None:
+    """MATCHA's W stretches where both matchings are active: of quasi-global momentum the mean square grows for ever.
+
+    Plain Monte Carlo misses that, as the median falls and rare runs hold the mean: of 100,000 replicates at step 60 the
+    largest is 10,000 times the mean, and the mean half of what it must be, 9 of its standard errors below. So the
+    expectation is held against all paths to step 8, and to step 60 against a population in which large states are
+    copied and small ones dropped, whose weighted means are unbiased (del Moral's Feynman-Kac estimates).
+    """
+    network, algorithm = dynamics.matchings(topologies.ring(6), 0.5), simlab.QGDmSGD(0.05, 0.5)
+    problem = simlab.LeastSquares.synthetic(6, 20, 3, seed=2)
+    predicted = theory.predict(problem, network, algorithm)
+    assert not predicted.stable and 1.007 < predicted.rate < 1.008 and "mean square diverges" in predicted.reason
+    exact = predicted.transient(60)["mse"].to_numpy()
+    listed = enumerated(problem, network, algorithm, np.zeros((6, 3)), 6, 0.0)[:, 0]
+    np.testing.assert_allclose(exact[:7], listed, rtol=1e-12)
+
+    random, outcomes = np.random.default_rng(0), law_of(network).outcomes()
+    assert [outcome.probability for outcome in outcomes] == pytest.approx(4 * [0.25], abs=1e-6)
+    weights = np.array([outcome.weights for outcome in outcomes])
+
+    def sizes(state: Any) -> np.ndarray:
+        squares = (state.x - problem.minimizer) ** 2 + (algorithm.lr * state.m) ** 2
+        return squares.sum(axis=(1, 2)) + 1e-6
+
+    def population(count: int, selected: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """mse of each member at each step, and weights with which its mean is unbiased."""
+        state, taken = algorithm.init(np.zeros((count, 6, 3))), Taken([outcomes[0]] * count, network.stochastic)
+        share, scale = sizes(state), 1.0
+        for k in itertools.count():
+            weight = scale * share / sizes(state) if selected else np.ones(count)
+            yield np.mean(np.sum((state.x - problem.minimizer) ** 2, axis=2), axis=1), weight
+            before, taken.weights = sizes(state), weights[random.integers(4, size=count)]
+            state = algorithm.step(state, problem, taken, Batch(None, None, step=Counter(k)))
+            share = share * sizes(state) / before
+            if selected and share.sum() ** 2 < 0.5 * count * np.sum(share**2):
+                places = (np.arange(count) + random.random()) / count
+                at = np.searchsorted(np.cumsum(share) / share.sum(), places)
+                state = type(state)(*(values[at] for values in state))
+                share, scale = np.ones(count), scale * share.mean()
+
+    steps = [10, 20, 40, 60]
+    runs = [[np.mean(mse * weight) for mse, weight in itertools.islice(population(1000, True), 61)] for _ in range(16)]
+    found = np.array(runs)[:, steps]
+    error = found.std(axis=0, ddof=1) / 4
+    assert np.all(np.abs(found.mean(axis=0) - exact[steps]) < stats.t.ppf(0.9995, 15) * error)
+    assert np.all(error < 0.08 * exact[steps])
+    plain, _ = next(itertools.islice(population(1000, False), 60, None))
+    assert np.median(plain) < 0.3 * exact[60]
 
 
 @pytest.mark.parametrize("equal", [True, False], ids=["decoupled", "as it is"])
