@@ -51,9 +51,7 @@ METHODS: dict[str, Any] = {
 EXACT = ("D2", "GradientTracking")
 
 
-def measure(
-    data_sets: int = 3, failures: tuple[float, ...] = FAILURES, steps: int = 16_000
-) -> Any:
+def measure(data_sets: int = 3, failures: tuple[float, ...] = FAILURES, steps: int = 16_000) -> Any:
     """Predict, and simulate at one share of failures; a row is one algorithm, kind of failure, share and data set."""
     import pandas as pd
 
