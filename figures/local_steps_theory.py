@@ -5,8 +5,8 @@ step size γ. Then ∇f(x̄) = x̄ − x*, and (1/K)ΣE‖∇f(x̄_k)‖², whic
 consensus. Local SGD averages exactly at every τ-th step, Gossip-PGA gossips between; DSGD and DmSGD exchange with the
 ring at every τ-th step alone.
 
-After j local steps nodes disagree by γj times their gradients' differences, and γ²j times the noise's variance, at small
-γ; gossip after each of them leaves of the first λ(1 − λ^j)/(1 − λ) in a mode λ in place of j, and of the second
+After j local steps at small γ nodes disagree by γj times their gradients' differences, and γ²j times the noise's
+variance; gossip after each of them leaves of the first λ(1 − λ^j)/(1 − λ) in a mode λ in place of j, and of the second
 Σ_{i<=j} λ^2i. So Local SGD's disagreement, the mean over j < τ, grows between (τ − 1)/2 and (τ − 1)(2τ − 1)/6. A first
 claim, an exponent of 1 to 2.2 in τ, was false: from τ = 4 on both grow faster, as the powers 1 and 2 are theirs for
 large τ only.

@@ -1,4 +1,4 @@
-"""One peer a step: exact averages after log₂n messages, at a disagreement that grows no faster than what is saved.
+"""One peer a step: exact averages after log₂n messages, at a disagreement that grows as what is saved.
 
 Quadratics with equal Hessians and a minimizer of their own at each of n nodes, noise on the gradients, DSGD with one
 step size. On the one-peer exponential network node i averages at step k with node i + 2^k alone, k modulo log₂n; if n
@@ -195,7 +195,7 @@ def claims(table: Any) -> list[Claim]:
               float((one["p"] - 1).abs().max()), high=1e-12),
         judge("log₂n steps", "largest |steps of gossip − log₂n|",
               float((one["steps"] - np.log2(one["n_nodes"])).abs().max()), high=0.0),
-        judge("worse by what is saved", f"disagreement over the exponential graph's at n = {most}, log₂n = {hops[-1]:g}",
+        judge("worse by what is saved", f"disagreement over the exponential graph's, log₂n = {hops[-1]:g}",
               *compared(table, "one-peer", "exponential", most)),
         judge("fewer messages", "messages of gossip on the exponential graph over one-peer's, least of all n",
               float(saved.min()), low=float(steps.min())),
