@@ -41,7 +41,7 @@ def chance(matrices, start, accuracy, steps):
     "graph", [nx.path_graph(3), nx.cycle_graph(4), nx.complete_graph(3)], ids=["path", "ring", "K3"]
 )
 @pytest.mark.parametrize("accuracy", [0.05, 0.2, 0.45])
-def testtime_ofs(graph, accuracy):
+def test_averaging_times(graph, accuracy):
     matrices = averages(graph)
     values, vectors = np.linalg.eigh(matrices.mean(axis=0))
     second = values[-2]
@@ -59,13 +59,13 @@ def testtime_ofs(graph, accuracy):
         assert lower >= np.log(1 / accuracy) / (2 * np.log(1 / second))
 
 
-def testtime_ofs_are_searched():
+def test_averaging_times_are_searched():
     """Three nodes, pairs of any probability, any start and ε; neither bound is tight on them (0.93 and 0.66)."""
     for ratio in (lambda cases: averaging_times(cases)[0], lambda cases: averaging_times(cases)[1]):
         assert_unbroken(ratio, 5, 1_500)
 
 
-def testtime_ofs_of_three_nodes_are_those_of_all_orders():
+def test_averaging_times_of_three_nodes_are_those_of_all_orders():
     """The recursion of the search, against every order of the three averages."""
     matrices, start = averages(nx.complete_graph(3)), np.array([1.0, 0.3, -1.3])
     accuracy, plane = 0.2, np.array([[1, 1, -2], [1, -1, 0]]) / np.sqrt([[6], [2]])
@@ -76,7 +76,7 @@ def testtime_ofs_of_three_nodes_are_those_of_all_orders():
     assert found[0] == np.argmax(chances <= accuracy) > 2
 
 
-def testtime_ofs_of_what_does_not_mix():
+def test_averaging_times_of_what_does_not_mix():
     assert not all(check.holds for check in averaging_time.assumptions(0.1, 1.0))
     assert not all(check.holds for check in averaging_time.assumptions(0.5, 0.3))
 
