@@ -3,7 +3,9 @@
 Quadratics with a minimizer of their own at each of 5 nodes of a ring. A node computes for an exponential time, averages
 with a random neighbour and applies the gradient, taken where it began. Events are independent draws, so that limit and
 variance are exact, staleness included. If nodes are equally fast, the mean settles at the minimizer of the mean f up to
-O(γ); if some are faster, it settles at that of Σ r_i f_i, r_i the speeds, and smaller steps do not help.
+O(γ); if some are faster, it settles at that of Σ r_i f_i, r_i the speeds, and smaller steps do not help. A first claim,
+that simulations agree with exact values to 3 %, was no statement of theory: 16 replicates may be farther away. How far
+their own scatter says.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 
 import simlab
 import theory
-from figures.claims import Claim, exponent, interval, judge
+from figures.claims import Claim, agrees, exponent, interval, judge
 from figures.study import main
 from simlab.plot import style
 from theory.theorems.asynchronous_weights import weighted_minimizer
@@ -29,15 +31,16 @@ COLUMNS = {
     "apart": "||x_r − x*||",
     "mse": "(1/n) Σ E||x_i − x*||², exact",
     "simulated": "the same over the second half of the run, mean over replicates; NaN where it is not simulated",
+    "error": "standard error of that mean",
 }
 
-NODES, DIM, STD = 5, 2, 0.1
+NODES, DIM, STD, REPLICATES = 5, 2, 0.1, 16
 LRS = (0.0025, 0.005, 0.01, 0.02, 0.04)
 SIMULATED = (0.01, 0.04)
 SPEEDS = {"equal": np.ones(NODES), "unequal": np.array([1.0, 2.0, 4.0, 2.0, 1.0])}
 
 
-def measure(data_sets: int = 4, lrs: tuple[float, ...] = LRS, steps: int = 40_000, replicates: int = 16) -> Any:
+def measure(data_sets: int = 4, lrs: tuple[float, ...] = LRS, steps: int = 40_000) -> Any:
     """Predict, and simulate at two step sizes; a row is one step size on one data set with equal or unequal speeds."""
     import pandas as pd
 
@@ -49,15 +52,15 @@ def measure(data_sets: int = 4, lrs: tuple[float, ...] = LRS, steps: int = 40_00
             weighted = weighted_minimizer(speeds, problem.hessians, problem.linear)
             shown = [lr for lr in lrs if lr in SIMULATED]
             runs = simlab.simulate(problem, network, [simlab.ADPSGD(lr) for lr in shown], steps=steps, noise_std=STD,
-                                   replicates=replicates, seed=seed, record_every=100)  # fmt: skip
-            seen = {lr: run.frame.loc[run.frame["step"] >= steps // 2, "mse"].mean()
-                    for lr, run in zip(shown, runs, strict=True)}  # fmt: skip
+                                   replicates=REPLICATES, seed=seed, record_every=100)  # fmt: skip
+            late = [run.frame[run.frame["step"] >= steps // 2].groupby("replicate")["mse"].mean() for run in runs]
+            seen = {lr: (values.mean(), values.sem()) for lr, values in zip(shown, late, strict=True)}
             for lr in lrs:
                 exact = theory.predict(problem, network, simlab.ADPSGD(lr), noise_std=STD)
                 mean = exact.limit.mean(axis=0)
                 distances = (float(np.linalg.norm(mean - point)) for point in (problem.minimizer, weighted))
                 apart = float(np.linalg.norm(weighted - problem.minimizer))
-                rows.append((name, lr, seed, *distances, apart, exact.mse, seen.get(lr, np.nan)))
+                rows.append((name, lr, seed, *distances, apart, exact.mse, *seen.get(lr, (np.nan, np.nan))))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -123,7 +126,6 @@ def draw(table: Any) -> Any:
 def claims(table: Any) -> list[Claim]:
     """What the table shows."""
     shown = table.dropna(subset="simulated")
-    ratio = (shown["simulated"] / shown["mse"]).groupby(shown["data_set"]).mean()
     least = min(table["lr"])
     lrs = by_lr(table, "equal", "mse").columns.to_numpy()
 
@@ -132,8 +134,8 @@ def claims(table: Any) -> list[Claim]:
 
     stays = by_lr(table, "unequal", "to_minimizer")[least] / by_lr(table, "unequal", "apart")[least]
     return [
-        judge("exact is simulated", "simulated mse over the exact one, mean over step sizes and speeds",
-              interval(ratio), 0.95, 1.05),
+        agrees("exact is simulated", "farthest simulated mse from the exact one, in standard errors", shown["mse"],
+               shown["simulated"], shown["error"], REPLICATES),
         judge("equal speeds lead to the minimizer", "exponent of the distance from it in γ",
               order("equal", "to_minimizer"), 0.9, 1.1),
         judge("unequal ones to the weighted one", "exponent of the distance from it in γ",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from simlab.statistics import mean_interval
 from theory.rates import fit_rate
@@ -87,6 +88,27 @@ def judge(
         verdict = "inconclusive"
     shown = str(found) if isinstance(measured, Interval) else f"{measured:.4g}"
     return Claim(name, statement, shown, _range(low, high), verdict)
+
+
+def agrees(
+    name: str, statement: str, exact: Any, seen: Any, error: Any, replicates: int, false_alarm: float = 1e-3
+) -> Claim:
+    """Claim that means over replicates are drawn about exact values: the farthest one, by Bonferroni's inequality.
+
+    Parameters
+    ----------
+    name, statement : str
+        See `Claim`.
+    exact, seen, error : array (K,)
+        Expectations; means over replicates, and the standard errors of these.
+    replicates : int
+        R of each mean, whose t has R − 1 degrees of freedom.
+    false_alarm : float, default 1e-3
+        How probable it is at most that right expectations violate the claim.
+    """
+    exact, seen, error = (np.asarray(values, float) for values in (exact, seen, error))
+    high = float(stats.t.isf(false_alarm / (2 * exact.size), replicates - 1))
+    return judge(name, statement, float(np.max(np.abs(seen - exact) / error)), high=high)
 
 
 def reaches(name: str, statement: str, found: Interval, high: float, resolution: float) -> Claim:

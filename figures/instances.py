@@ -18,6 +18,8 @@ from scipy.special import expit
 import simlab
 from figures import server_instances
 from theory.theorems import (
+    asynchronous_weights,
+    averaging_time,
     b1,
     b2,
     choco_gossip,
@@ -31,6 +33,7 @@ from theory.theorems import (
     local_sgd,
     local_updates,
     matcha,
+    one_peer,
     push_sum,
     qsgd,
     random_mixing,
@@ -267,6 +270,86 @@ def random_link(cases: np.ndarray, steps: int = 60) -> np.ndarray:
     return worst / bound
 
 
+def one_peer_run(cases: np.ndarray, hops: int = 2, steps: int = 20) -> np.ndarray:
+    """Largest disagreement of 2^`hops` nodes with f_i = ±Lx²/2 − b_ix and noise over its bound; exact moments."""
+    n = 2**hops
+    b = cases[:, 3:] - cases[:, 3:].mean(axis=1, keepdims=True)
+    smoothness, noise = np.exp(cases[:, 0]), np.exp(3 * cases[:, 1] - 4)
+    lr = 0.999 * expit(3 * cases[:, 2]) / ((hops - 1) * smoothness)
+    keep = (1 - lr * smoothness * np.where(cases[:, 1] > 0, 1, -1))[:, None]
+    mean, square, worst = np.zeros_like(b), np.zeros((len(b), n, n)), np.zeros(len(b))
+    for k in range(steps):
+        w = one_peer.hop(n, k) - 1 / n
+        mean = (keep * mean + lr[:, None] * b) @ w.T
+        square = w @ (keep[..., None] ** 2 * square + (lr * noise)[:, None, None] ** 2 * np.eye(n)) @ w.T
+        worst = np.maximum(worst, (np.sum(mean**2, axis=1) + np.trace(square, axis1=1, axis2=2)) / n)
+    return worst / one_peer.bound(lr, smoothness, hops, np.mean(b**2, axis=1), noise**2)
+
+
+def averaging_times(cases: np.ndarray, steps: int = 30) -> tuple[np.ndarray, np.ndarray]:
+    """Averaging time of three nodes over its bound, and the lower one over it.
+
+    A pair's average leaves of a disagreement, a vector of the plane, what lies along the pair's own line. Lines are 60°
+    apart, so that every change of pairs halves it: chances are a recursion over numbers of changes.
+    """
+    shares = np.exp(2 * cases[:, :3])
+    shares = shares / shares.sum(axis=1, keepdims=True)
+    accuracy = 0.5 * expit(cases[:, 3] - 1)
+    angles = np.pi * np.arange(3) / 3
+    lines = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    values, vectors = np.linalg.eigh(np.einsum("ce,ea,eb->cab", shares, lines, lines))
+    second = values[:, -1]
+    given = np.stack([np.cos(cases[:, 4]), np.sin(cases[:, 4])], axis=1)
+    times = [time_of(shares, accuracy, np.abs(start @ lines.T), steps) for start in (given, vectors[:, :, -1])]
+    return (
+        times[0] / np.ceil(averaging_time.bound(accuracy, second)),
+        averaging_time.lower_bound(accuracy, second) / times[1],
+    )
+
+
+def time_of(shares: np.ndarray, accuracy: np.ndarray, left: np.ndarray, steps: int) -> np.ndarray:
+    """The least t with P(‖X̃_t‖ >= ε‖X⁰‖) <= ε; `left` (k, 3) is ‖X̃_1‖/‖X⁰‖ after each pair. NaN if it takes longer."""
+    found = np.full(len(shares), np.nan)
+    chances = np.zeros((len(shares), 3, 3, steps))  # by first pair, last pair, number of changes
+    chances[:, range(3), range(3), 0] = shares
+    large = left[..., None] * 0.5 ** np.arange(steps) >= accuracy[:, None, None]
+    for t in range(1, steps + 1):
+        chance = np.einsum("cfn,cfln->c", large, chances)
+        found = np.where(np.isnan(found) & (chance <= accuracy), t, found)
+        stayed = chances * shares[:, None, :, None]
+        moved = (chances.sum(axis=2, keepdims=True) - chances) * shares[:, None, :, None]
+        chances = stayed
+        chances[..., 1:] += moved[..., :-1]
+    return found
+
+
+def asynchronous_pair(cases: np.ndarray) -> np.ndarray:
+    """How far AD-PSGD on two nodes of unequal speed is from the minimizer of Σ r_i f_i, over its bound."""
+    rates, first = np.exp(cases[:, :2] / 2), np.exp(cases[:, 2])
+    curvature = np.stack([first, first * np.tanh(cases[:, 3])], axis=1)
+    b, lr = cases[:, 4:6], expit(cases[:, 6] - 1) / first
+    shares = rates / rates.sum(axis=1, keepdims=True)
+    step, shift = np.zeros((len(cases), 4, 4)), np.zeros((len(cases), 4))  # the mean of x_1, x_2, read_1, read_2
+    for i in range(2):
+        event, move = np.zeros_like(step), np.zeros_like(shift)
+        event[:, :2, :2] = 0.5
+        event[:, i, 2 + i], move[:, i] = -lr * curvature[:, i], lr * b[:, i]
+        event[:, 2 + i], move[:, 2 + i] = event[:, i], move[:, i]
+        event[:, 3 - i, 3 - i] = 1
+        step, shift = step + shares[:, i, None, None] * event, shift + shares[:, i, None] * move
+    points = np.linalg.solve(np.eye(4) - step, shift[..., None])[:, 2:, 0]
+    usable = np.max(np.abs(np.linalg.eigvals(step)), axis=1) < 1 - 1e-4
+    usable &= np.ptp(points, axis=1) > 1e-3 * np.abs(points).max(axis=1)  # else there is only rounding
+    found = np.full(len(cases), np.nan)
+    for k in np.flatnonzero(usable):
+        given = rates[k], curvature[k, :, None, None]
+        if all(check.holds for check in asynchronous_weights.assumptions(*given)):
+            mean = np.average(points[k], weights=rates[k])
+            apart = abs(mean - asynchronous_weights.weighted_minimizer(*given, b[k, :, None])[0])
+            found[k] = apart / asynchronous_weights.bound(*given, points[k, :, None])
+    return found
+
+
 def push_sum_run(cases: np.ndarray, n: int = 3, steps: int = 8) -> np.ndarray:
     """What push-sum on random column stochastic matrices lacks of the mean over its bound, the largest of all steps."""
     weights = np.exp(1.5 * cases[:, : n * n].reshape(-1, n, n))
@@ -428,6 +511,10 @@ FAMILIES = (
     Family("local SGD", "<=", local_sgd_run, 4, "quadratic, noise, averaging at each of 40 steps"),
     *(Family(name, "<=", partial(changing_run, name), 8, "two quadratics, noise, 24 steps") for name in CHANGING),
     Family("D1, consensus", "<=", random_link, 6, "two nodes, a link that fails, 60 steps"),
+    Family("one-peer, consensus", "<=", one_peer_run, 7, "four nodes, noise, 20 steps"),
+    Family("averaging time, above", "<=", lambda cases: averaging_times(cases)[0], 5, "three nodes, any start"),
+    Family("averaging time, below", ">=", lambda cases: averaging_times(cases)[1], 5, "three nodes, slowest mode"),
+    Family("asynchronous weights", "<=", asynchronous_pair, 7, "two nodes of unequal speed"),
     Family("push-sum", "<=", push_sum_run, 12, "three nodes, 8 steps"),
     Family("MATCHA", ">=", matcha_weights, 4, "three matchings of four nodes"),
     Family("ring gap", "==", ring, 1, "3 ≤ n < 500"),

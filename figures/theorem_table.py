@@ -33,6 +33,7 @@ TIGHT = (
     "DGD, gradients", "DGD, consensus", "heavy ball", "heavy ball, best rate", "QSGD, variance, sharper",
     "QSGD, contraction", "exponential graph's gap", "D1", "D1, consensus", "push-sum", "MATCHA", "EF-SGD, memory",
     "MARINA", "signSGD", "LAG, gradients", "LAG, rate", "LAG, messages", "SSDA", "critical distance",
+    "one-peer, consensus", "asynchronous weights",
 )  # fmt: skip
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import networkx
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.linalg import orth
 
 import simlab
 import theory
@@ -17,6 +19,7 @@ from simlab.network.law import Chain, Cycle, Switches, Toggles
 from simlab.operations import Batch, present
 from simlab.step.graph import Counter
 from theory.moments import choose
+from theory.moments.changing import dominant, phases_of
 from theory.moments.choose import law_of
 from theory.prediction import expected_errors
 
@@ -296,6 +299,56 @@ def test_d2_diverges_where_most_links_are_down() -> None:
     assert trace.frame.groupby("step")["mse"].median()[500] > 1.0
 
 
+def test_a_growing_mean_square_that_few_replicates_hold() -> None:
+    """MATCHA's W stretches where both matchings are active: of quasi-global momentum the mean square grows for ever.
+
+    Plain Monte Carlo misses that, as the median falls and rare runs hold the mean: of 100,000 replicates at step 60 the
+    largest is 10,000 times the mean, and the mean half of what it must be, 9 of its standard errors below. So the
+    expectation is held against all paths to step 8, and to step 60 against a population in which large states are
+    copied and small ones dropped, whose weighted means are unbiased (del Moral's Feynman-Kac estimates).
+    """
+    network, algorithm = dynamics.matchings(topologies.ring(6), 0.5), simlab.QGDmSGD(0.05, 0.5)
+    problem = simlab.LeastSquares.synthetic(6, 20, 3, seed=2)
+    predicted = theory.predict(problem, network, algorithm)
+    assert not predicted.stable and 1.007 < predicted.rate < 1.008 and "mean square diverges" in predicted.reason
+    exact = predicted.transient(60)["mse"].to_numpy()
+    listed = enumerated(problem, network, algorithm, np.zeros((6, 3)), 6, 0.0)[:, 0]
+    np.testing.assert_allclose(exact[:7], listed, rtol=1e-12)
+
+    random, outcomes = np.random.default_rng(0), law_of(network).outcomes()
+    assert [outcome.probability for outcome in outcomes] == pytest.approx(4 * [0.25], abs=1e-6)
+    weights = np.array([outcome.weights for outcome in outcomes])
+
+    def sizes(state: Any) -> np.ndarray:
+        squares = (state.x - problem.minimizer) ** 2 + (algorithm.lr * state.m) ** 2
+        return squares.sum(axis=(1, 2)) + 1e-6
+
+    def population(count: int, selected: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """mse of each member at each step, and weights with which its mean is unbiased."""
+        state, taken = algorithm.init(np.zeros((count, 6, 3))), Taken([outcomes[0]] * count, network.stochastic)
+        share, scale = sizes(state), 1.0
+        for k in itertools.count():
+            weight = scale * share / sizes(state) if selected else np.ones(count)
+            yield np.mean(np.sum((state.x - problem.minimizer) ** 2, axis=2), axis=1), weight
+            before, taken.weights = sizes(state), weights[random.integers(4, size=count)]
+            state = algorithm.step(state, problem, taken, Batch(None, None, step=Counter(k)))
+            share = share * sizes(state) / before
+            if selected and share.sum() ** 2 < 0.5 * count * np.sum(share**2):
+                places = (np.arange(count) + random.random()) / count
+                at = np.searchsorted(np.cumsum(share) / share.sum(), places)
+                state = type(state)(*(values[at] for values in state))
+                share, scale = np.ones(count), scale * share.mean()
+
+    steps = [10, 20, 40, 60]
+    runs = [[np.mean(mse * weight) for mse, weight in itertools.islice(population(1000, True), 61)] for _ in range(16)]
+    found = np.array(runs)[:, steps]
+    error = found.std(axis=0, ddof=1) / 4
+    assert np.all(np.abs(found.mean(axis=0) - exact[steps]) < stats.t.ppf(0.9995, 15) * error)
+    assert np.all(error < 0.08 * exact[steps])
+    plain, _ = next(itertools.islice(population(1000, False), 60, None))
+    assert np.median(plain) < 0.3 * exact[60]
+
+
 @pytest.mark.parametrize("equal", [True, False], ids=["decoupled", "as it is"])
 def test_equal_hessians_are_taken_apart(equal: bool) -> None:
     """Against the same problem with Hessians that differ by rounding, which is not taken apart."""
@@ -312,8 +365,9 @@ def test_equal_hessians_are_taken_apart(equal: bool) -> None:
             np.testing.assert_allclose(a.transient(5), b.transient(5), rtol=1e-7)
 
 
-MANY = {"links": dynamics.link_failures(topologies.ring(6), 0.3)} | {
-    "one-sided": dynamics.link_failures(topologies.ring(6), 0.3, one_sided=True),
+MANY: dict[str, Any] = {
+    "links": dynamics.link_failures(topologies.ring(6), 0.3),
+    "one-sided": dynamics.link_failures(topologies.path(4), 0.3, one_sided=True),
     "bursts": dynamics.link_failures(topologies.path(5), 0.3, burst=3.0),
     "nodes": dynamics.node_failures(topologies.ring(6), 0.3),
     "matchings": dynamics.matchings(topologies.ring(6), 0.5),
@@ -323,38 +377,110 @@ MANY = {"links": dynamics.link_failures(topologies.ring(6), 0.3)} | {
     "one peer": dynamics.one_peer_exponential(6),
     "every": dynamics.every(topologies.ring(6), 3),
 }
+SOON = {  # ADPSGD on events
+    "exponential": dynamics.asynchronous(topologies.ring(6), "exponential"),
+    "fixed": dynamics.asynchronous(topologies.ring(6), 1.0),
+}
+
+
+def fourth_moment_rate(problem: Any, network: Any, algorithm: Any) -> float:
+    """Factor a step of E||z||⁴ in the long run, z what two runs over one path of the network differ by; d is 1.
+
+    Products z_a z_b, a <= b, take a linear step of their own: their second moments are followed, as `Changing` does.
+    """
+    law, n = law_of(network), network.n_nodes
+    if isinstance(law, Toggles | Switches):
+        law = Cycle((law.outcomes(),))
+    start = algorithm.init(np.zeros((n, 1)))
+    size, cycle = len(start) * n, law.steps if isinstance(law, Cycle) else ()
+    period = int(np.lcm(len(cycle) or 1, phases_of(algorithm, np.zeros((n, 1)))))
+    transitions = np.ones((1, 1)) if isinstance(law, Cycle) else law.transitions
+
+    def step(z: np.ndarray, outcome: Any, k: int, noise: np.ndarray | None = None) -> np.ndarray:
+        """Of states, a column each."""
+        state = type(start)(*z.T.reshape(-1, len(start), n, 1).swapaxes(0, 1))
+        now = Taken([outcome] * z.shape[1], network.stochastic)
+        with present(now.awake, now.fires), np.errstate(invalid="ignore"):  # nobody may be awake
+            new = algorithm.step(state, problem, now, Batch(None, noise, step=Counter(k)))
+        kept = [np.where(now.awake, a, b) for a, b in zip(new, state, strict=True)]
+        return np.stack(kept, axis=1).reshape(-1, size).T
+
+    moves, reached = [], [np.stack(algorithm.init(np.ones((n, 1)))).ravel()[:, None]]
+    for k in range(period):
+        modes = [cycle[k % len(cycle)]] if cycle else law.modes
+        moves.append([(np.array([o.probability for o in outcomes]), []) for outcomes in modes])
+        for outcomes, (_, into) in zip(modes, moves[-1], strict=True):
+            for outcome in outcomes:
+                origin = step(np.zeros((size, n)), outcome, k)
+                into.append(step(np.eye(size), outcome, k) - origin[:, :1])
+                reached.append(step(np.zeros((size, n)), outcome, k, np.eye(n)[:, :, None]) - origin)
+    basis = orth(np.hstack(reached), 1e-9)
+    matrices = [t for modes in moves for _, into in modes for t in into]
+    while (wider := orth(np.hstack([basis, *(t @ basis for t in matrices)]), 1e-9)).shape != basis.shape:
+        basis = wider
+    rows, columns = np.triu_indices(basis.shape[1])
+
+    def squared(t: np.ndarray) -> np.ndarray:
+        """The step of products."""
+        t = basis.T @ t @ basis
+        both = t[rows][:, rows] * t[columns][:, columns] + t[rows][:, columns] * t[columns][:, rows]
+        return both / np.where(rows == columns, 2, 1)
+
+    lifted = [[(share, np.array([squared(t) for t in into])) for share, into in modes] for modes in moves]
+    shape = (len(transitions), len(rows), len(rows))
+
+    def apply(flat: np.ndarray) -> np.ndarray:
+        fourth = flat.reshape(shape)
+        for modes in lifted:
+            moved = [
+                np.tensordot(share, t @ fourth[mode] @ t.swapaxes(1, 2), 1) for mode, (share, t) in enumerate(modes)
+            ]
+            fourth = np.tensordot(transitions.T, np.array(moved), 1)
+        return fourth.ravel()
+
+    return dominant(apply, int(np.prod(shape)), np.tile(np.eye(len(rows)), (len(transitions), 1, 1))) ** (1 / period)
+
+
+FALSE_ALARM = 1e-3  # of the family of simulations
 
 
 @pytest.mark.slow
 def test_simulations_are_inside_their_intervals() -> None:
-    """Every algorithm on every process: 99.99 % intervals of each, and no more 95 % ones missed than by chance."""
-    missed, looked_at = 0, 0
-    cases = [(network, algorithm) for network in MANY.values() for algorithm in ALGORITHMS.values()]
-    cases += [(dynamics.asynchronous(topologies.ring(6), times), simlab.ADPSGD(0.1)) for times in ("exponential", 1.0)]
-    for network, algorithm in cases:
+    """Every algorithm on every process, at random: as many 95 % intervals miss as should, and none by far.
+
+    Which cases are looked at is known beforehand: those in which the network's randomness leaves fourth moments
+    bounded, without which means of replicates have no intervals. Each is simulated with a seed of its own, 4 times 250
+    replicates, whose t-intervals are independent; mse and consensus of one run are not, and are counted apart. Right
+    predictions fail with a probability of `FALSE_ALARM` at most: a third is for the farthest of all t, by Bonferroni,
+    and a third for each count of misses, by the binomial distribution of their number.
+    """
+    cases = [(p, a, network, algorithm) for p, network in MANY.items() for a, algorithm in ALGORITHMS.items()]
+    cases += [(f"events, {p}", "ADPSGD", network, simlab.ADPSGD(0.1)) for p, network in SOON.items()]
+    steps, groups, each = 61, 4, 250  # no multiple of a period, after which some nodes have just averaged
+    missed: dict[str, list[bool]] = {"mse": [], "consensus": []}
+    chances: dict[tuple[str, str, str], float] = {}
+    for seed, (process, name, network, algorithm) in enumerate(cases):
         if not fits(network, algorithm):
             continue
-        problem = simlab.LeastSquares.synthetic(network.n_nodes, 20, 3, seed=2)
-        if not theory.predict(problem, network, algorithm, batch_size=4).stable:
-            continue  # in mean square: what few paths hold most of, replicates do not estimate
-        steps, replicates = 60, 1000
+        problem = simlab.LeastSquares.synthetic(network.n_nodes, 20, 1, seed=2)
+        if not fourth_moment_rate(problem, network, algorithm) < 1:
+            continue
+        expected = expected_errors(problem, network, algorithm, steps, batch_size=4)
         trace = simlab.simulate(
-            problem, network, algorithm, steps=steps, batch_size=4, replicates=replicates, seed=looked_at,
+            problem, network, algorithm, steps=steps, batch_size=4, replicates=groups * each, seed=seed,
             record_every=steps, progress=False,
         )  # fmt: skip
-        expected = expected_errors(problem, network, algorithm, steps, batch_size=4)
         last = trace.frame[trace.frame["step"] == steps]
-        for name, value in zip(("mse", "consensus"), expected, strict=True):
-            seen = last[name].to_numpy()
-            if max(value, seen.mean()) < 1e-13 * expected[0]:  # 0, but for rounding: nodes have just averaged
+        for column, value in zip(missed, expected, strict=True):
+            seen = last[column].to_numpy().reshape(groups, each)
+            if max(value, seen.max()) < 1e-13 * expected[0]:  # 0, but for rounding: all nodes average at every step
                 continue
-            if seen.std() < 1e-12 * value:
-                assert seen.mean() == pytest.approx(value, rel=1e-6)
-                continue
-            z = (seen.mean() - value) / (seen.std(ddof=1) / np.sqrt(replicates))
-            assert abs(z) < 4.5, (network, algorithm, name, z)
-            missed, looked_at = missed + (abs(z) > 1.96), looked_at + 1
-    print(f"{missed} of {looked_at} 95 % intervals missed")
-    assert looked_at > 200
-    # mse and consensus of one run go together: half as many are independent.
-    assert missed / 2 <= stats.binom.ppf(0.999, looked_at // 2, 0.05), (missed, looked_at)
+            missed[column] += list(stats.ttest_1samp(seen, value, axis=1).pvalue < 0.05)
+            chances[process, name, column] = float(stats.ttest_1samp(seen.ravel(), value).pvalue)
+    worst = min(chances, key=lambda key: chances[key])
+    counts = {column: f"{np.sum(those)} of {len(those)}" for column, those in missed.items()}
+    print(f"95 % intervals that miss: {counts}; {len(chances)} tests, least p-value {chances[worst]:.2g}, {worst}")
+    assert len({name for _, name, _ in chances}) >= 12 and len({process for process, _, _ in chances}) >= 8
+    assert chances[worst] * len(chances) > FALSE_ALARM / 3, worst
+    for column, those in missed.items():
+        assert stats.binomtest(int(np.sum(those)), len(those), 0.05).pvalue > FALSE_ALARM / 3, (column, counts)

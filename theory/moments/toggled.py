@@ -240,9 +240,18 @@ class Toggled(Dense):
             at_low = inverse(low)
         if not at_low < 0:
             return float(np.sqrt(floor))
-        known = {low: at_low, high: at_high}
-        found = brentq(lambda x: known[x] if x in known else inverse(x), low, high, xtol=1e-10 * high, rtol=1e-10)
-        return float(np.sqrt(found))
+        # It may be far above the floor, where the map has a pole, or just so: look on a scale of distances from it.
+        ends = np.log(low - floor), np.log(high - floor)
+        known = dict(zip(ends, (at_low, at_high), strict=True))
+
+        def near(u: float) -> float:
+            """0 where it is so to rounding."""
+            distance = np.exp(u)
+            value = known[u] if u in known else inverse(floor + distance)
+            return 0.0 if abs(value) < 1e-10 + 1e-15 * floor / distance else value
+
+        found = brentq(near, *ends, xtol=1e-10 * high / (high - floor))
+        return float(np.sqrt(floor + np.exp(found)))
 
     def _power_rate(self, noise: Noise) -> float:
         size = self.step.size

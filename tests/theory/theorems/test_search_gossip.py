@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import simlab
+from figures.instances import asynchronous_pair, averaging_times, time_of
 from simlab import dynamics
 from tests.helpers.adversary import Take, assert_tight, assert_unbroken, effort, sigmoid
 from theory.theorems import asynchronous_weights, averaging_time, matcha, one_peer, push_sum
@@ -56,6 +57,23 @@ def test_averaging_times(graph, accuracy):
     assert chances[0, times < lower].min(initial=1) > accuracy
     if accuracy <= 0.25:  # the published form
         assert lower >= np.log(1 / accuracy) / (2 * np.log(1 / second))
+
+
+def test_averaging_times_are_searched():
+    """Three nodes, pairs of any probability, any start and ε; neither bound is tight on them (0.93 and 0.66)."""
+    for ratio in (lambda cases: averaging_times(cases)[0], lambda cases: averaging_times(cases)[1]):
+        assert_unbroken(ratio, 5, 1_500)
+
+
+def test_averaging_times_of_three_nodes_are_those_of_all_orders():
+    """The recursion of the search, against every order of the three averages."""
+    matrices, start = averages(nx.complete_graph(3)), np.array([1.0, 0.3, -1.3])
+    accuracy, plane = 0.2, np.array([[1, 1, -2], [1, -1, 0]]) / np.sqrt([[6], [2]])
+    chances = chance(matrices, start, accuracy, 8)
+    lines = np.array([np.linalg.eigh(plane @ w @ plane.T)[1][:, -1] for w in matrices])
+    left = np.abs(lines @ plane @ start) / np.linalg.norm(start)
+    found = time_of(np.full((1, 3), 1 / 3), np.array([accuracy]), left[None], 8)
+    assert found[0] == np.argmax(chances <= accuracy) > 2
 
 
 def test_averaging_times_of_what_does_not_mix():
@@ -189,6 +207,11 @@ def test_one_peer_consensus(hops, tries):
     assert_unbroken(lambda cases: one_peer_ratio(cases, hops), 2**hops + 4, tries)
 
 
+def test_one_peer_consensus_is_tight():
+    """The last hop keeps what alternates along it: all of the last gradient's, where the step size is small."""
+    assert_tight(lambda cases: one_peer_ratio(cases, 2), 8)
+
+
 # Push-sum
 
 
@@ -264,6 +287,12 @@ def asynchronous_ratio(cases, n=3, d=2):
 
 def test_asynchronous_weights():
     assert_unbroken(asynchronous_ratio, 3 * 4 + 6 + 4, 1_000)
+
+
+def test_asynchronous_weights_are_tight():
+    """Two nodes, the slower of which is almost as concave as the other one is convex."""
+    assert_unbroken(asynchronous_pair, 7, 1_500)
+    assert_tight(asynchronous_pair, 7)
 
 
 def test_assumptions_of_asynchronous_weights():
