@@ -19,6 +19,8 @@ from theory.moments.dense import Dense, Spread, are_equal
 from theory.moments.minibatches import node_blocks, second_moment
 from theory.moments.noise import Noise
 
+GUESSES = 6  # of how far beyond the mean's rate the mean-square one is
+
 
 class Probe(Current):
     """The network at its mean, which notes what is exchanged and adds to what is received."""
@@ -225,33 +227,32 @@ class Toggled(Dense):
                 whole[first:] += whole[first:].swapaxes(1, 2)
                 return slowed.blocks(feedback.spread(whole)[first:]).ravel() / (2 * square)
 
-            radius, v = perron(apply, v, ((30, 1e-10), (120, 1e-8)))
+            radius, v = perron(apply, v, ((12, 1e-10), (30, 1e-10), (120, 1e-8)))
             return 1 / radius - 1 if radius > 0 else np.inf
 
         floor = max(self.mean_rate, least) ** 2 or 1e-30
-        low, high, at_low = floor * (1 + 1e-9), 1.03 * floor, np.nan
-        at_high = inverse(high)
-        while at_high < 0:  # the line through two points, and a little farther
-            guess = 1.2 * high if np.isnan(at_low) else high + 1.1 * at_high * (high - low) / (at_low - at_high)
-            low, at_low = high, at_high
-            high = guess
-            at_high = inverse(high)
-        if np.isnan(at_low):
-            at_low = inverse(low)
-        if not at_low < 0:
+        known = {1e-9: inverse(floor * (1 + 1e-9))}  # by the distance from the floor, in units of it
+        low, high = 1e-9, np.inf
+        if not known[low] < 0:
             return float(np.sqrt(floor))
-        # It may be far above the floor, where the map has a pole, or just so: look on a scale of distances from it.
-        ends = np.log(low - floor), np.log(high - floor)
-        known = dict(zip(ends, (at_low, at_high), strict=True))
-
-        def near(u: float) -> float:
-            """0 where it is so to rounding."""
-            distance = np.exp(u)
-            value = known[u] if u in known else inverse(floor + distance)
-            return 0.0 if abs(value) < 1e-10 + 1e-15 * floor / distance else value
-
-        found = brentq(near, *ends, xtol=1e-10 * high / (high - floor))
-        return float(np.sqrt(floor + np.exp(found)))
+        # 1/r is about linear in the distance: lines through two points, the first one from a pole at the floor.
+        before, distance = (0.0, -1.0), low
+        for _ in range(GUESSES):
+            at = known[distance]
+            slope = (at - before[1]) / (distance - before[0])
+            before, distance = (distance, at), distance - at / slope
+            if not low < distance < high:
+                break
+            known[distance] = inverse(floor * (1 + distance))
+            if abs(known[distance] / slope) < 1e-10:
+                return float(np.sqrt(floor * (1 + distance)))
+            low, high = (distance, high) if known[distance] < 0 else (low, distance)
+        while high == np.inf:
+            distance = 4 * max(low, 1e-3)
+            known[distance] = inverse(floor * (1 + distance))
+            low, high = (distance, high) if known[distance] < 0 else (low, distance)
+        found = brentq(lambda d: known[d] if d in known else inverse(floor * (1 + d)), low, high, xtol=1e-10)
+        return float(np.sqrt(floor * (1 + found)))
 
     def _power_rate(self, noise: Noise) -> float:
         size = self.step.size
