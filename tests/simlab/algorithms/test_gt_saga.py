@@ -216,6 +216,14 @@ def test_careless_steps_are_refused(how: str, message: str) -> None:
         trace(Careless(how), engine="compiled")
 
 
+@pytest.mark.parametrize("tables", ["table", ("tabel",), ("x",)])
+def test_tables_are_fields(tables: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(State, "tables", tables)
+    for batch_size in (None, 3):
+        with pytest.raises(TypeError, match=r"name fields in a tuple, such as tables = \('table',\), and not the param"):
+            trace(Alone(), batch_size=batch_size)
+
+
 def test_steps_by_hand_need_a_table() -> None:
     state = simlab.GTSAGA(0.1).init(SETTING.x0)
     batch = Batch(np.zeros((N, 2), int))
