@@ -94,11 +94,12 @@ def test_the_worst_limit_is_a_limit(algorithm: Any, network: str, measure: str) 
 
 @pytest.mark.parametrize("quadratic", [False, True])
 def test_any_ratio_of_radius_and_heterogeneity(quadratic: bool) -> None:
-    """The solver's tolerances are absolute. At rest b² is a factor; the closed form of one step is (b + (L − μ)R/2)²."""
+    """Tolerances are absolute. At rest b² is a factor; the closed form of one step is (b + (L − μ)R/2)²."""
     options: dict[str, Any] = {"smoothness": 2.0, "strong_convexity": 0.2, "quadratic": quadratic}
     net, method = NETWORKS["ring"], simlab.DmSGD(0.1, 0.5)
     one, *others = (
-        theory.worst_case(net, method, steps=math.inf, heterogeneity=b, **options).value / b**2 for b in (1.0, 1e-6, 1e4)
+        theory.worst_case(net, method, steps=math.inf, heterogeneity=b, **options).value / b**2
+        for b in (1.0, 1e-6, 1e4)
     )
     assert others == pytest.approx([one, one], rel=1e-5)
     two = simlab.Network.from_matrix(np.array([[0.75, 0.25], [0.25, 0.75]]))
@@ -309,5 +310,5 @@ def test_an_error_that_cannot_be_is_zero_without_a_warning(recwarn: pytest.Warni
 
 
 def test_a_limit_needs_a_constant_step_size() -> None:
-    with pytest.raises(TypeError, match="lr = .* is a schedule; a limit needs a constant lr"):
+    with pytest.raises(TypeError, match=r"lr = .* is a schedule; a limit needs a constant lr"):
         theory.worst_case(NETWORKS["ring"], simlab.DSGD(lambda k: 0.1), steps=math.inf, **CLASS)

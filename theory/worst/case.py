@@ -167,9 +167,9 @@ def worst_case(
     elif convexity > 0 and b:
         r, path = 0.0, _in_units(rest(require_fixed_symmetric(network), algorithm), size)
     else:
-        where = "anywhere" if b is None or convexity <= 0 else "x* alone"
+        limits = "anywhere" if b is None or convexity <= 0 else "x* alone"
         raise ValueError(
-            f"steps = inf with strong_convexity = {convexity:g}, heterogeneity = {b}: limits may be {where}; pass "
+            f"steps = inf with strong_convexity = {convexity:g}, heterogeneity = {b}: limits may be {limits}; pass "
             "strong_convexity > 0 and heterogeneity = b > 0"
         )
     # A length such that neither of the bounds is large: the solver's tolerances are absolute.

@@ -220,7 +220,9 @@ def test_careless_steps_are_refused(how: str, message: str) -> None:
 def test_tables_are_fields(tables: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(State, "tables", tables)
     for batch_size in (None, 3):
-        with pytest.raises(TypeError, match=r"name fields in a tuple, such as tables = \('table',\), and not the param"):
+        with pytest.raises(
+            TypeError, match=r"name fields in a tuple, such as tables = \('table',\), and not the param"
+        ):
             trace(Alone(), batch_size=batch_size)
 
 

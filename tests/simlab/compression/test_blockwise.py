@@ -145,7 +145,11 @@ def test_layers_of_a_problem_are_blocks() -> None:
         (Blockwise(TopK(4), (3, 5)), ValueError, r"TopK\.k = 4"),
         (Blockwise(3, (3, 5)), TypeError, r"compressor = 3 has no `compress`"),
         (Blockwise(Scaled(UNBIASED), (3, 5)), TypeError, r"put Scaled around, Scaled\(Blockwise\(\.\.\.\)\)"),
-        (Blockwise([TopK(1), Sign()], (3, 5)), TypeError, r"compressor = \[.*\] is no tuple; pass tuple\(compressors\)"),
+        (
+            Blockwise([TopK(1), Sign()], (3, 5)),
+            TypeError,
+            r"compressor = \[.*\] is no tuple; pass tuple\(compressors\)",
+        ),
         (Blockwise(Blockwise(TopK(1), (3,)), (3, 5)), TypeError, r"is made of others; give its compressors to the"),
         (Blockwise(QSGD(1), (3, 5)), ValueError, r"is not a contraction"),
     ],
