@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, wraps
+from threading import Lock
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -16,6 +17,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _substitute: ContextVar[Any] = ContextVar("_substitute", default=None)
+_limiting = Lock()
 
 
 def namespace_of(*arrays: Any) -> Any:
@@ -76,9 +78,21 @@ def unthreaded(function: Callable[P, R]) -> Callable[P, R]:
     return limited
 
 
-def one_thread_of_blas() -> Any:
-    """A context within which BLAS has one thread."""
-    return _blas().limit(limits=1)
+@contextmanager
+def one_thread_of_blas() -> Iterator[None]:
+    """Within, BLAS has one thread.
+
+    Their number is the process's: within another one, in this thread of Python or in any, it is left alone, as who
+    came second would later restore the one thread that it found.
+    """
+    if not _limiting.acquire(blocking=False):
+        yield
+        return
+    try:
+        with _blas().limit(limits=1):
+            yield
+    finally:
+        _limiting.release()
 
 
 @cache

@@ -335,7 +335,7 @@ def saga_gradient(problem: Any, x: Array, batch: Batch, table: Array) -> tuple[A
 
     v_i = (1/B) Σ_b (∇f_is(x_i) − t_is) + (1/m_i) Σ_j t_ij,  s = s_b the samples of the batch and t the table as it was;
     then t_is ← ∇f_is(x_i). Of a sample that is drawn twice both draws count in the first sum. The noise of the batch
-    is in neither term, as it would cancel. Without mini-batches v is the gradient, and the table stays as it is.
+    is added to v, and is not in the table. Without mini-batches v is `gradient`, and the table stays as it is.
 
     Parameters
     ----------
@@ -371,12 +371,12 @@ def saga_gradient(problem: Any, x: Array, batch: Batch, table: Array) -> tuple[A
         estimate, table = saga_gradient(problem.problem, x, batch, table)
         return problem.change(estimate, x), table
     if batch.indices is None:
-        return gradient(problem, x, Batch()), table
+        return gradient(problem, x, batch), table
     if isinstance(x, Expression):
         _check_given("saga_gradient", problem, x, batch)
         if not isinstance(table, Table):
             raise TypeError(f"saga_gradient was given the table {table!r}; name its field in the `tables` of the state")
-        return table.renewed(x)
+        return table.renewed(x, batch.noise is not None)
     _note("gradient", x.shape[-1])
     xp, nodes, shape = _namespace(x), _present.get(), (*x.shape[:-1], int(max(problem.counts)) + 1, x.shape[-1])
     if table.shape != (*x.shape[:-1], shape[-2] * shape[-1]):
@@ -391,6 +391,8 @@ def saga_gradient(problem: Any, x: Array, batch: Batch, table: Array) -> tuple[A
     fresh = problem.gradient(xp.broadcast_to(x, (draws, *x.shape)), Batch(alone))
     places = xp.broadcast_to(batch.indices[..., None], (*batch.indices.shape, x.shape[-1]))
     estimate = mean - xp.mean(xp.take_along_axis(old, places, axis=-2), axis=-2) + xp.mean(fresh, axis=0)
+    if batch.noise is not None:
+        estimate = estimate + batch.noise
     new = _with_rows(xp, old, batch.indices, fresh)
     new_mean = xp.sum(new, axis=-2) / xp.asarray(problem.counts[:, None], dtype=x.dtype)
     renewed = xp.reshape(xp.concat([new, new_mean[..., None, :]], axis=-2), table.shape)

@@ -66,7 +66,7 @@ def bias_transfer(algorithm: Algorithm, eigenvalues: Any) -> np.ndarray:
     _check_no_threshold(algorithm)
     for name in algorithm._fields:
         if name != "lr" and callable(getattr(algorithm, name)):  # φ does not depend on lr, only the limit does
-            _number(algorithm, name)
+            constant(algorithm, name)
     values = np.asarray(eigenvalues, dtype=float)
     closed_form: Any = algorithm
     return np.asarray(closed_form.bias_transfer(values), dtype=float)
@@ -77,7 +77,8 @@ def has_closed_form(algorithm: Algorithm) -> bool:
     return hasattr(type(algorithm), "bias_transfer")
 
 
-def _number(algorithm: Algorithm, name: str) -> float:
+def constant(algorithm: Algorithm, name: str) -> float:
+    """A hyperparameter of a method that has a limit; TypeError or ValueError if it is a schedule, or is none."""
     value = getattr(algorithm, name, None)
     if value is None:
         raise ValueError(f"algorithm = {algorithm!r} has no field {name}; a limit needs it: pass a method that has")
@@ -87,7 +88,7 @@ def _number(algorithm: Algorithm, name: str) -> float:
 
 
 def _check_no_threshold(algorithm: Algorithm) -> None:
-    if "l1" in algorithm._fields and _number(algorithm, "l1") != 0:
+    if "l1" in algorithm._fields and constant(algorithm, "l1") != 0:
         raise ValueError(
             f"algorithm = {algorithm!r} thresholds, and so has no bias transfer function, which is linear; pass one "
             "with l1=0"
@@ -150,7 +151,7 @@ def read_bias_transfer(network: Network, algorithm: Algorithm) -> np.ndarray:
         The step is not affine, has no fixed point under constant gradients of mean zero, or one that is not a function
         of W; or it comes to rest under gradients of mean other than zero, so that it need not minimize f.
     """
-    lr = _number(algorithm, "lr")
+    lr = constant(algorithm, "lr")
     _check_no_threshold(algorithm)
     name = type(algorithm).__name__
     n = network.n_nodes
@@ -294,7 +295,7 @@ def limit_residual(problem: Problem, network: Network, algorithm: Algorithm, x: 
     ndarray, shape (...)
         In the units of x.
     """
-    lr = _number(algorithm, "lr")
+    lr = constant(algorithm, "lr")
     gradients = problem.gradient(x)
     equations = (
         x

@@ -24,7 +24,7 @@ class State(NamedTuple):
 
 
 class GTSAGA(NamedTuple):
-    """GT-SAGA: gradient tracking with a table of each sample's last gradient, linear without a bias, noise or not.
+    """GT-SAGA: gradient tracking with a table of each sample's last gradient, linear without a bias on mini-batches.
 
     V = G(X) − T_S + T̄, the gradients of a mini-batch S less those in the table, and the table's mean;  T_S ← those
     of G(X);  Y = W(Y⁻ + V − V⁻);  X⁺ = W(X − γY), from Y⁻ = V⁻ = 0 and the gradients of all samples at X⁰ in the table.
@@ -33,7 +33,7 @@ class GTSAGA(NamedTuple):
     Form: adapt-then-combine in both lines, as `GradientTracking`, which it is with full batches. The table is of the
     points at which V is taken; others put in the gradients at X⁺. Of a sample that is drawn twice in a batch both draws
     count, and one entry changes. A node keeps m + 1 gradients, where `GTSVRG` keeps one and evaluates two a step. The
-    column `gradients` does not count those of the start. Noise that is added cancels.
+    column `gradients` does not count those of the start. What `noise_std` adds is in V, and no table removes it.
 
     Parameters
     ----------

@@ -65,11 +65,12 @@ class Blockwise(NamedTuple):
         """
         if not isinstance(self.blocks, tuple):
             raise TypeError(f"Blockwise.blocks = {self.blocks!r} is no tuple; pass problem.block_sizes")
-        for size in self.blocks:
-            checks.integer("Blockwise.blocks", size, minimum=1)
-        if sum(self.blocks) != dim:
+        if isinstance(self.compressor, list):
+            raise TypeError(f"Blockwise.compressor = {self.compressor!r} is no tuple; pass tuple(compressors)")
+        sizes = [checks.integer("Blockwise.blocks", size, minimum=1) for size in self.blocks]
+        if sum(sizes) != dim:
             raise ValueError(
-                f"Blockwise.blocks = {self.blocks} are {sum(self.blocks)} entries, and a message has {dim}; "
+                f"Blockwise.blocks = {self.blocks} are {sum(sizes)} entries, and a message has {dim}; "
                 "pass problem.block_sizes"
             )
         if len(self._each) != len(self.blocks):
@@ -80,11 +81,11 @@ class Blockwise(NamedTuple):
         for each in self._each:
             if hasattr(each, "compose") or hasattr(each, "parts"):
                 name = type(each).__name__
+                around = f"put {name} around, {name}(Blockwise(...)), or " if hasattr(each, "compose") else ""
                 raise TypeError(
-                    f"Blockwise.compressor = {each!r} is made of others; put {name} around, {name}(Blockwise(...)), or "
-                    "give its compressors to the blocks"
+                    f"Blockwise.compressor = {each!r} is made of others; {around}give its compressors to the blocks"
                 )
-        return list(zip(self._each, self.blocks, strict=True))
+        return list(zip(self._each, sizes, strict=True))
 
     def contraction(self, dim: int) -> float:
         """The least omega of the blocks."""

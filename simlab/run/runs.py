@@ -474,7 +474,10 @@ def traceable(algorithm: Algorithm, start: np.ndarray) -> bool:
 
 
 def first_state(algorithm: Algorithm, x: np.ndarray) -> Any:
-    """`algorithm.init(x)`; TypeError unless it is a NamedTuple of arrays shaped like `x`, or (..., n, 1)."""
+    """`algorithm.init(x)`; TypeError unless it is a NamedTuple of arrays shaped like `x`, or (..., n, 1).
+
+    Or if its class names tables that it does not have.
+    """
     state = algorithm.init(x)
     shapes = x.shape, (*x.shape[:-1], 1)
     fits = hasattr(state, "_fields") and np.shape(state[0]) == x.shape
@@ -482,6 +485,12 @@ def first_state(algorithm: Algorithm, x: np.ndarray) -> Any:
         raise TypeError(
             f"{type(algorithm).__name__}.init returned {type(state).__name__}; it must return a NamedTuple whose "
             "fields are arrays shaped like its argument, or of one number a node, (..., n, 1); the parameters first"
+        )
+    tables = getattr(state, "tables", ())
+    if isinstance(tables, str) or not set(tables) <= set(state._fields[1:]):
+        raise TypeError(
+            f"{type(algorithm).__name__}.init returned a {type(state).__name__} with tables = {tables!r}; name fields "
+            f"in a tuple, such as tables = ({state._fields[-1]!r},), and not the parameters"
         )
     return state
 

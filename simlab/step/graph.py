@@ -184,12 +184,12 @@ class Table:
     def __init__(self, field: str, call: Expression | None = None) -> None:
         self.field, self.call, self._used = field, call, False
 
-    def renewed(self, x: Expression) -> tuple[Expression, Table]:
-        """The estimate of the gradients at `x`, and the table after it."""
+    def renewed(self, x: Expression, noisy: bool) -> tuple[Expression, Table]:
+        """The estimate of the gradients at `x`, with noise or not, and the table after it."""
         if self.call is not None or self._used:
             raise TypeError(f"the table {self.field} is renewed twice in a step; call saga_gradient once")
         self._used = True
-        estimate = Expression("saga", (x,), self.field)
+        estimate = Expression("saga", (x,), (self.field, noisy))
         return estimate, Table(self.field, estimate)
 
     def check_returned(self, field: str, value: Any) -> None:

@@ -569,17 +569,17 @@ def gt_svrg(run, lr, period):
 
 def gt_saga(run, lr):
     if run.samples is None:
-        return tracked(run, lr, lambda k, x: run.full(x))
+        return tracked(run, lr, lambda k, x: run.gradient(x))
     everything = range(run.n_samples)
     table = [[run.node(i, run.x0[i], np.array([s])) for s in everything] for i in range(run.n)]
 
     def estimate(k, x):
-        v = np.zeros_like(x)
+        v = run.gradient(x)
         for i in range(run.n):
             old = [g.copy() for g in table[i]]
             drawn = run.samples[k, i]
             for s in drawn:
-                v[i] += (run.node(i, x[i], np.array([s])) - old[s]) / len(drawn)
+                v[i] -= old[s] / len(drawn)
                 table[i][s] = run.node(i, x[i], np.array([s]))
             v[i] += sum(old) / run.n_samples
         return v

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import _thread
 import math
+import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import warnings
 from typing import Any, NamedTuple
@@ -543,3 +546,36 @@ def test_records_of_small_problems_are_left_to_one_thread(largest, monkeypatch):
         assert threads() == before and 2 in before
     started, *during = seen
     assert started == before and all(each == ({1} if largest else before) for each in during)
+
+
+SECOND = """
+import threading
+import scipy.linalg
+from threadpoolctl import threadpool_info
+from simlab.arrays import one_thread_of_blas
+
+def counts():
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+def second():
+    with one_thread_of_blas():
+        inside.set()
+        leave.wait(30)
+
+inside, leave = threading.Event(), threading.Event()
+before = counts()
+with one_thread_of_blas():
+    within = counts()
+    other = threading.Thread(target=second)
+    other.start()
+    inside.wait(30)
+leave.set()
+other.join(30)
+assert within == {1} and counts() == before, (before, within, counts())
+"""
+
+
+def test_simulations_in_threads_leave_blas_its_threads() -> None:
+    """Who is within while another leaves does not restore the one thread that it found; in a process with two."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", SECOND], check=True, env=environment)

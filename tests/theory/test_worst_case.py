@@ -92,6 +92,26 @@ def test_the_worst_limit_is_a_limit(algorithm: Any, network: str, measure: str) 
     assert general.multipliers["heterogeneity"] * 0.5**2 == pytest.approx(general.value, rel=1e-5)
 
 
+@pytest.mark.parametrize("quadratic", [False, True])
+def test_any_ratio_of_radius_and_heterogeneity(quadratic: bool) -> None:
+    """Tolerances are absolute. At rest b² is a factor; the closed form of one step is (b + (L − μ)R/2)²."""
+    options: dict[str, Any] = {"smoothness": 2.0, "strong_convexity": 0.2, "quadratic": quadratic}
+    net, method = NETWORKS["ring"], simlab.DmSGD(0.1, 0.5)
+    one, *others = (
+        theory.worst_case(net, method, steps=math.inf, heterogeneity=b, **options).value / b**2
+        for b in (1.0, 1e-6, 1e4)
+    )
+    assert others == pytest.approx([one, one], rel=1e-5)
+    two = simlab.Network.from_matrix(np.array([[0.75, 0.25], [0.25, 0.75]]))
+    for radius, b in ((1e-3, 1.0), (1.0, 1e-3), (3.0, 3e3)):
+        options |= {"measure": "consensus", "radius": radius, "heterogeneity": b}
+        worst = theory.worst_case(two, simlab.DSGD(0.3), steps=1, **options)
+        assert worst.value == pytest.approx((0.3 * 0.5 * (b + 1.8 * radius / 2)) ** 2, rel=1e-6)
+        assert measured(worst, two, simlab.DSGD(0.3), 1, "consensus") == pytest.approx(worst.value, rel=1e-4)
+        bound = worst.multipliers["radius"] * radius**2 + worst.multipliers["heterogeneity"] * b**2
+        assert bound == pytest.approx(worst.value, rel=1e-5)
+
+
 def test_functions_of_the_instance_are_of_the_class() -> None:
     """Their gradients are those of their losses, and satisfy the inequality of smooth strongly convex functions."""
     worst = theory.worst_case(NETWORKS["ring"], simlab.DmSGD(0.2, 0.5), steps=2, **CLASS)
@@ -265,6 +285,7 @@ def test_what_a_step_needs_is_kept() -> None:
         ("ring", simlab.DSGD(-0.1), {}, "lr"),
         ("ring", simlab.DSGD(0.1), {"steps": math.inf, "strong_convexity": 0.0}, "limits may be anywhere"),
         ("ring", simlab.EXTRA(0.1), {"steps": math.inf}, "is exact"),
+        ("ring", simlab.DSGD(0.1), {"steps": math.inf, "heterogeneity": 0.0}, "x\\* alone"),
         ("pull", simlab.DSGD(0.1), {"steps": math.inf}, "not symmetric"),
     ],
 )
@@ -286,3 +307,8 @@ def test_an_error_that_cannot_be_is_zero_without_a_warning(recwarn: pytest.Warni
         measure="consensus",
     )  # fmt: skip
     assert abs(found.value) < 1e-9 and not recwarn.list
+
+
+def test_a_limit_needs_a_constant_step_size() -> None:
+    with pytest.raises(TypeError, match=r"lr = .* is a schedule; a limit needs a constant lr"):
+        theory.worst_case(NETWORKS["ring"], simlab.DSGD(lambda k: 0.1), steps=math.inf, **CLASS)

@@ -142,3 +142,11 @@ def test_what_is_not_one_linear_step_is_refused() -> None:
     with pytest.raises(ValueError, match="rho = 1"):
         theory.worst_case_bias(simlab.DSGD(0.1), condition_number=KAPPA, rho=1.0)
     assert theory.worst_case_rate(simlab.DSGD(40.0), condition_number=KAPPA, rho=RHO) == np.inf
+
+
+def test_fields_that_stay_and_are_not_read_are_no_states() -> None:
+    """With full batches GT-SAGA is gradient tracking, its table left as it is."""
+    options = {"condition_number": KAPPA, "rho": RHO}
+    rates = [theory.worst_case_rate(method(0.02), **options) for method in (simlab.GTSAGA, simlab.GradientTracking)]
+    assert rates[0] == pytest.approx(rates[1], abs=1e-6)
+    assert theory.worst_case_bias(simlab.GTSAGA(0.02), **options) == 0

@@ -62,10 +62,14 @@ def test_a_network_of_the_class_attains_it(algorithm: Any, measure: str, quadrat
 
 
 def test_many_steps_and_exchanges() -> None:
-    """Ten steps of two exchanges each, attained."""
+    """Ten steps of two exchanges each, two of twelve, attained."""
     method = simlab.GradientTracking(0.1)
     worst = theory.worst_case(SPECTRUM, method, steps=10, **CLASS)
     trace = simlab.simulate(worst.instance, worst.network, method, steps=10, x0=worst.x0, engine="numpy")
+    assert trace.frame["mse"].iloc[-1] == pytest.approx(worst.value, rel=1e-5)
+    many = simlab.ChebyshevGossip(simlab.DSGD(0.1), 12, 0.6)
+    worst = theory.worst_case(SPECTRUM, many, steps=2, **CLASS)
+    trace = simlab.simulate(worst.instance, worst.network, many, steps=2, x0=worst.x0, engine="numpy")
     assert trace.frame["mse"].iloc[-1] == pytest.approx(worst.value, rel=1e-5)
 
 

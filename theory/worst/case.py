@@ -19,7 +19,7 @@ from theory.worst.trajectory import Trajectory, averaged, rest, trajectory
 
 SLACK = 1e-9  # in units of L R²: by which the conditions of the instance hold with more than equality
 INACCURATE = 1e-5  # relative: a gap that a user is told of
-ZERO = 1e-10  # in units of R², or L R²: a gap below which nothing is left to tell
+ZERO = 1e-10  # in units of R² + b²/L², or L times that: a gap below which nothing is left to tell
 MEASURES = ("mse", "consensus", "objective")
 
 
@@ -82,7 +82,7 @@ def worst_case(
     steps : int, or inf
         K >= 1. The program grows with K, and with n as far as the network is not symmetric. ``math.inf``: where the
         method rests, whether or not it gets there, from wherever it started; of methods that have a bias transfer
-        function, for μ > 0 and b given.
+        function, for μ > 0 and b > 0 given.
     smoothness : float
         L > 0.
     strong_convexity : float, default 0.0
@@ -110,7 +110,7 @@ def worst_case(
     Warns
     -----
     RuntimeWarning
-        If `gap` is above 10⁻⁵ of the value, and above 10⁻¹⁰ R² (L R² of an objective).
+        If `gap` is above 10⁻⁵ of the value, and above 10⁻¹⁰ (R² + b²/L²), L times that of an objective.
 
     Notes
     -----
@@ -164,18 +164,22 @@ def worst_case(
             f"steps = inf with network = {network!r}: pass a network, or see theory.worst_case_bias, which is about "
             "limits over classes of networks"
         )
-    elif convexity > 0 and b is not None:
-        r, path = 1.0, _in_units(rest(require_fixed_symmetric(network), algorithm), size)
+    elif convexity > 0 and b:
+        r, path = 0.0, _in_units(rest(require_fixed_symmetric(network), algorithm), size)
     else:
+        limits = "anywhere" if b is None or convexity <= 0 else "x* alone"
         raise ValueError(
-            f"steps = inf with strong_convexity = {convexity:g}, heterogeneity = {b}: limits may be anywhere; pass "
-            "strong_convexity > 0 and heterogeneity = b"
+            f"steps = inf with strong_convexity = {convexity:g}, heterogeneity = {b}: limits may be {limits}; pass "
+            "strong_convexity > 0 and heterogeneity = b > 0"
         )
+    # A length such that neither of the bounds is large: the solver's tolerances are absolute.
+    length = float(np.hypot(r, (b or 0.0) / size)) if some.n_nodes > 1 else r
     if measure == "objective":
         path = averaged(path)
     options: dict[str, Any] = {
         "ratio": convexity / size,
-        "heterogeneity": None if b is None else b / (size * r),
+        "radius": r / length,
+        "heterogeneity": None if b is None else b / (size * length),
         "measure": measure,
         "quadratic": quadratic,
     }
@@ -188,9 +192,9 @@ def worst_case(
             RuntimeWarning,
             stacklevel=3,
         )
-    unit = r**2 * (size if measure == "objective" else 1.0)
+    unit = length**2 * (size if measure == "objective" else 1.0)
     nodes = _nodes(path, attained)
-    instance, x0 = _instance(nodes, size, convexity, r, quadratic)
+    instance, x0 = _instance(nodes, size, convexity, length, quadratic)
     scale = size if measure == "objective" else 1.0
     multipliers = {
         "radius": found.radius * scale,
@@ -245,12 +249,12 @@ def _nodes(path: Trajectory, found: Solution) -> _Nodes:
 
 
 def _instance(
-    nodes: _Nodes, size: float, convexity: float, r: float, quadratic: bool
+    nodes: _Nodes, size: float, convexity: float, length: float, quadratic: bool
 ) -> tuple[simlab.Problem, np.ndarray]:
-    x, g, stars, x0 = (r * rows for rows in (nodes.points, nodes.gradients, nodes.stars, nodes.x0))
+    x, g, stars, x0 = (length * rows for rows in (nodes.points, nodes.gradients, nodes.stars, nodes.x0))
     if quadratic:
         unit = quadratics(x, g - stars[:, None], stars, convexity / size)
         return simlab.Quadratic(size * unit.curvature, size * unit.linear), x0
     points = np.concatenate([np.zeros_like(stars)[:, None], x], axis=1)
     gradients = size * np.concatenate([stars[:, None], g], axis=1)
-    return Interpolated(points, gradients, nodes.values * size * r**2, size, convexity), x0
+    return Interpolated(points, gradients, nodes.values * size * length**2, size, convexity), x0

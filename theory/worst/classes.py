@@ -116,9 +116,12 @@ def system(algorithm: Any, pattern: np.ndarray) -> System:
     if not same:
         raise _refusal(algorithm)
     m, p = len(blocks.points), len(blocks.sent)
-    kept = [*range(k), *range(k, k + m), *range(k + CALLS, k + CALLS + p)]
+    # A field that stays as it is, and is not read, such as a table without mini-batches, is no state.
+    uses = np.count_nonzero([each[1, :k] for each in (*fields, *blocks.points, *blocks.sent)], axis=0)
+    states = [j for j in range(k) if j == 0 or uses[j] > 1 or not np.array_equal(fields[j][1], np.eye(width)[j])]
+    kept = [*states, *range(k, k + m), *range(k + CALLS, k + CALLS + p)]
     rows = lambda arrays: np.array([a[1, kept] for a in arrays]).reshape(-1, len(kept))  # noqa: E731
-    return System(rows(fields), rows(blocks.points), rows(blocks.sent))
+    return System(rows(fields[states]), rows(blocks.points), rows(blocks.sent))
 
 
 def _refusal(algorithm: Any) -> ValueError:

@@ -135,9 +135,13 @@ def symmetric_operator(points: np.ndarray, images: np.ndarray, low: float, high:
     inside, outside = right[:rank].T, right[rank:].T
     known = image.T @ (left[:, :rank] / sizes[:rank])  # S on the span, (d, rank)
     m, below = inside.T @ known, outside.T @ known
-    m = (m + m.T) / 2
+    weights = sizes[:rank] ** 2  # least squares: what is seen on a short side, in rounding maybe, counts for little
+    m = (m * weights + m.T * weights[:, None]) / (weights + weights[:, None])
     eigenvalues, vectors = np.linalg.eigh(m)
-    turned = below @ vectors
+    eigenvalues, turned = np.clip(eigenvalues, -1, 1), below @ vectors
+    left_over = np.sqrt(1 - eigenvalues**2)  # of a contraction's columns, which rounding exceeds
+    turned *= np.minimum(1, left_over / np.maximum(np.linalg.norm(turned, axis=0), 1e-300))
+    m, below = (vectors * eigenvalues) @ vectors.T, turned @ vectors.T
     part = lambda sign: (turned / np.maximum(1 + sign * eigenvalues, 1e-9)) @ turned.T  # noqa: E731
     rest = (part(1) - part(-1)) / 2
     s = inside @ m @ inside.T + outside @ below @ inside.T + inside @ below.T @ outside.T + outside @ rest @ outside.T

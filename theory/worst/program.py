@@ -10,7 +10,7 @@ import numpy as np
 from theory.worst.symmetry import Blocks, automorphisms, blocks
 from theory.worst.trajectory import Trajectory
 
-# L = R = 1 in here: gradients are in units of L R, values in L R², heterogeneity in L R.
+# L = 1 in here, and lengths are in units of about the larger of R and b/L, which tolerances are for.
 # Tolerance, and regularization of linear systems: the next where one is too much for the solver.
 ATTEMPTS = ((1e-10, 1e-8), (1e-10, 1e-7), (1e-8, 1e-8), (1e-6, 1e-8))
 ENOUGH = 1e-6  # relative: a gap that ends the attempts
@@ -111,6 +111,7 @@ def solve(
     path: Trajectory,
     *,
     ratio: float,
+    radius: float,
     heterogeneity: float | None,
     measure: str,
     quadratic: bool,
@@ -124,6 +125,8 @@ def solve(
         Whose last call is at the mean of the final states, where `measure` is "objective" and functions are general.
     ratio : float
         μ/L.
+    radius : float
+        Bound on the distance of x⁰ from x*; of no matter at rest.
     heterogeneity : float or None
         Bound on the root mean square of the gradients at x*.
     measure : {"mse", "consensus", "objective"}
@@ -211,8 +214,8 @@ def solve(
         limits += [spectral, *symmetric]
     start = np.zeros((1, path.final.shape[1]))
     start[0, 0] = np.sqrt(n)
-    radius = None if path.at_rest else squares(start) <= 1.0
-    limits += [] if radius is None else [radius]
+    near = None if path.at_rest else squares(start) <= radius**2
+    limits += [] if near is None else [near]
     bounded = None
     if heterogeneity is not None and n > 1:
         bounded = squares(star) <= heterogeneity**2
@@ -234,12 +237,12 @@ def solve(
     def solution() -> Solution:
         parts = zip(basis.parts, grams, strict=True)
         place = {first: k for k, first in enumerate(firsts)}
-        outer_radius = 0.0 if radius is None else float(radius.dual_value)
+        outer_radius = 0.0 if near is None else float(near.dual_value)
         outer = 0.0 if bounded is None else float(bounded.dual_value)
         duals = [np.asarray(each.dual_value) for each in conditions]
         return Solution(
             float(problem.value),
-            outer_radius + outer * (heterogeneity or 0.0) ** 2,
+            outer_radius * radius**2 + outer * (heterogeneity or 0.0) ** 2,
             sum(copy @ gram.value @ copy.T for part, gram in parts for copy in part),
             np.array([values[place[o]].value for o in basis.orbit]) if values else np.zeros((n, 0)),
             np.array(duals) if quadratic else np.array([_square(dual, a, c) for dual in duals]),

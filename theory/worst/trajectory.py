@@ -19,11 +19,10 @@ from simlab.run.settings import hyperparameters
 from simlab.step.graph import numeric_fields, take_step, with_values
 from theory.moments.affine import compresses
 from theory.moments.changing import Current
-from theory.transfer import apply_transfer
+from theory.transfer import apply_transfer, constant
 from theory.worst.spectrum import Exchanges, Spectrum
 
 UNFELT = 1e-8  # relative: more is no rounding
-TALKS = 8  # exchanges of one step at most, where the network is known by a spectrum
 
 
 class Trajectory(NamedTuple):
@@ -143,8 +142,12 @@ def trajectory(network: Any, algorithm: Algorithm, steps: int) -> Trajectory:
     none = np.empty((0, n, 2))
     try:
         calls = run(none, np.tile(rng.standard_normal(2), (n, 1)), none)[0].calls
-        tries = rng.standard_normal((calls + steps, n, 3)), rng.standard_normal((TALKS * steps, n, 3))
-        oracle, exchanges, _ = run(tries[0], np.tile(rng.standard_normal(3), (n, 1)), tries[1])
+        tries, start, talks = rng.standard_normal((calls + steps, n, 3)), rng.standard_normal(3), steps
+        while True:  # what is exchanged once the rows are used up may be zero, which is not counted
+            oracle, exchanges, _ = run(tries, np.tile(start, (n, 1)), rng.standard_normal((talks, n, 3)))
+            if len(exchanges.sent) <= talks:
+                break
+            talks *= 2
         calls, talks = oracle.calls, len(exchanges.sent)
         width = 1 + n + n * (calls + talks)
         units = np.eye(width)[1 + n :].reshape(calls + talks, n, width)
@@ -232,7 +235,7 @@ def rest(network: Network, algorithm: Algorithm) -> Trajectory:
         It has none on this network, or is exact.
     """
     n = network.n_nodes
-    lr = float(getattr(algorithm, "lr", np.nan))
+    lr = constant(algorithm, "lr")
     apart = np.eye(n) - 1 / n  # that the gradients add up to zero
     gradients, points = np.zeros((n, 1 + 2 * n)), np.zeros((n, 1 + 2 * n))
     gradients[:, 1 + n :] = apart

@@ -485,10 +485,13 @@ class _Writer:
             elif node.op == "saga":
                 name, trailing = self.gradients[True]
                 fresh = "scratch[scratch.shape[0] - 1]"  # one more than the rows in use
+                field, noisy = node.by
                 arguments = ["i", "samples[b:b + 1]", self._row(node.args[0]), fresh, *trailing]
                 work = [f"samples = indices[{at}]", "for b in range(samples.shape[0]):"]
                 work += [f"    {name}({', '.join(arguments)})"]
-                work += [f"    saga_row(b, samples, counts[i], {fresh}, state_{node.by}[i], {out})"]
+                work += [f"    saga_row(b, samples, counts[i], {fresh}, state_{field}[i], {out})"]
+                if noisy:
+                    work += [f"for j in range({out}.shape[0]):", f"    {out}[j] += noise[{at}, j]"]
                 lines += self._where_fires(work, out)
             elif node.op == "tilted":
                 name, trailing = self.gradients["tilted"]

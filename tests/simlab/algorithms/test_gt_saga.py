@@ -94,6 +94,8 @@ CASES = {
     "clipped": {"algorithm": simlab.Clipped(simlab.GTSAGA(0.1), 0.5)},
     "SlowMo": {"algorithm": simlab.SlowMo(simlab.GTSAGA(0.1), 3)},
     "Chebyshev": {"algorithm": simlab.ChebyshevGossip(simlab.GTSAGA(0.1), 2, float(NETWORK.rho))},
+    "noise": {"noise_std": 0.3},
+    "noise, node failures": {"noise_std": 0.3, "network": dynamics.node_failures(NETWORK, 0.4)},
     "single precision": {"dtype": "float32"},
 }
 
@@ -136,6 +138,18 @@ def test_divergence_is_found_at_its_step() -> None:
         found = trace(simlab.GTSAGA(60.0), steps=500, record_every=100, engine="compiled")
     assert str(one[0].message) == str(two[0].message)
     assert found.diverged == expected.diverged
+
+
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_noise_is_not_removed(batch_size: int | None) -> None:
+    """Of full batches it is gradient tracking, noise too; the first step's V is the gradient with the noise."""
+    options = {"batch_size": batch_size, "noise_std": 0.5, "steps": 1}
+    v = trace(**options).position.state["v"][0]
+    noise = Stream(2, 0).noise(1, N, D, 0.5, np.dtype(float))[0]
+    np.testing.assert_allclose(v, PROBLEM.gradient(np.zeros((N, D))) + noise, rtol=0, atol=1e-12)
+    if batch_size is None:
+        whole = {**options, "steps": 20}
+        np.testing.assert_array_equal(trace(**whole).x, trace(simlab.GradientTracking(0.1), **whole).x)
 
 
 def test_gradients_are_counted_once() -> None:
@@ -200,6 +214,16 @@ class Careless(NamedTuple):
 def test_careless_steps_are_refused(how: str, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         trace(Careless(how), engine="compiled")
+
+
+@pytest.mark.parametrize("tables", ["table", ("tabel",), ("x",)])
+def test_tables_are_fields(tables: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(State, "tables", tables)
+    for batch_size in (None, 3):
+        with pytest.raises(
+            TypeError, match=r"name fields in a tuple, such as tables = \('table',\), and not the param"
+        ):
+            trace(Alone(), batch_size=batch_size)
 
 
 def test_steps_by_hand_need_a_table() -> None:

@@ -80,6 +80,7 @@ FORMS = {
     "scaled": (simlab.ChocoSGD(0.05, 0.2, Scaled(UNBIASED)), RING),
     "induced": (simlab.MARINA(0.05, Induced(MIXED, UNBIASED), 0.3), RING),
     "one block": (simlab.ChocoSGD(0.05, 0.2, Blockwise(QSGD(4, scaled=True), (D,))), RING),
+    "NumPy's integers": (simlab.ChocoSGD(0.05, 0.2, Blockwise(TopK(1), tuple(np.array(BLOCKS)))), RING),
 }
 
 
@@ -144,7 +145,12 @@ def test_layers_of_a_problem_are_blocks() -> None:
         (Blockwise(TopK(4), (3, 5)), ValueError, r"TopK\.k = 4"),
         (Blockwise(3, (3, 5)), TypeError, r"compressor = 3 has no `compress`"),
         (Blockwise(Scaled(UNBIASED), (3, 5)), TypeError, r"put Scaled around, Scaled\(Blockwise\(\.\.\.\)\)"),
-        (Blockwise(Blockwise(TopK(1), (3,)), (3, 5)), TypeError, r"is made of others"),
+        (
+            Blockwise([TopK(1), Sign()], (3, 5)),
+            TypeError,
+            r"compressor = \[.*\] is no tuple; pass tuple\(compressors\)",
+        ),
+        (Blockwise(Blockwise(TopK(1), (3,)), (3, 5)), TypeError, r"is made of others; give its compressors to the"),
         (Blockwise(QSGD(1), (3, 5)), ValueError, r"is not a contraction"),
     ],
 )
