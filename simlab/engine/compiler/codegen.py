@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import itertools
 import re
+from importlib.resources import files
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -225,7 +228,7 @@ def generate(
         f'"""{title}\n\nPrinted by simlab from the traced step; a changed step or kernel is another file.\n"""\n\n'
     )
     if form == "changing":
-        header += "\nfrom simlab.engine.prefetch import prefetch\n"
+        header += f"\nfrom simlab.engine.prefetch import prefetch  # {_prefetch_text()}\n"
     source = "\n\n".join(
         [
             docstring + header,
@@ -235,6 +238,12 @@ def generate(
         ]
     )
     return Text(source, tuple(part._replace(name=name) for name, part in used.items()))
+
+
+@functools.cache
+def _prefetch_text() -> str:
+    """A hash of what a program imports: with another text it is another program."""
+    return hashlib.sha256(files("simlab.engine").joinpath("prefetch.py").read_bytes()).hexdigest()[:8]
 
 
 def run(steps: Steps, writers: list[_Writer], known: list[str], form: Form, soon: list[str]) -> tuple[str, list[str]]:
