@@ -13,7 +13,7 @@ from tests.helpers import studies
 QUICK = {
     "momentum_methods": {"effective": (0.1, 0.2), "partitions": 3, "steps": 4000, "replicates": 2},
     "fewer_messages": {"partitions": 3},
-    "tuned": {"partitions": 2, "replicates": 10},
+    "tuned": {"partitions": 2, "replicates": 30},
 }
 
 study = studies.runs(QUICK)

@@ -150,7 +150,8 @@ def worst_case(
     some = network.member() if isinstance(network, Spectrum) else network
     stand_in = simlab.Quadratic(np.ones((some.n_nodes, 1)), np.zeros((some.n_nodes, 1)))
     check_nouns(stand_in, some, [algorithm])
-    count: float = math.inf if steps == math.inf else checks.integer("steps", steps, minimum=1)
+    endless = isinstance(steps, float) and steps == math.inf
+    count: float = math.inf if endless else checks.integer("steps", steps, minimum=1)
     size = checks.real("smoothness", smoothness, above=0.0)
     convexity = checks.real("strong_convexity", strong_convexity, minimum=-size, below=size)
     b = None if heterogeneity is None else checks.real("heterogeneity", heterogeneity, minimum=0.0)
