@@ -226,8 +226,10 @@ def draw(table: Any) -> Any:
     lrs = sorted(set(squares["lr"]))
     left.set_xticks(lrs, [f"{lr:g}" for lr in lrs])
     left.set_xticks([], minor=True)
-    right.plot(*CENTRES.T, "o", color="#bbbbbb", markersize=6, label="$c_i$, minimizers\nof the nodes")
-    names = {"DecentLaM": "mean", OWN_LARS: "geometric median", "DAdam": "median of coordinates"}
+    right.plot(*CENTRES.T, "o", color="#bbbbbb", markersize=6)
+    right.annotate("$c_i$, minimizers\nof the nodes", CENTRES[0], (-8, 0), textcoords="offset points", ha="right",
+                   va="center")  # fmt: skip
+    names = {"DecentLaM": "mean", OWN_LARS: "geometric\nmedian", "DAdam": "median of\ncoordinates"}
     ends = table[table["case"] == "centres"].set_index("algorithm")
     for name, place in middles().items():
         look = LOOKS.get(name, style.look(name))
@@ -235,10 +237,9 @@ def draw(table: Any) -> Any:
         at = ends.loc[name, ["first", "second"]].to_numpy(float)
         right.plot(*at, look.marker, color=look.color, markersize=4.5, zorder=3)
         leftwards = name == OWN_LARS
-        right.annotate(names[name], place, (-9 if leftwards else 9, -9), textcoords="offset points",
+        right.annotate(names[name], place, (-9 if leftwards else 9, 0), textcoords="offset points", va="center",
                        ha="right" if leftwards else "left", color=look.color)  # fmt: skip
-    right.set(xlim=(-1.5, 6.5), xlabel=r"$x_1$", ylabel=r"$x_2$", title=r"nodes $\|x-c_i\|^2/2$: where they are led")
-    right.legend(loc="lower left")
+    right.set(xlim=(-0.7, 4.7), xlabel=r"$x_1$", ylabel=r"$x_2$", title=r"nodes $\|x-c_i\|^2/2$: where they are led")
     handles, labels = left.get_legend_handles_labels()
     figure.legend([*handles, *style.keys(style.FLOOR, ":")], [*labels, "exact", r"exact, $\gamma\to0$"],
                   loc="outside upper center", ncols=4)  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from figures.claims import violated
 from figures.study import run
 
 
@@ -33,6 +34,17 @@ def read(name, folder):
 
 def claims_of(name, table):
     return module_of(name).claims(table)
+
+
+def caught(study, false):
+    """The claims of `false`, cases (study, what falsifies its table, claims), that are violated as they must be."""
+    name, folder, _ = study
+    names = set()
+    for _, falsify, broken in (case for case in false if case[0] == name):
+        found = {c.name for c in violated(claims_of(name, falsify(read(name, folder))))}
+        assert broken <= found, broken - found
+        names |= broken
+    return names
 
 
 class Written:
