@@ -25,7 +25,7 @@ from simlab.network.process import Walk, checked_walk
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.run.checkpoint import Keeper, again, joined
-from simlab.run.metrics import pass_size
+from simlab.run.metrics import filled, pass_size
 from simlab.run.progress import progress_bar as _progress_bar
 from simlab.run.provenance import circumstances
 from simlab.run.runs import Runs, batches
@@ -503,13 +503,18 @@ def _lockstep(runs: list[Runs], problem: Problem, settings: Settings, streams: l
             places = [stream.position() for stream in streams]
             jobs = [job for run in runs for job in run.plan(done, size, draws, places)]
             _each(pool, lambda job: job(), jobs)
+            stepped = time.perf_counter()
+            records = (done + size) // settings.record_every - done // settings.record_every
+            points = records * max(len(run.active) for run in runs)
             with one_thread_of_blas() if small else nullcontext():
                 _each(pool, Runs.finish, runs)
             done += size
             for run in runs:
                 while run.messages:
                     warnings.warn(run.messages.pop(0), RuntimeWarning, stacklevel=5)
-            last, chunk = chunk, (size, time.perf_counter() - began)
+            # Longer chunks share what is measured in vain.
+            seconds = stepped - began + filled(problem, points) * (time.perf_counter() - stepped)
+            last, chunk = chunk, (size, seconds)
             size = min(largest, next_size(chunk, last))
             yield done
 

@@ -65,6 +65,7 @@ class NeuralNetwork(UnknownMinimizer):
     NeuralNetwork(n_nodes=10, n_samples=179, dim=2410, layers=64-32-10, activation='tanh', l2=0)
     """
 
+    shares_passes = False  # each point has weights, and so matrix products, of its own
     _labels: np.ndarray  # (N,); _targets are (N, C): 1 for the class of a sample, 0 for the others
     sizes: tuple[int, ...]
     activation: str

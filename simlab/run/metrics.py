@@ -16,6 +16,7 @@ from simlab.step.graph import Steps
 
 BLOCK = 2**20  # numbers worked on at once
 PRODUCTS = 2**22  # of matrix products for the points that are measured at once
+CALL = 2**18  # products that take as long as the calls that make them
 
 
 def measure(problem: Problem, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -99,8 +100,15 @@ def pass_size(problem: Problem) -> int:
 
 
 def _points_at_once(problem: Problem) -> int:
-    """As many as share a pass over the data of a small problem; a few of a large one; one if they share nothing."""
-    return int(np.clip(PRODUCTS // pass_size(problem), 16, 64)) if problem.shares_passes else 1
+    """As many as share a pass over the data of a small problem, a few of a large one; else as share only its calls."""
+    size = pass_size(problem)
+    return int(np.clip(PRODUCTS // size, 16, 64) if problem.shares_passes else np.clip(CALL // size, 1, 16))
+
+
+def filled(problem: Problem, points: int) -> float:
+    """How much of what `measure` works on so many points are, which it fills up to whole blocks."""
+    size = _points_at_once(problem)
+    return points / (size * -(-points // size)) if points else 1.0
 
 
 def in_blocks(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from simlab import simulation
 from simlab.engine.array import ArrayEngine
 from simlab.engine.compiled import CompiledEngine
 from simlab.operations import gradient
+from simlab.run import metrics, runs
 from simlab.step.streams import Stream
 from tests.helpers import strategies
 
@@ -521,6 +523,32 @@ def test_chunks_grow_until_their_steps_outweigh_their_overhead(overhead, step):
         size = simulation.next_size(chunk, last)
     assert step * size >= overhead / 2  # a many-replicate run once shrank its chunks to one step
     assert overhead + step * size <= max(simulation.CHUNK_SECONDS, 16 * step, 10 * overhead)
+
+
+def test_chunks_grow_until_their_records_fill_a_block(monkeypatch):
+    """Else each record would cost what a whole block of them does: on a slow machine 16 times as much."""
+    problem, clock, asked = simlab.LeastSquares.synthetic(n_nodes=4, n_samples=20, dim=3), [0.0], []
+    block = round(1 / metrics.filled(problem, 1))
+
+    def slow(problem, x):
+        asked.append(x[..., 0, 0].size)
+        clock[0] += 0.06 * -(-asked[-1] // block)
+        return metrics.measure(problem, x)
+
+    monkeypatch.setattr(simulation, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(runs, "measure", slow)
+    network = simlab.topologies.ring(4)
+    choices = {"steps": 128 * block, "record_every": 16, "engine": "numpy", "progress": False}
+    trace = simlab.simulate(problem, network, simlab.DSGD(0.1), **choices)
+    assert sum(asked) == len(trace.frame) == 8 * block + 1
+    assert sum(map(bool, asked)) <= 32
+
+
+def test_points_of_a_network_are_measured_alone():
+    """Its matrix products are its own: 16 of them take 16 times as long."""
+    random = np.random.default_rng(0)
+    features, labels = random.standard_normal((5, 300, 60)), random.integers(0, 10, (5, 300))
+    assert metrics.filled(simlab.NeuralNetwork([20], features, labels), 1) == 1
 
 
 @pytest.mark.parametrize("largest", [2**24, 0])
