@@ -179,7 +179,7 @@ def best(table: Any) -> Any:
 def train(
     problem: Any, network: Any, algorithms: list[Any], size: int, epochs: int, seed: int
 ) -> list[dict[str, float]]:
-    """The last record of each algorithm; one that diverges classifies by chance."""
+    """The last record of each algorithm; of one that diverges the last before it did."""
     steps = epochs * SAMPLES // size
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*diverged", RuntimeWarning)
@@ -187,8 +187,7 @@ def train(
             problem, network, algorithms, steps=steps, batch_size=size if size < SAMPLES else None, seed=seed,
             record_every=steps, x0=problem.initial(), engine="numpy",
         )  # fmt: skip
-    ends = [run.frame.iloc[-1][["accuracy", "worst_accuracy", "loss"]].astype(float) for run in runs]
-    return [dict(end.fillna({"accuracy": 0.0, "worst_accuracy": 0.0})) for end in ends]
+    return [dict(run.frame.iloc[-1][["accuracy", "worst_accuracy", "loss"]].astype(float)) for run in runs]
 
 
 def summary(table: Any) -> Any:

@@ -28,7 +28,7 @@ class DESTRESS(NamedTuple):
 
     Form: adapt-then-combine. It starts from S = 0, so that the first S is P_o F′(X⁰), where the paper averages exactly.
     The paper's inner loop may skip nodes at random; here all take part. The column `gradients` counts a gradient of all
-    samples as one.
+    samples as one. Noise that is added cancels.
 
     Parameters
     ----------

@@ -52,8 +52,8 @@ class Spectrum(NamedTuple):
         TypeError, ValueError
             No such interval.
         """
-        high = checks.real("high", self.high, above=-1.0, below=1.0)
-        return Spectrum(checks.real("low", self.low, above=-1.0, below=high), high)
+        high = checks.real("Spectrum's high", self.high, above=-1.0, below=1.0)
+        return Spectrum(checks.real("Spectrum's low", self.low, above=-1.0, below=high), high)
 
     def member(self) -> simlab.Network:
         """The one of two nodes whose other eigenvalue is the lowest."""
