@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from simlab.statistics import mean_interval
 from theory.rates import fit_rate
@@ -107,7 +107,7 @@ def agrees(
         How probable it is at most that right expectations violate the claim.
     """
     exact, seen, error = (np.asarray(values, float) for values in (exact, seen, error))
-    high = float(stats.t.isf(false_alarm / (2 * exact.size), replicates - 1))
+    high = -float(stdtrit(replicates - 1, false_alarm / (2 * exact.size)))
     return judge(name, statement, float(np.max(np.abs(seen - exact) / error)), high=high)
 
 
