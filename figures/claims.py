@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
 
-from simlab.statistics import mean_interval
+from simlab.statistics import mean_interval, student
 from theory.rates import fit_rate
 
 
@@ -107,7 +106,7 @@ def agrees(
         How probable it is at most that right expectations violate the claim.
     """
     exact, seen, error = (np.asarray(values, float) for values in (exact, seen, error))
-    high = -float(stdtrit(replicates - 1, false_alarm / (2 * exact.size)))
+    high = student(replicates - 1, 1 - false_alarm / exact.size)
     return judge(name, statement, float(np.max(np.abs(seen - exact) / error)), high=high)
 
 
