@@ -168,8 +168,15 @@ def summarize(table: Any, by: list[str], value: str) -> Any:
     -------
     pandas.DataFrame
         Columns `by`, `value`, low, high, in the order of first appearance.
-    """
-    import pandas as pd
 
-    rows = [(*key, *interval(group[value])) for key, group in table.groupby(by, sort=False)]
-    return pd.DataFrame(rows, columns=[*by, value, "low", "high"])
+    Raises
+    ------
+    ValueError
+        Rows that are alone, which hold no interval.
+    """
+    found = table.groupby(by, sort=False)[value].agg(["mean", "sem", "size"])
+    if found["size"].min() < 2:
+        raise ValueError(f"{by} = {found['size'].idxmin()} is one row, which holds no interval; pass replicates of it")
+    half = found["sem"] * [student(size - 1) for size in found["size"]]
+    found = found.assign(low=found["mean"] - half, high=found["mean"] + half).rename(columns={"mean": value})
+    return found[[value, "low", "high"]].reset_index()
