@@ -43,8 +43,10 @@ def keep(
     settings = []
     for called, trace in zip(algorithms, traces, strict=True):
         described = trace.provenance["algorithm"]
-        last = ~trace.frame["replicate"].duplicated(keep="last")
-        rows = trace.frame[last].drop(columns="algorithm").to_dict("records")
+        columns = {name: trace.frame[name].to_numpy() for name in trace.frame.columns if name != "algorithm"}
+        replicate = columns["replicate"]
+        last = np.flatnonzero(np.append(replicate[1:] != replicate[:-1], True))
+        rows = [{name: column[k].item() for name, column in columns.items()} for k in last]
         for row in rows:
             row["status"], row["reason"] = _outcome(trace, row["replicate"])
         settings.append({"algorithm": called, **_numbers(described), "rows": rows})
