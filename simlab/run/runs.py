@@ -404,7 +404,7 @@ class Runs:
             parts.append(before.drop(columns=["algorithm", "replicate"]).assign(run=who))
         whole = pd.concat(parts, ignore_index=True).sort_values(["run", "step"], ignore_index=True)
         owner = whole["run"] // r
-        whole.insert(0, "algorithm", pd.Series(self.labels).take(owner).array)
+        whole.insert(0, "algorithm", pd.Series(self.labels).take(owner.to_numpy()).reset_index(drop=True))
         whole.insert(1, "replicate", whole.pop("run") - owner * r + self.first)
         tables = dict(list(whole.groupby(owner)))
         # Of an interrupted chunk some runs have taken steps, in place, and others have not: all go back to its start.

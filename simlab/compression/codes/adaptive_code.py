@@ -269,4 +269,4 @@ def mean_log_gamma(n: int, p: float, a: float) -> float:
     counts = np.arange(min(n, int(mean + 12 * math.sqrt(variance)) + 40) + 1)
     ratios = (n - counts[:-1]) * p / (counts[1:] * (1 - p))  # of the probability of a count to that of the one before
     probabilities = np.exp(n * math.log1p(-p) + np.append(0.0, np.cumsum(np.log(ratios))))
-    return float(probabilities @ (gammaln(counts + a) - gammaln(a)))
+    return float(probabilities @ (gammaln(counts + a) - gammaln(a)) / probabilities.sum())
