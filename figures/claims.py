@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
-from simlab.statistics import mean_interval
+from simlab.statistics import mean_interval, student
 from theory.rates import fit_rate
 
 
@@ -107,7 +106,7 @@ def agrees(
         How probable it is at most that right expectations violate the claim.
     """
     exact, seen, error = (np.asarray(values, float) for values in (exact, seen, error))
-    high = float(stats.t.isf(false_alarm / (2 * exact.size), replicates - 1))
+    high = student(replicates - 1, 1 - false_alarm / exact.size)
     return judge(name, statement, float(np.max(np.abs(seen - exact) / error)), high=high)
 
 
@@ -169,8 +168,15 @@ def summarize(table: Any, by: list[str], value: str) -> Any:
     -------
     pandas.DataFrame
         Columns `by`, `value`, low, high, in the order of first appearance.
-    """
-    import pandas as pd
 
-    rows = [(*key, *interval(group[value])) for key, group in table.groupby(by, sort=False)]
-    return pd.DataFrame(rows, columns=[*by, value, "low", "high"])
+    Raises
+    ------
+    ValueError
+        Rows that are alone, which hold no interval.
+    """
+    found = table.groupby(by, sort=False)[value].agg(["mean", "sem", "size"])
+    if found["size"].min() < 2:
+        raise ValueError(f"{by} = {found['size'].idxmin()} is one row, which holds no interval; pass replicates of it")
+    half = found["sem"] * [student(size - 1) for size in found["size"]]
+    found = found.assign(low=found["mean"] - half, high=found["mean"] + half).rename(columns={"mean": value})
+    return found[[value, "low", "high"]].reset_index()

@@ -86,6 +86,7 @@ def save(figure: Any, table: Any, name: str, results: Paths = RESULTS) -> None:
     target = Path(results) / name
     _write(target.with_suffix(".csv"), lambda path: table.to_csv(path, index=False, float_format="%.12g"))
     _write(target.with_suffix(".png"), lambda path: figure.savefig(path, format="png"))
+    figure.set_layout_engine("none")  # what is where is found, and takes as long as drawing
     # Without a date the same figure is the same file.
     _write(target.with_suffix(".pdf"), lambda path: figure.savefig(path, format="pdf", metadata={"CreationDate": None}))
 

@@ -83,10 +83,16 @@ def _bare(hint: Any) -> Any:
 
 
 def _hints(algorithm: type) -> dict[str, Any]:
-    try:
-        return get_type_hints(algorithm, include_extras=True)
-    except (NameError, TypeError):  # a class within a function, whose types cannot be looked up: nothing is declared
-        return {}
+    """What the fields declare, looked up once a class."""
+    if algorithm not in _declared:
+        try:
+            _declared[algorithm] = get_type_hints(algorithm, include_extras=True)
+        except (NameError, TypeError):  # a class within a function, whose types cannot be looked up
+            _declared[algorithm] = {}
+    return _declared[algorithm]
+
+
+_declared: WeakKeyDictionary[type, dict[str, Any]] = WeakKeyDictionary()
 
 
 def check_fields(algorithm: Any, numeric: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -401,8 +402,11 @@ class Runs:
             before = trace.frame[(step <= trace.position.step) & asked]
             who = before["replicate"] - self.first + setting * r
             parts.append(before.drop(columns=["algorithm", "replicate"]).assign(run=who))
-        whole = pd.concat(parts, ignore_index=True).sort_values(["run", "step"])
-        tables = dict(list(whole.groupby(whole["run"] // r)))
+        whole = pd.concat(parts, ignore_index=True).sort_values(["run", "step"], ignore_index=True)
+        owner = whole["run"] // r
+        whole.insert(0, "algorithm", pd.Series(self.labels).take(owner.to_numpy()).reset_index(drop=True))
+        whole.insert(1, "replicate", whole.pop("run") - owner * r + self.first)
+        tables = dict(list(whole.groupby(owner)))
         # Of an interrupted chunk some runs have taken steps, in place, and others have not: all go back to its start.
         now = self._start(kept=False)._replace(state=self.state) if self._pending is None else self._pending[1]
         x = np.empty((len(self.algorithms) * r, *self.state[0].shape[1:]), self.settings.dtype)
@@ -413,8 +417,6 @@ class Runs:
         for setting, (algorithm, label) in enumerate(zip(self.algorithms, self.labels, strict=True)):
             mine = range(setting * r, (setting + 1) * r)
             table = tables[setting].reset_index(drop=True)
-            table.insert(0, "algorithm", label)
-            table.insert(1, "replicate", table.pop("run") - mine[0] + self.first)
             provenance = {
                 "label": label,
                 "algorithm": describe(algorithm),
@@ -438,9 +440,14 @@ def batches(algorithms: Sequence[Any], start: np.ndarray, engine: str) -> list[l
     step.
     """
     groups: list[list[int]] = []
+
+    @cache
+    def takes_more(first: int) -> bool:  # steps that are the same are traceable alike
+        return engine == "compiled" or traceable(algorithms[first], start)
+
     for k, algorithm in enumerate(algorithms):
         alike = [g for g in groups if same_step(algorithms[g[0]], algorithm)]
-        if alike and (engine == "compiled" or traceable(algorithm, start)):
+        if alike and takes_more(alike[0][0]):
             alike[0].append(k)
         else:
             groups.append([k])

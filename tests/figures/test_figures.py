@@ -197,6 +197,9 @@ def test_summarize_keeps_order():
     assert list(summary["algorithm"]) == ["b", "a"]
     assert list(summary["x"]) == [2.0, 0.0]
     assert list(summary["high"] - summary["x"]) == pytest.approx([12.706204736, 0.0])
+    assert list(summary["x"] - summary["low"]) == pytest.approx([12.706204736, 0.0])
+    with pytest.raises(ValueError, match=r"\['algorithm'\] = b is one row"):
+        summarize(table[1:], ["algorithm"], "x")
 
 
 # Style

@@ -9,11 +9,11 @@ from tests.helpers import studies
 
 # Fewer replicates and smaller networks than the published figures have; the claims are the same.
 QUICK = {
-    "transients": {"groups": 12, "size": 60},
-    "linear_speedup": {"nodes": (1, 4, 16), "steps": (1024, 4096, 16384), "replicates": 16},
+    "transients": {"groups": 12, "size": 40},
+    "linear_speedup": {"nodes": (1, 4, 16), "steps": (1024, 4096, 16384), "replicates": 12},
     "consensus_noise": {"steps": 4000},
     "critical_batch_size": {"batch_sizes": (1, 16, 256)},
-    "theorem_table": {"tries": 4000},
+    "theorem_table": {"tries": 2500},
     "spectral_gaps": {"largest": 256},
 }
 

@@ -63,7 +63,7 @@ class Written:
         from matplotlib.image import imread
 
         name, folder, _ = study
-        pixels = imread(folder / f"{name}.png")[..., :3]
+        pixels = imread(folder / f"{name}.png")[::2, ::2, :3]
         assert 0.002 < (np.ptp(pixels, axis=-1) > 0.3).mean() < 0.2
 
     def test_columns_are_documented(self, study):

@@ -260,12 +260,13 @@ def adaptive_estimate(p: np.ndarray, values: np.ndarray, length: int, largest: i
 def mean_log_gamma(n: int, p: float, a: float) -> float:
     """E ln(Gamma(c + a)/Gamma(a)) of a binomial c: exactly for means below 1000, else to second order in its spread."""
     from scipy.special import gammaln, polygamma
-    from scipy.stats import binom
 
-    if p >= 1:
-        return float(gammaln(n + a) - gammaln(a))
+    if p <= 0 or p >= 1:
+        return float(gammaln(n + a) - gammaln(a)) if p > 0 else 0.0
     mean, variance = n * p, n * p * (1 - p)
     if mean > 1000:
         return float(gammaln(mean + a) - gammaln(a) + variance / 2 * polygamma(1, mean + a))
-    counts = np.arange(int(mean + 12 * math.sqrt(variance)) + 40)
-    return float(np.sum(binom.sf(counts, n, p) * np.log(counts + a)))
+    counts = np.arange(min(n, int(mean + 12 * math.sqrt(variance)) + 40) + 1)
+    ratios = (n - counts[:-1]) * p / (counts[1:] * (1 - p))  # of the probability of a count to that of the one before
+    probabilities = np.exp(n * math.log1p(-p) + np.append(0.0, np.cumsum(np.log(ratios))))
+    return float(probabilities @ (gammaln(counts + a) - gammaln(a)) / probabilities.sum())

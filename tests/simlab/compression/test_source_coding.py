@@ -22,6 +22,7 @@ from simlab.compression import (
     golomb_expected_length,
     source_code,
 )
+from simlab.compression.codes.adaptive_code import mean_log_gamma
 from simlab.compression.codes.elias import expected_omega_bits, omega_bits, read_omega, unzigzag, write_omega, zigzag
 from simlab.compression.codes.golomb import golomb_parameter, log_ratio, read_golomb, write_golomb
 from simlab.compression.codes.level_code import _plan
@@ -724,3 +725,17 @@ def test_wrong_arguments():
         expected_bits([0.5, 0.6], 10)
     with pytest.raises(ValueError, match="ascending"):
         expected_bits([0.5, 0.5], 10, levels=[1, 0])
+
+
+@pytest.mark.parametrize(
+    ("n", "p"),
+    [*((n, p) for n in (1, 2, 40, 900) for p in (0.0, 1e-300, 1e-3, 0.5, 0.999, 1 - 1e-16, 1.0)), (2**31 - 1, 1e-7)],
+)
+def test_mean_log_gamma_is_a_sum_over_tails(n, p):
+    """E g(c) = Σ P(c > k)(g(k + 1) − g(k)), with SciPy's tails of the binomial law."""
+    from scipy.stats import binom
+
+    k = np.arange(min(n, 1000))
+    for a in (0.5, 8.0):
+        expected = np.sum(binom.sf(k, n, p) * np.log(k + a))
+        assert mean_log_gamma(n, p, a) == pytest.approx(expected, rel=1e-11, abs=1e-280)
