@@ -22,7 +22,7 @@ def interpreted() -> Iterator[None]:
     def load(source: str, parts: tuple[Part, ...] = ()) -> Any:
         module = types.ModuleType("interpreted")
         for part in parts:
-            functions = [f for f in vars(load(part.source)).values() if isinstance(f, types.FunctionType)]
+            functions = [f for f in vars(load(part.source, part.parts)).values() if isinstance(f, types.FunctionType)]
             setattr(module, part.name, functions[-1])
         source = source.replace("from numba import njit", "njit = lambda **_: lambda function: function")
         source = source.replace("from simlab.engine.prefetch import prefetch", "prefetch = lambda *_: None")

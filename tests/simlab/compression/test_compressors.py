@@ -1,7 +1,6 @@
 """Compressors: two forms, bits, and the bounds they state."""
 
 import importlib.util
-import inspect
 import itertools
 import linecache
 from functools import cache
@@ -33,7 +32,7 @@ from simlab.compression import (
     source_code,
 )
 from simlab.compression.codes.program import program
-from simlab.programs import load
+from simlab.programs import contents, load, part_of
 
 CODES = ["level", "adaptive", "elias", "fixed", "float32"]
 QUANTIZERS = [QSGD, DitheredUniform, lambda *a, **k: DitheredUniform(*a, norm="max", **k)]
@@ -77,12 +76,12 @@ def vectors(dim, random):
 
 
 @cache
-def _driver(functions):
-    header = "import math\n\nimport numpy as np\nfrom numba import njit\n"
-    texts = ['@njit(nogil=True, error_model="numpy")\n' + inspect.getsource(f) for f in functions]
+def _driver(functions, shared):
+    """A loop over rows, around the part that programs of the engine call."""
+    part = part_of(simlab.Kernel(functions, (), shared=shared))
     loop = "@njit(cache=True)\ndef rows(v, dither, out, bits, extra):\n    for i in range(len(v)):\n        bits[i] = "
-    call = f"{functions[-1].__name__}(i, v[i], dither[i], out[i], *extra)\n"
-    return load("\n\n".join([header, *texts, loop + call])).rows
+    call = f"{part.name}(i, v[i], dither[i], out[i], *extra)\n"
+    return load("\n\n".join(["from numba import njit\n", contents((part,)), loop + call]), (part,)).rows
 
 
 def compiled(compressor, v, dither):
@@ -92,7 +91,7 @@ def compiled(compressor, v, dither):
     work = [np.empty(w.shape, v.dtype if w.dtype.kind == "f" else w.dtype) for w in kernel.work]
     data = [a if isinstance(a, np.ndarray) else real(a) for a in kernel.data]
     out, bits = np.full_like(v, np.nan), np.empty(len(v), np.int64)
-    _driver(kernel.functions)(v, dither, out, bits, (*work, *data))
+    _driver(kernel.functions, kernel.shared)(v, dither, out, bits, (*work, *data))
     return out, bits
 
 
