@@ -40,8 +40,8 @@ class Kernel(NamedTuple):
         The same for `LANES` runs side by side, ``x`` and ``out`` of shape (d * LANES,), so that a node's work is
         matrix products; None if there is no such form.
     shared : tuple of tuples of functions
-        Groups, helpers first, whose last functions `functions` may call. Each is compiled once for all programs, without
-        fast math; they are the same in each precision and know no ``LANES``.
+        Groups, helpers first, whose last functions `functions` may call. Each is compiled once for all programs, in
+        whatever precision, and without fast math.
     """
 
     functions: tuple[Callable[..., object], ...]

@@ -51,7 +51,7 @@ def _temporary() -> tempfile.TemporaryDirectory[str]:
 
 
 class Part(NamedTuple):
-    """A function that programs share: its name in them, and the program whose last function it is, with its own parts."""
+    """A function that programs share: its name in them, the program whose last function it is, and that one's parts."""
 
     name: str
     source: str

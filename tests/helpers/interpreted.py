@@ -10,9 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+import simlab
 from simlab.engine import compiled
 from simlab.engine.compiler import codegen
 from simlab.programs import Part
+
+#: For `simulate` below; what they tell apart is the text of a program, whatever compiles it.
+ENGINES = ("numpy", "interpreted")
+
+
+def simulate(problem: Any, network: Any, algorithm: Any, *, engine: str, **options: Any) -> Any:
+    """`simlab.simulate`, of which ``engine="interpreted"`` is the compiled engine within `interpreted`."""
+    if engine != "interpreted":
+        return simlab.simulate(problem, network, algorithm, engine=engine, **options)
+    with interpreted():
+        return simlab.simulate(problem, network, algorithm, engine="compiled", **options)
 
 
 @contextmanager
