@@ -156,15 +156,13 @@ COMPRESSORS = [
 def test_engines_agree(compressor):
     """States to rounding and bits exactly, with mini-batches, noise and replicates; see above on levels that flip.
 
-    Each compressor is compiled in one of the methods, and interpreted in all, but for the level code, of whose whole
-    numbers some overflow, as meant.
+    Each compressor is compiled in one of the methods, and interpreted in all.
     """
     problem = simlab.LeastSquares.synthetic(n_nodes=6, n_samples=30, dim=11, seed=5)
     network = simlab.topologies.erdos_renyi(6, 0.5, seed=1)
     x0 = np.random.default_rng(0).standard_normal((6, 11))
     settings = {"steps": 30, "noise_std": 0.1, "replicates": 2, "x0": x0, "record_every": 7, "progress": False}
     chosen = COMPRESSORS.index(compressor) % 3
-    engines = ENGINES[:1] if getattr(compressor, "code", None) == "level" else ENGINES
     for k, (algorithm, batch_size) in enumerate(
         (
             (simlab.ChocoSGD(0.1, 0.3, compressor), 5),
@@ -174,7 +172,7 @@ def test_engines_agree(compressor):
     ):
         a, *others = (
             simulate(problem, network, algorithm, engine=engine, batch_size=batch_size, **settings)
-            for engine in (*engines, *["compiled"] * (k == chosen))
+            for engine in (*ENGINES, *["compiled"] * (k == chosen))
         )
         for b in others:
             np.testing.assert_allclose(a.x, b.x, rtol=0, atol=1e-12)

@@ -3,7 +3,6 @@
 import importlib.util
 import itertools
 import linecache
-from functools import cache
 from typing import NamedTuple
 
 import array_api_strict
@@ -32,7 +31,8 @@ from simlab.compression import (
     source_code,
 )
 from simlab.compression.codes.program import program
-from simlab.programs import contents, load, part_of
+from simlab.programs import part_of
+from tests.helpers.rows import bits_of_rows
 
 CODES = ["level", "adaptive", "elias", "fixed", "float32"]
 QUANTIZERS = [QSGD, DitheredUniform, lambda *a, **k: DitheredUniform(*a, norm="max", **k)]
@@ -75,23 +75,14 @@ def vectors(dim, random):
     return np.concatenate([normal, single, np.zeros((1, dim)), signs, np.full((1, dim), 1e-42)])
 
 
-@cache
-def _driver(functions, shared):
-    """A loop over rows, around the part that programs of the engine call."""
-    part = part_of(simlab.Kernel(functions, (), shared=shared))
-    loop = "@njit(cache=True)\ndef rows(v, dither, out, bits, extra):\n    for i in range(len(v)):\n        bits[i] = "
-    call = f"{part.name}(i, v[i], dither[i], out[i], *extra)\n"
-    return load("\n\n".join(["from numba import njit\n", contents((part,)), loop + call]), (part,)).rows
-
-
 def compiled(compressor, v, dither):
     """The row functions on the rows of `v`, as the compiled engine calls them."""
     kernel = compressor.kernel(v.shape[1])
     real = v.dtype.type
     work = [np.empty(w.shape, v.dtype if w.dtype.kind == "f" else w.dtype) for w in kernel.work]
     data = [a if isinstance(a, np.ndarray) else real(a) for a in kernel.data]
-    out, bits = np.full_like(v, np.nan), np.empty(len(v), np.int64)
-    _driver(kernel.functions, kernel.shared)(v, dither, out, bits, (*work, *data))
+    out = np.full_like(v, np.nan)
+    bits = bits_of_rows(part_of(kernel), (v, dither, out), (*work, *data))
     return out, bits
 
 

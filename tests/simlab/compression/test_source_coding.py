@@ -29,7 +29,8 @@ from simlab.compression.codes.level_count import COUNT_ROW, ROW_TABLE_ROWS
 from simlab.compression.codes.positions import number_bits
 from simlab.compression.codes.program import program
 from simlab.kernel import Kernel
-from simlab.programs import contents, load, part_of
+from simlab.programs import part_of
+from tests.helpers.rows import bits_of_rows
 
 LOW, HIGH = -(2**31), 2**31 - 1
 CODED = ["level", "adaptive", "elias"]
@@ -346,18 +347,9 @@ def test_empty_rows(name):
 
 
 def other_program(functions):
-    """A program that calls the last of the functions, which are compiled with nothing else."""
-
-    def row(levels, table, agreed):
-        bits = np.empty(1, np.int64)
-        loaded.rows(levels[None], table, agreed, bits)
-        return bits[0]
-
+    """The last of the functions, which are compiled with nothing else, as another program calls it."""
     part = part_of(Kernel(functions, ()))
-    loop = "@njit(cache=True)\ndef rows(levels, table, agreed, out):\n    for i in range(len(out)):\n"
-    call = f"        out[i] = {part.name}(levels[i], table, agreed)\n"
-    loaded = load("\n\n".join(["from numba import njit\n", contents((part,)), loop + call]), (part,))
-    return row
+    return lambda levels, table, agreed: bits_of_rows(part, (levels[None],), (table, agreed))[0]
 
 
 @pytest.mark.parametrize("name", CODED)
