@@ -7,6 +7,7 @@ random numbers that both need are drawn beforehand.
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,9 @@ CALLS = 50
 def rows(kernel: Kernel, flags: str, arguments: str) -> Callable[..., None]:
     """A compiled loop over nodes that calls the kernel's row function on row i of its arrays."""
     header = "import math\n\nimport numpy as np\nfrom numba import njit\n"
-    texts = [f"@njit(nogil=True{flags})\n{inspect.getsource(f)}" for f in kernel.functions]
+    texts = [
+        f"@njit(nogil=True{flags})\n{inspect.getsource(f)}" for f in itertools.chain(*kernel.shared, kernel.functions)
+    ]
     trailing = "".join(f", t{k}" for k in range(len(kernel.work) + len(kernel.data)))
     call = f"        {kernel.functions[-1].__name__}(i, {arguments}{trailing})"
     driver = (

@@ -39,12 +39,16 @@ class Kernel(NamedTuple):
     lanes : Kernel, optional
         The same for `LANES` runs side by side, ``x`` and ``out`` of shape (d * LANES,), so that a node's work is
         matrix products; None if there is no such form.
+    shared : tuple of tuples of functions
+        Groups, helpers first, whose last functions `functions` may call. Each is compiled once for all programs, in
+        whatever precision, and without fast math.
     """
 
     functions: tuple[Callable[..., object], ...]
     data: tuple[np.ndarray | float, ...]
     work: tuple[np.ndarray, ...] = ()
     lanes: Kernel | None = None
+    shared: tuple[tuple[Callable[..., object], ...], ...] = ()
 
 
 def check_row(owner: str, kernel: Any, leading: str) -> None:

@@ -21,6 +21,9 @@ from typing import Any, NamedTuple
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
 
+from simlab.kernel import LANES, Kernel, source as source_of
+
+HEADER = f"import math\n\nimport numpy as np\nfrom numba import njit\n\nLANES = {LANES}\n"
 FORMAT = b"sealed 1\n"  # of compiled forms on disk; those of another format have other names
 
 
@@ -48,15 +51,32 @@ def _temporary() -> tempfile.TemporaryDirectory[str]:
 
 
 class Part(NamedTuple):
-    """A function that programs share: its name in them, and the program whose last function it is."""
+    """A function that programs share: its name in them, the program whose last function it is, and that one's parts."""
 
     name: str
     source: str
+    parts: tuple[Part, ...] = ()
 
 
 def name_of(source: str) -> str:
     """The name of a program: a hash of its text."""
     return "program_" + hashlib.sha256(FORMAT + source.encode()).hexdigest()[:32]
+
+
+def contents(parts: tuple[Part, ...]) -> str:
+    """Lines of a program that hold the names of its parts, so that it changes with them."""
+    lines = "\n".join(f"    {part.name!r}: {name_of(part.source)!r}," for part in parts)
+    return f"PARTS = {{  # functions compiled once for all programs\n{lines}\n}}"
+
+
+def part_of(kernel: Kernel, header: str = HEADER, flags: str = "") -> Part:
+    """The row function of a kernel, by default without fast math, as a part; it alone is kept on disk."""
+    flags += 'nogil=True, error_model="numpy", no_cfunc_wrapper=True, no_cpython_wrapper=True'
+    parts = tuple(part_of(Kernel(group, ())) for group in kernel.shared)
+    *helpers, row = dict.fromkeys(kernel.functions)
+    texts = [f"@njit({flags})\n{source_of(helper)}" for helper in helpers]
+    texts.append(f"@njit(cache=True, {flags})\n{source_of(row)}")
+    return Part(row.__name__, "\n\n".join([header, *[contents(parts)] * bool(parts), *texts]), parts)
 
 
 @cache
@@ -66,7 +86,7 @@ def load(source: str, parts: tuple[Part, ...] = ()) -> ModuleType:
     Parameters
     ----------
     source : str
-        Holds the names (`name_of`) of its parts, so that it changes with them.
+        Holds the `contents` of its parts.
     parts : tuple of Part
         Functions that it calls.
     """
@@ -79,7 +99,7 @@ def load(source: str, parts: tuple[Part, ...] = ()) -> ModuleType:
     module = ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module
-    vars(module).update({part.name: _last_function(load(part.source)) for part in parts})
+    vars(module).update({part.name: _last_function(load(part.source, part.parts)) for part in parts})
     # Not by an import, which would trust a damaged .pyc.
     exec(compile(source, path, "exec"), vars(module))
     for compiled in vars(module).values():

@@ -310,7 +310,11 @@ def generated_source(
     state = algorithm.init(np.zeros((network.n_nodes, problem.dim)))
     sampled, noisy = checks.flag("sampled", sampled), checks.flag("noisy", noisy)
     text = program(problem, algorithm, state, dtype=np.dtype(np.float64), sampled=sampled, noisy=noisy).text
-    return "\n\n".join([text.source, *(part.source for part in text.parts)])
+    pending, sources = list(text.parts), [text.source]
+    for part in pending:
+        sources.append(part.source)
+        pending += part.parts
+    return "\n\n".join(sources)
 
 
 class Call(NamedTuple):

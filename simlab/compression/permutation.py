@@ -71,15 +71,13 @@ class PermK(NamedTuple):
     def kernel(self, dim: int) -> Kernel:
         """The same as a row function."""
         self.check(dim)
-        return Kernel((permutation_row,), (np.array([self.n_nodes]),), (np.empty(dim, np.int64),))
+        return Kernel((permutation_row,), (np.array([self.n_nodes]),))
 
 
-def permutation_row(
-    i: int, v: np.ndarray, dither: np.ndarray, out: np.ndarray, order: np.ndarray, nodes: np.ndarray
-) -> int:
+def permutation_row(i: int, v: np.ndarray, dither: np.ndarray, out: np.ndarray, nodes: np.ndarray) -> int:
     """The block of node i, times the smaller of n and d."""
     n, dim, total = nodes[0], v.size, 0.0
-    order[:] = np.argsort(dither, kind="mergesort")
+    order = np.argsort(dither, kind="mergesort")
     for j in range(dim):
         total += np.float64(dither[j])
         out[j] = 0

@@ -211,6 +211,6 @@ def _kernel(quantizer: Quantizer, dim: int) -> Kernel:
     levels = np.empty(dim, np.int32)
     if code.count_row:
         table = np.empty((ROW_TABLE_ROWS, 2 * quantizer.levels + 1 if quantizer.code == "level" else 1), np.int64)
-        return Kernel((*code.count_row, *ROWS[quantizer.code]), scale, (levels, table))
+        return Kernel(ROWS[quantizer.code], scale, (levels, table), shared=(code.count_row,))
     bits = np.array([code.count_bits(np.zeros(dim, np.int32))], np.int64)
     return Kernel(ROWS[quantizer.code], (bits, *scale), (levels,))

@@ -171,6 +171,7 @@ def tilted_logistic_row(
             length /= 2
         if not smaller:
             break
-        x[:] = trial
-        g[:] = after
-    out[:] = x
+        for k in range(y.shape[0]):  # an assignment of arrays takes seconds to compile: what it says if shapes differ
+            x[k], g[k] = trial[k], after[k]
+    for k in range(y.shape[0]):
+        out[k] = x[k]

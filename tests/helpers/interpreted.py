@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,9 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+import simlab
 from simlab.engine import compiled
 from simlab.engine.compiler import codegen
 from simlab.programs import Part
+
+#: For `simulate` below; what they tell apart is the text of a program, whatever compiles it.
+ENGINES = ("numpy", "interpreted")
+
+
+def simulate(problem: Any, network: Any, algorithm: Any, *, engine: str, **options: Any) -> Any:
+    """`simlab.simulate`, of which ``engine="interpreted"`` is the compiled engine within `interpreted`."""
+    if engine != "interpreted":
+        return simlab.simulate(problem, network, algorithm, engine=engine, **options)
+    with interpreted():
+        return simlab.simulate(problem, network, algorithm, engine="compiled", **options)
 
 
 @contextmanager
@@ -22,7 +35,7 @@ def interpreted() -> Iterator[None]:
     def load(source: str, parts: tuple[Part, ...] = ()) -> Any:
         module = types.ModuleType("interpreted")
         for part in parts:
-            functions = [f for f in vars(load(part.source)).values() if isinstance(f, types.FunctionType)]
+            functions = [f for f in vars(load(part.source, part.parts)).values() if isinstance(f, types.FunctionType)]
             setattr(module, part.name, functions[-1])
         source = source.replace("from numba import njit", "njit = lambda **_: lambda function: function")
         source = source.replace("from simlab.engine.prefetch import prefetch", "prefetch = lambda *_: None")
@@ -31,7 +44,9 @@ def interpreted() -> Iterator[None]:
 
     poisoned = types.SimpleNamespace(**vars(np))
     poisoned.empty = lambda shape, dtype=float: np.full(shape, np.nan if np.dtype(dtype).kind == "f" else -7, dtype)
-    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        # Compiled arithmetic does not warn; NumPy's own state would be that of this thread alone.
+        warnings.filterwarnings("ignore", "(invalid value|overflow|underflow|divide by zero) encountered")
         patch.setattr(compiled, "load", load)
         patch.setattr(compiled, "np", poisoned)
         patch.setattr(compiled, "aligned", poisoned.empty)

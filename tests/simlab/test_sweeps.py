@@ -60,8 +60,7 @@ def test_classes_of_equal_numbers_are_told_apart(pair: Any, engine: str) -> None
     assert simlab.frame(together).groupby("algorithm").ngroups == 2
 
 
-@pytest.mark.parametrize("kind", ["quadratic", "least_squares", "logistic"])
-@pytest.mark.parametrize("noise_std", [0.0, 0.3])
+@pytest.mark.parametrize(("kind", "noise_std"), [("quadratic", 0.3), ("least_squares", 0.3), ("logistic", 0.0)])
 @pytest.mark.parametrize("engine", ["compiled", "numpy"])
 def test_a_sweep_equals_its_settings_one_at_a_time(kind: str, noise_std: float, engine: str) -> None:
     """States bit by bit where the work is shared in the same way, else to rounding; records to rounding."""

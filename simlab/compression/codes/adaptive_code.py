@@ -97,7 +97,8 @@ COUNT_ADAPTIVE_ROW = (floor_log2, zigzag, omega_bits, front_bits, *COUNT_ADAPTIV
 def _compiled() -> ModuleType:
     return program(
         helpers=(*ELIAS, front_bits, *COUNT_ADAPTIVE, *READ_ADAPTIVE),
-        entries=(count_adaptive_row, count_adaptive_rows, write_front, write_adaptive, read_front, read_all_adaptive),
+        entries=(count_adaptive_rows, write_front, write_adaptive, read_front, read_all_adaptive),
+        shared=(COUNT_ADAPTIVE_ROW,),
     )
 
 

@@ -95,7 +95,8 @@ COUNT_ELIAS_ROW = (floor_log2, omega_bits, front_bits, count_elias_row)
 def _compiled() -> ModuleType:
     return program(
         helpers=(*ELIAS, front_bits),
-        entries=(count_elias_row, count_elias_rows, write_front, write_nonzeros, read_front, read_nonzeros),
+        entries=(count_elias_rows, write_front, write_nonzeros, read_front, read_nonzeros),
+        shared=(COUNT_ELIAS_ROW,),
     )
 
 

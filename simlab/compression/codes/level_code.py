@@ -54,7 +54,6 @@ def _compiled() -> ModuleType:
             *(*CODE_POSITIONS, *READ_POSITIONS, kernels.alphabet_bounds, kernels.choose),
             *(kernels.all_runs_bits, kernels.order_by_cost, kernels.plan_levels, kernels.side_bits),
             *(kernels.fixed_bits, kernels.tries_sparse, kernels.next_run),
-            *(counter.count_levels, counter.sort_positions, counter.count_level, counter.count_runs),
             *(decoder.free_positions, decoder.take, decoder.read_fixed, decoder.read_levels),
             *(decoder.read_nonzeros, decoder.read_sparse),
         ),
@@ -63,11 +62,11 @@ def _compiled() -> ModuleType:
                 kernels.count_alphabet,
                 kernels.code_sparse,
                 kernels.count_symbols,
-                counter.count_row,
                 counter.count_rows,
             ),
             *(write_front, kernels.write_levels, kernels.write_fixed, read_front, decoder.read_vector),
         ),
+        shared=(counter.COUNT_ROW,),
     )
 
 

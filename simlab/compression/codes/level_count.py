@@ -36,8 +36,7 @@ def count_row(levels: np.ndarray, table: np.ndarray, agreed: int) -> int:
 
     Parameters
     ----------
-    levels : (d,) array of a signed integer type
-        Within the range of int32.
+    levels : (d,) array of int32
     table : (9, width) array of int64
         Working memory; ``width = 2 * s + 1`` serves levels in [-s, s].
     agreed : int

@@ -146,23 +146,25 @@ def code_sparse(levels: np.ndarray, largest: int, zeros: int, words: np.ndarray,
         if writes:
             write_omega(words, position, largest + 1)
         position += omega_bits(largest + 1)
+    # Numbers that are no literals, each of which would be compiled into a coder of its own.
+    whole, nonzero, best = np.int64(0), np.int64(1), np.int64(0)
     if levels.size <= 128:
-        return code_adaptive(levels, largest, 0, words, position, 1 << 62)
+        return code_adaptive(levels, largest, whole, words, position, whole + (1 << 62))  # type: ignore[arg-type]
     nonzeros = np.empty(levels.size - zeros, levels.dtype)
     position, size = code_positions(levels, nonzeros.size, nonzeros, words, position)
     if nonzeros.size < 2:
-        return code_adaptive(nonzeros, largest, 1, words, position, size)
+        return code_adaptive(nonzeros, largest, nonzero, words, position, size)  # type: ignore[arg-type]
     nothing = np.empty(0, np.uint64)
-    least, best = 0, 0
+    least = position
     for alphabet in range(1, 4):
         begin, inner = choose(alphabet, nothing, position, size)
         end = code_adaptive(nonzeros, largest, alphabet, nothing, begin, inner)
         if best == 0 or end < least:
-            least, best = end, alphabet
+            least, best = end, np.int64(alphabet)
     if not writes:
         return least
-    position, size = choose(best, words, position, size)
-    return code_adaptive(nonzeros, largest, best, words, position, size)
+    position, size = choose(best, words, position, size)  # type: ignore[arg-type]
+    return code_adaptive(nonzeros, largest, best, words, position, size)  # type: ignore[arg-type]
 
 
 def alphabet_bounds(alphabet: int) -> tuple[int, int]:

@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from simlab.engine.compiler.layout import Layout, Position, store_position, written_to
-from simlab.kernel import LANES, Kernel, source as kernel_source
-from simlab.programs import Part, name_of
+from simlab.kernel import LANES, Kernel
+from simlab.programs import Part, contents, part_of
 from simlab.step.graph import AVERAGES, MIXES, Graph, Steps, is_shared
 from simlab.step.operation import OPERATIONS, kind
 
@@ -181,8 +181,8 @@ def generate(
     kernels = [*gradients.values(), *(kernel for kernel, _ in itertools.chain(*itertools.chain(*compressors)))]
     work = [[f"work_{c}_{k}" for k in range(len(each.work))] for c, each in enumerate(kernels)]
     data = [[f"data_{c}_{k}" for k in range(len(each.data))] for c, each in enumerate(kernels)]
-    rows = [_kernel_part(each, header, INNER) for each in gradients.values()]
-    rows += [_kernel_part(each, header, EXACT) for each in kernels[len(rows) :]]
+    rows = [part_of(each, header, "fastmath=FAST, ") for each in gradients.values()]
+    rows += [part_of(each) for each in kernels[len(rows) :]]  # without fast math
     names = _apart([row.name for row in rows])
     parts = dict(zip(names, rows, strict=True))
     for text in (
@@ -223,7 +223,7 @@ def generate(
     else:
         body, parameters = run(steps, writers, known, form, soon)
     used = {name: part for name, part in parts.items() if _names(body, name)}
-    contents = "\n".join(f"    {name!r}: {name_of(part.source)!r}," for name, part in used.items())
+    named = tuple(part._replace(name=name) for name, part in used.items())
     docstring = (
         f'"""{title}\n\nPrinted by simlab from the traced step; a changed step or kernel is another file.\n"""\n\n'
     )
@@ -232,12 +232,12 @@ def generate(
     source = "\n\n".join(
         [
             docstring + header,
-            f"PARTS = {{  # row functions, compiled once for all programs\n{contents}\n}}",
+            contents(named),
             body,
             f"PARAMETERS = {tuple(parameters)!r}\nN_STAGES = {layouts[0].last[0] + 1}\n",
         ]
     )
-    return Text(source, tuple(part._replace(name=name) for name, part in used.items()))
+    return Text(source, named)
 
 
 @functools.cache
@@ -319,12 +319,6 @@ def _part(text: str, header: str, decorator: str) -> Part:
     found = re.search(r"def (\w+)", text)
     assert found is not None
     return Part(found[1], f"{header}\n\n{decorator}{text.strip()}\n")
-
-
-def _kernel_part(kernel: Kernel, header: str, decorator: str) -> Part:
-    """A row function with its helpers."""
-    texts = [decorator + kernel_source(function).rstrip() for function in dict.fromkeys(kernel.functions)]
-    return Part(kernel.functions[-1].__name__, "\n\n\n".join([header, *texts]) + "\n")
 
 
 def _hyper(name: str) -> str:

@@ -12,7 +12,7 @@ import simlab
 from simlab.operations import Batch, Polynomial, differences, mix, sample_table
 from tests.helpers import algorithms, strategies
 from tests.helpers.agreement import SETTING, assert_same
-from tests.helpers.interpreted import interpreted
+from tests.helpers.interpreted import ENGINES, simulate
 
 STEPS = 12
 NAMES = ("ChebyshevGossip", "SSDA", "GTSVRG", "GTSAGA", "GTSARAH", "DESTRESS", "AccDNGD", "APAPC")
@@ -23,15 +23,14 @@ RHO = float(NETWORK.rho)
 
 def trace(algorithm: Any, problem: Any = PROBLEM, network: Any = NETWORK, **options: Any) -> Any:
     choices = {"steps": STEPS, "x0": SETTING.x0 if problem is PROBLEM else None, "engine": "numpy", "progress": False}
-    return simlab.simulate(problem, network, algorithm, **choices | options)
+    return simulate(problem, network, algorithm, **choices | options)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_engines_agree(name: str) -> None:
     options = {"replicates": 2, "record_every": 5, "batch_size": 3, "noise_std": 0.1}
     expected = trace(algorithms.forms(lr=0.05)[name], **options)
-    with interpreted():
-        assert_same(trace(algorithms.forms(lr=0.05)[name], engine="compiled", **options), expected)
+    assert_same(trace(algorithms.forms(lr=0.05)[name], engine="interpreted", **options), expected)
 
 
 @given(seed=st.integers(0, 2**31), n=st.integers(2, 9), rounds=st.integers(1, 7))
@@ -52,7 +51,7 @@ def test_polynomials_are_chebyshevs(seed: int, n: int, rounds: int) -> None:
     assert np.all(np.abs(spectrum[:-1]) <= 1 / chebyshev(1 / rho) + 1e-9)
 
 
-@pytest.mark.parametrize("engine", ["numpy", "compiled"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_exchanges_of_polynomials_are_counted(engine: str) -> None:
     """K for each one of the base's, also of two in a step; path by path the base over the network of that matrix."""
     rounds = 4
@@ -105,8 +104,10 @@ def test_what_balances_over_the_nodes(name: str) -> None:
     assert np.abs(part(state)).max() > 1e-3
 
 
-@pytest.mark.parametrize("engine", ["numpy", "compiled"])
-@pytest.mark.parametrize("name", ["GTSVRG", "GTSAGA", "GTSARAH", "DESTRESS"])
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [*((name, "numpy") for name in ("GTSVRG", "GTSAGA", "GTSARAH", "DESTRESS")), ("GTSAGA", "compiled")],
+)
 def test_mini_batches_leave_no_error(name: str, engine: str) -> None:
     """Of two samples in nine; plain gradient tracking keeps the variance of its step size."""
     algorithm = {
@@ -130,8 +131,7 @@ EXACT = {
 }
 
 
-@pytest.mark.parametrize("engine", ["numpy", "compiled"])
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize(("name", "engine"), [*((name, "numpy") for name in EXACT), ("OPAPC", "compiled")])
 def test_limit_is_the_minimizer(name: str, engine: str) -> None:
     x = trace(EXACT[name], steps=2500, record_every=2500, engine=engine).x[0]
     np.testing.assert_allclose(x - PROBLEM.minimizer, 0, atol=1e-10)

@@ -150,8 +150,7 @@ EXACT = {
 }
 
 
-@pytest.mark.parametrize("engine", ["numpy", "compiled"])
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize(("name", "engine"), [*((name, "numpy") for name in EXACT), ("KGT, slow", "compiled")])
 def test_limit_is_the_minimizer(name: str, engine: str) -> None:
     options = {"batch_size": None, "noise_std": 0.0, "steps": 3 * 1500, "record_every": 4500}
     x = path(SETTING, EXACT[name], engine, **options)

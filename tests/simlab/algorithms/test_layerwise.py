@@ -8,6 +8,7 @@ import pytest
 import simlab
 from simlab import LAMB, LARS, Clipped, DAdam, DecentLaM, DmSGD, LayerwiseDecentLaM, QGAdam, WeightDecay
 from simlab.operations import block_norms, norm
+from tests.helpers.interpreted import ENGINES, simulate
 
 N, D, STEPS = 4, 5, 6
 BLOCKS = (2, 1, 2)
@@ -101,10 +102,10 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("engine", ["compiled", "numpy"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_steps_are_those_of_plain_loops(name, engine):
     algorithm, expected = CASES[name]
-    run = simlab.simulate(PROBLEM, NETWORK, algorithm, steps=STEPS, x0=X0, engine=engine)
+    run = simulate(PROBLEM, NETWORK, algorithm, steps=STEPS, x0=X0, engine=engine)
     np.testing.assert_allclose(run.x[0], expected, rtol=0, atol=1e-12)
 
 
@@ -125,7 +126,7 @@ def test_norms_of_blocks():
 def test_a_block_at_zero_moves():
     x0 = np.concatenate([np.zeros(2), X0[2:]])
     for algorithm in (LARS(0.1, blocks=BLOCKS), LAMB(0.1, blocks=BLOCKS), LayerwiseDecentLaM(0.1, blocks=BLOCKS)):
-        run = simlab.simulate(PROBLEM, NETWORK, algorithm, steps=1, x0=x0)
+        run = simlab.simulate(PROBLEM, NETWORK, algorithm, steps=1, x0=x0, engine="numpy")
         assert np.all(run.x[0][:, :2] != 0)
 
 
@@ -147,35 +148,35 @@ def test_blocks_of_problems():
 @pytest.mark.parametrize("base", [DmSGD(0.1, 0.8), DecentLaM(0.1, 0.8), simlab.GradientTracking(0.1)])
 def test_coupled_decay_is_a_ridge(base):
     ridge = simlab.LeastSquares(PROBLEM.features, PROBLEM.targets, l2=0.3)
-    one = simlab.simulate(PROBLEM, NETWORK, WeightDecay(base, 0.3), steps=20, batch_size=3)
-    other = simlab.simulate(ridge, NETWORK, base, steps=20, batch_size=3)
+    one = simlab.simulate(PROBLEM, NETWORK, WeightDecay(base, 0.3), steps=20, batch_size=3, engine="numpy")
+    other = simlab.simulate(ridge, NETWORK, base, steps=20, batch_size=3, engine="numpy")
     np.testing.assert_allclose(one.x, other.x, rtol=0, atol=1e-13)
 
 
 def test_decoupled_decay_is_beside_the_step():
     x0 = np.random.default_rng(2).standard_normal((N, D))
     base = DAdam(0.1)
-    plain = simlab.simulate(PROBLEM, NETWORK, base, steps=1, x0=x0).x[0]
-    found = simlab.simulate(PROBLEM, NETWORK, WeightDecay(base, 0.3, "decoupled"), steps=1, x0=x0).x[0]
+    plain = simlab.simulate(PROBLEM, NETWORK, base, steps=1, x0=x0, engine="numpy").x[0]
+    found = simlab.simulate(PROBLEM, NETWORK, WeightDecay(base, 0.3, "decoupled"), steps=1, x0=x0, engine="numpy").x[0]
     np.testing.assert_allclose(found, plain - 0.03 * x0, rtol=0, atol=1e-14)
     with pytest.raises(ValueError, match="has no step size lr; take kind='coupled'"):
         simlab.simulate(PROBLEM, NETWORK, WeightDecay(simlab.DADMM(0.3), 0.1, "decoupled"), steps=1)
 
 
-@pytest.mark.parametrize("engine", ["compiled", "numpy"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_long_gradients_are_shortened_and_short_ones_left(engine):
     x0 = 2 * np.random.default_rng(2).standard_normal((N, D))
     g = gradients(x0)
     lengths = np.linalg.norm(g, axis=1, keepdims=True)
     threshold = float(np.median(lengths))
     expected = W @ (x0 - 0.1 * np.where(lengths > threshold, threshold / lengths, 1.0) * g)
-    run = simlab.simulate(PROBLEM, NETWORK, Clipped(simlab.DSGD(0.1), threshold), steps=1, x0=x0, engine=engine)
+    run = simulate(PROBLEM, NETWORK, Clipped(simlab.DSGD(0.1), threshold), steps=1, x0=x0, engine=engine)
     np.testing.assert_allclose(run.x[0], expected, rtol=0, atol=1e-14)
 
 
 def test_wrappers_go_around_one_another():
     algorithm = Clipped(WeightDecay(DmSGD(0.05, 0.8), 0.1), 0.5)
-    runs = [simlab.simulate(PROBLEM, NETWORK, algorithm, steps=5, engine=e).x for e in ("compiled", "numpy")]
+    runs = [simulate(PROBLEM, NETWORK, algorithm, steps=5, engine=e).x for e in ENGINES]
     np.testing.assert_allclose(*runs, rtol=0, atol=1e-14)
 
 

@@ -32,7 +32,7 @@ TRANSFER: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "DSGTHB": lambda w, beta: 0 * w,
     "DSMT": lambda w, beta: 0 * w,
 }
-LR = 0.02
+LR = 0.05
 BETAS = (0.5, 0.8, 0.9)
 
 
@@ -52,7 +52,7 @@ ABOVE_THIRD = simlab.Network.from_matrix((2 * NETWORK.weights + np.eye(8)) / 3) 
 
 
 def limit(
-    problem: Any, algorithm: Any, steps: int = 6000, network: Any = NETWORK, engine: str = "compiled"
+    problem: Any, algorithm: Any, steps: int = 2500, network: Any = NETWORK, engine: str = "compiled"
 ) -> np.ndarray:
     """States at which a full-batch run has stopped; it must have."""
     trace = simlab.simulate(problem, network, algorithm, steps=steps, record_every=steps, engine=engine, progress=False)

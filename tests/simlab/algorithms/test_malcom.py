@@ -11,6 +11,7 @@ from simlab.compression import QSGD, DitheredUniform, Identity, RandomK, Sign, T
 from simlab.operations import Batch
 from simlab.step.streams import Stream
 from tests.helpers import strategies
+from tests.helpers.interpreted import ENGINES, simulate
 from theory.theorems import choco_gossip
 
 STEPS = 8
@@ -61,7 +62,7 @@ def drawn(setting):
 
 
 def simulated(setting, algorithm, engine, batch=True):
-    return simlab.simulate(
+    return simulate(
         setting.objective.problem,
         setting.network,
         algorithm,
@@ -76,9 +77,9 @@ def simulated(setting, algorithm, engine, batch=True):
 
 # A level flips between a program and its transcription if the dither (of 24 bits) falls into the 1e-15 or so by which
 # they round |v|/r differently: less than once in 10^13 numbers, so exact agreement to rounding can be asked for.
-@pytest.mark.parametrize("engine", ["numpy", "compiled"])
+@pytest.mark.parametrize("engine", ENGINES)
 @given(run=runs())
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_choco_sgd_and_malcom_psgd(engine, run):
     setting, s, zeta, nu = run
     gradient, dither = drawn(setting)
@@ -89,13 +90,13 @@ def test_choco_sgd_and_malcom_psgd(engine, run):
     for given_lr, lr in ((setting.lr, lambda k: setting.lr), (decaying, lambda k: setting.lr / math.sqrt(1 + k / 3))):
         for algorithm, l1 in (
             (simlab.ChocoSGD(given_lr, zeta, QSGD(s, scaled=True)), 0.0),
-            (simlab.MalcomPSGD(given_lr, zeta, QSGD(s, scaled=True, code="level"), nu), nu),
+            (simlab.MalcomPSGD(given_lr, zeta, QSGD(s, scaled=True, code="adaptive"), nu), nu),
         ):
             expected = compressed_sgd(list(setting.x0), gradient, weights, dither, lr, zeta, s, tau, l1)
             np.testing.assert_allclose(simulated(setting, algorithm, engine), expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("engine", ["numpy", "compiled"])
+@pytest.mark.parametrize("engine", ENGINES)
 @given(setting=strategies.settings("least_squares"), nu=st.floats(0, 0.3))
 @settings(max_examples=15)
 def test_proximal_dsgd(engine, setting, nu):
@@ -108,7 +109,7 @@ def test_proximal_dsgd(engine, setting, nu):
     np.testing.assert_allclose(simulated(setting, algorithm, engine), x, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("engine", ["numpy", "compiled"])
+@pytest.mark.parametrize("engine", ENGINES)
 @given(setting=strategies.settings("least_squares"), s=st.sampled_from([1, 8]), zeta=st.floats(0.05, 1.0))
 @settings(max_examples=15)
 def test_choco_gossip(engine, setting, s, zeta):
@@ -153,23 +154,30 @@ COMPRESSORS = [
 
 @pytest.mark.parametrize("compressor", COMPRESSORS, ids=repr)
 def test_engines_agree(compressor):
-    """States to rounding and bits exactly, with mini-batches, noise and replicates; see above on levels that flip."""
+    """States to rounding and bits exactly, with mini-batches, noise and replicates; see above on levels that flip.
+
+    Each compressor is compiled in one of the methods, and interpreted in all.
+    """
     problem = simlab.LeastSquares.synthetic(n_nodes=6, n_samples=30, dim=11, seed=5)
     network = simlab.topologies.erdos_renyi(6, 0.5, seed=1)
     x0 = np.random.default_rng(0).standard_normal((6, 11))
     settings = {"steps": 30, "noise_std": 0.1, "replicates": 2, "x0": x0, "record_every": 7, "progress": False}
-    for algorithm, batch_size in (
-        (simlab.ChocoSGD(0.1, 0.3, compressor), 5),
-        (simlab.MalcomPSGD(simlab.schedules.Inverse(0.2, 10), 0.3, compressor, 0.02), 5),
-        (simlab.ChocoGossip(0.3, compressor), None),
-    ):
-        a, b = (
-            simlab.simulate(problem, network, algorithm, engine=engine, batch_size=batch_size, **settings)
-            for engine in ("numpy", "compiled")
+    chosen = COMPRESSORS.index(compressor) % 3
+    for k, (algorithm, batch_size) in enumerate(
+        (
+            (simlab.ChocoSGD(0.1, 0.3, compressor), 5),
+            (simlab.MalcomPSGD(simlab.schedules.Inverse(0.2, 10), 0.3, compressor, 0.02), 5),
+            (simlab.ChocoGossip(0.3, compressor), None),
         )
-        np.testing.assert_allclose(a.x, b.x, rtol=0, atol=1e-12)
-        for column in ("payload_bits", "bits"):
-            np.testing.assert_array_equal(a.frame[column], b.frame[column])
+    ):
+        a, *others = (
+            simulate(problem, network, algorithm, engine=engine, batch_size=batch_size, **settings)
+            for engine in (*ENGINES, *["compiled"] * (k == chosen))
+        )
+        for b in others:
+            np.testing.assert_allclose(a.x, b.x, rtol=0, atol=1e-12)
+            for column in ("payload_bits", "bits"):
+                np.testing.assert_array_equal(a.frame[column], b.frame[column])
 
 
 def gossip_ratio(network, compressor, omega, x0, random, steps):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import simlab
-from simlab.run.settings import ENGINES
 from simlab.schedules import Cosine
 from simlab.step.graph import numeric_fields, step_graphs
+from tests.helpers.interpreted import ENGINES, simulate
 
 N, D, STEPS = 5, 3, 23
 PROBLEM = simlab.LeastSquares.synthetic(n_nodes=N, n_samples=10, dim=D, seed=0)
@@ -17,12 +17,10 @@ X0 = np.random.default_rng(1).standard_normal((N, D))
 
 
 def last(algorithm, engine="numpy", **options):
-    return simlab.simulate(PROBLEM, NETWORK, algorithm, steps=STEPS, x0=X0, engine=engine, progress=False, **options).x[
-        0
-    ]
+    return simulate(PROBLEM, NETWORK, algorithm, steps=STEPS, x0=X0, engine=engine, progress=False, **options).x[0]
 
 
-@pytest.mark.parametrize("engine", ENGINES[:2])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("period", [1, 4])
 def test_equals_its_definition(engine, period):
     """Around momentum that stays with its node and gossip, the step size changing."""
@@ -39,7 +37,7 @@ def test_equals_its_definition(engine, period):
     np.testing.assert_allclose(found, x, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("engine", ENGINES[:2])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_special_cases(engine):
     equal = np.broadcast_to(X0[0], X0.shape)
     for slow, plain in [
@@ -49,8 +47,7 @@ def test_special_cases(engine):
         (simlab.SlowMo(simlab.LocalSGD(0.1, 1), 1, 0.5), simlab.PmSGD(0.1, 0.5)),
     ]:
         one, two = (
-            simlab.simulate(PROBLEM, NETWORK, a, steps=24, x0=equal, engine=engine, progress=False)
-            for a in (slow, plain)
+            simulate(PROBLEM, NETWORK, a, steps=24, x0=equal, engine=engine, progress=False) for a in (slow, plain)
         )
         # GossipPGA averages before that step's exchange, SlowMo after it: the means agree, and all are equal.
         np.testing.assert_allclose(one.x, two.x, rtol=0, atol=1e-12)
@@ -65,7 +62,7 @@ def test_phases_are_those_of_the_base_and_its_own():
 
 def test_settings_of_the_base_share_a_program_and_are_told_apart():
     algorithms = [simlab.SlowMo(simlab.DSGD(lr), 4) for lr in (0.01, 0.1)]
-    for engine in ENGINES[:2]:
+    for engine in ("numpy", "compiled"):
         traces = simlab.simulate(PROBLEM, NETWORK, algorithms, steps=STEPS, x0=X0, engine=engine, progress=False)
         for trace, algorithm in zip(traces, algorithms, strict=True):
             np.testing.assert_allclose(trace.x[0], last(algorithm), rtol=0, atol=1e-12)

@@ -1,10 +1,8 @@
 """Compressors: two forms, bits, and the bounds they state."""
 
 import importlib.util
-import inspect
 import itertools
 import linecache
-from functools import cache
 from typing import NamedTuple
 
 import array_api_strict
@@ -33,7 +31,8 @@ from simlab.compression import (
     source_code,
 )
 from simlab.compression.codes.program import program
-from simlab.programs import load
+from simlab.programs import part_of
+from tests.helpers.rows import bits_of_rows
 
 CODES = ["level", "adaptive", "elias", "fixed", "float32"]
 QUANTIZERS = [QSGD, DitheredUniform, lambda *a, **k: DitheredUniform(*a, norm="max", **k)]
@@ -76,23 +75,14 @@ def vectors(dim, random):
     return np.concatenate([normal, single, np.zeros((1, dim)), signs, np.full((1, dim), 1e-42)])
 
 
-@cache
-def _driver(functions):
-    header = "import math\n\nimport numpy as np\nfrom numba import njit\n"
-    texts = ['@njit(nogil=True, error_model="numpy")\n' + inspect.getsource(f) for f in functions]
-    loop = "@njit(cache=True)\ndef rows(v, dither, out, bits, extra):\n    for i in range(len(v)):\n        bits[i] = "
-    call = f"{functions[-1].__name__}(i, v[i], dither[i], out[i], *extra)\n"
-    return load("\n\n".join([header, *texts, loop + call])).rows
-
-
 def compiled(compressor, v, dither):
     """The row functions on the rows of `v`, as the compiled engine calls them."""
     kernel = compressor.kernel(v.shape[1])
     real = v.dtype.type
     work = [np.empty(w.shape, v.dtype if w.dtype.kind == "f" else w.dtype) for w in kernel.work]
     data = [a if isinstance(a, np.ndarray) else real(a) for a in kernel.data]
-    out, bits = np.full_like(v, np.nan), np.empty(len(v), np.int64)
-    _driver(kernel.functions)(v, dither, out, bits, (*work, *data))
+    out = np.full_like(v, np.nan)
+    bits = bits_of_rows(part_of(kernel), (v, dither, out), (*work, *data))
     return out, bits
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from simlab.network import Exchanges, NetworkProcess
 from simlab.operations import Batch, compress, gradient, mix, phase, steps_taken
 from simlab.run.settings import ENGINES
 from simlab.step.streams import Stream
-from tests.helpers.interpreted import interpreted
+from tests.helpers.interpreted import ENGINES as TWO, simulate
 
 N, D, M = 6, 3, 9
 PROBLEM = simlab.LeastSquares.synthetic(n_nodes=N, n_samples=M, dim=D, seed=0)
@@ -279,7 +280,7 @@ def replay(rule: Any, network: Any, steps: int, seed: int, replicate: int, batch
 def check(name: str, kind: str, engine: str, seed: int, batch: int | None, std: float, steps: int = 13) -> None:
     algorithm, rule, _ = METHODS[name]
     network = process(kind)
-    trace = simlab.simulate(
+    trace = simulate(
         PROBLEM, network, algorithm, steps=steps, batch_size=batch, noise_std=std, seed=seed, replicates=2, x0=X0,
         engine=engine, record_every=4, progress=False,
     )  # fmt: skip
@@ -290,11 +291,10 @@ def check(name: str, kind: str, engine: str, seed: int, batch: int | None, std: 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
 @given(seed=st.integers(0, 2**16), batch=st.sampled_from([None, 2, 3]), std=st.sampled_from([0.0, 0.3]))
-@settings(max_examples=5)
+@settings(max_examples=3)
 def test_both_engines_replay_the_path(name: str, kind: str, seed: int, batch: int | None, std: float) -> None:
-    check(name, kind, "numpy", seed, batch, std)
-    with interpreted():
-        check(name, kind, "compiled", seed, batch, std)
+    for engine in TWO:
+        check(name, kind, engine, seed, batch, std)
 
 
 @pytest.mark.slow
@@ -332,7 +332,7 @@ FIT = {"one_sided": ("row",), "asynchronous": ("asynchronous",), "one_peer": ("d
 
 @pytest.mark.parametrize("process_name", PROCESSES)
 @given(data=st.data(), seed=st.integers(0, 2**16))
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_every_process_is_replayed(process_name: str, data: Any, seed: int) -> None:
     kinds = FIT.get(process_name, ("double", "symmetric"))
     name = data.draw(st.sampled_from([name for name, (_, _, fit) in METHODS.items() if set(fit) & set(kinds)]))
@@ -340,9 +340,8 @@ def test_every_process_is_replayed(process_name: str, data: Any, seed: int) -> N
     network = built(process_name)
     options = {"steps": 15, "batch_size": 2, "noise_std": 0.1, "seed": seed, "x0": X0, "progress": False}
     expected = replay(rule, network, 15, seed, 0, 2, 0.1)
-    for engine in ENGINES[:2]:
-        with interpreted():
-            trace = simlab.simulate(PROBLEM, network, algorithm, engine=engine, **options)
+    for engine in TWO:
+        trace = simulate(PROBLEM, network, algorithm, engine=engine, **options)
         np.testing.assert_allclose(trace.x[0], expected, rtol=1e-10, atol=1e-10 * np.abs(expected).max())
 
 
@@ -401,12 +400,12 @@ class Sending(NamedTuple):
         return type(state)(mix(network, q))
 
 
-@pytest.mark.parametrize("engine", ENGINES[:2])
+@pytest.mark.parametrize("engine", TWO)
 def test_compressed_messages_cost_where_they_are_sent(engine: str) -> None:
     network, steps = Weather("double"), 20
     algorithm = Sending(0.05, simlab.compression.TopK(2))  # messages of one length
-    trace = simlab.simulate(PROBLEM, network, algorithm, steps=steps, x0=X0, engine=engine, progress=False)
-    one = simlab.simulate(PROBLEM, topologies.ring(N), algorithm, steps=1, x0=X0, engine=engine, progress=False)
+    trace = simulate(PROBLEM, network, algorithm, steps=steps, x0=X0, engine=engine, progress=False)
+    one = simulate(PROBLEM, topologies.ring(N), algorithm, steps=1, x0=X0, engine=engine, progress=False)
     plain = N * D * 64  # the mix of the decoded is a message of its own
     size = (one.frame["payload_bits"].iloc[1] - plain) // N
     heard = network.sample(steps).exchanges
@@ -419,28 +418,34 @@ def test_compressed_messages_cost_where_they_are_sent(engine: str) -> None:
 # A process that never changes is the network, bit for bit; chunks, lists and divergence are as on networks.
 
 
-@pytest.mark.parametrize("engine", ENGINES[:2])
-@pytest.mark.parametrize("algorithm", [simlab.DecentLaM(LR, BETA), simlab.LocalSGD(LR, 3), simlab.SGP(LR)], ids=repr)
+@pytest.mark.parametrize(
+    ("algorithm", "engine"),
+    [
+        *itertools.product([simlab.DecentLaM(LR, BETA), simlab.LocalSGD(LR, 3), simlab.SGP(LR)], TWO),
+        (simlab.DecentLaM(LR, BETA), "compiled"),
+    ],
+    ids=repr,
+)
 def test_nothing_fails_with_probability_0(engine: str, algorithm: Any) -> None:
     ring = topologies.ring(N)
     options = {"steps": 20, "batch_size": 2, "noise_std": 0.1, "replicates": 2, "engine": engine, "progress": False}
-    static = simlab.simulate(PROBLEM, ring, algorithm, **options)
+    static = simulate(PROBLEM, ring, algorithm, **options)
     for process in (dynamics.link_failures(ring, 0.0), dynamics.node_failures(ring, 0.0), dynamics.cycle([ring])):
-        same = simlab.simulate(PROBLEM, process, algorithm, **options)
+        same = simulate(PROBLEM, process, algorithm, **options)
         assert same.frame.equals(static.frame)
         np.testing.assert_array_equal(same.x, static.x)
 
 
-@pytest.mark.parametrize("engine", ENGINES[:2])
+@pytest.mark.parametrize("engine", TWO)
 def test_who_sleeps_always_keeps_the_start_and_costs_nothing(engine: str) -> None:
     asleep = dynamics.node_failures(topologies.ring(N), 1.0)
     for algorithm in (simlab.DmSGD(LR), simlab.PmSGD(LR)):
         with np.errstate(invalid="ignore"):  # an average over nobody
-            trace = simlab.simulate(PROBLEM, asleep, algorithm, steps=9, x0=X0, engine=engine, progress=False)
+            trace = simulate(PROBLEM, asleep, algorithm, steps=9, x0=X0, engine=engine, progress=False)
         np.testing.assert_array_equal(trace.x[0], X0)
         assert not trace.frame[["bits", "payload_bits", "gradients"]].to_numpy().any()
     alone = dynamics.link_failures(topologies.ring(N), 1.0)
-    trace = simlab.simulate(PROBLEM, alone, simlab.DSGD(LR), steps=9, x0=X0, engine=engine, progress=False)
+    trace = simulate(PROBLEM, alone, simlab.DSGD(LR), steps=9, x0=X0, engine=engine, progress=False)
     x = X0
     for _ in range(9):
         x = x - LR * PROBLEM.gradient(x)

@@ -9,6 +9,7 @@ import simlab
 from simlab import dynamics, topologies
 from simlab.operations import Batch, differences, gradient, mix
 from simlab.run.settings import ENGINES
+from tests.helpers import interpreted
 
 N, D = 6, 3
 PROBLEM = simlab.Quadratic(
@@ -66,11 +67,11 @@ def test_it_is_the_sum_of_weighted_differences(name: str, engine: str, runs: int
     np.testing.assert_allclose(traces[-1].x[0], x, rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("engine", ENGINES[:2])
+@pytest.mark.parametrize("engine", interpreted.ENGINES)
 @pytest.mark.parametrize("name", ["odd rows", "links fail"])
 def test_it_costs_what_mixing_does(name: str, engine: str) -> None:
     options = {"steps": 5, "engine": engine, "cluster": simlab.Cluster(latency=1e-3, bandwidth=1e6), "progress": False}
-    one, two = (simlab.simulate(PROBLEM, NETWORKS[name], Gossip(0.1, by), **options).frame for by in EXCHANGES)
+    one, two = (interpreted.simulate(PROBLEM, NETWORKS[name], Gossip(0.1, by), **options).frame for by in EXCHANGES)
     columns = ["bits", "payload_bits", "time", "gradients"]
     np.testing.assert_array_equal(one[columns], two[columns])
     assert one["bits"].iloc[-1] > 0

@@ -216,7 +216,7 @@ def test_the_way_to_the_gpu_on_another_array_library(monkeypatch, engine_dtype):
 
     monkeypatch.setattr(simlab.Problem, "convert", watch)
     algorithms = [*ALGORITHMS, simlab.DecentLaM(lr=0.01)]
-    kwargs = {"steps": 40, "replicates": 2, "batch_size": 5, "noise_std": 0.1, "record_every": 10}
+    kwargs = {"steps": 12, "replicates": 2, "batch_size": 5, "noise_std": 0.1, "record_every": 3}
     network = simlab.topologies.grid(12, lazy=True)
     there = simlab.simulate(problem, network, algorithms, engine="cupy", dtype=engine_dtype, **kwargs)
     assert moves[0] == (True, 0) and all(move == (False, 1) for move in moves[1:])

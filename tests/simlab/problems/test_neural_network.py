@@ -1,6 +1,5 @@
 """The neural network against plain loops, finite differences and its compiled rows."""
 
-import inspect
 import math
 
 import array_api_strict
@@ -11,10 +10,8 @@ from hypothesis import given, settings, strategies as st
 import simlab
 from simlab.operations import Batch
 from simlab.problems import base
-from simlab.programs import load
+from tests.helpers.rows import call_rows, gradient_part
 from tests.simlab.algorithms.test_algorithms import dense
-
-FAST = '@njit(nogil=True, fastmath={"reassoc", "contract", "arcp", "nsz"}, error_model="numpy")\n'
 
 
 def build(seed, activation="tanh", layers=(4, 3), n=3, m=6, p=5, classes=3, l2=0.1):
@@ -109,18 +106,13 @@ def test_many_points_are_worked_on_in_blocks(monkeypatch):
 
 def compiled(problem, x, indices=None):
     """The row functions as the engine calls them."""
-    sampled = indices is not None
-    kernel = problem.kernel(sampled)
-    texts = [FAST + inspect.getsource(f) for f in kernel.functions]
-    batch = "indices[i], " if sampled else ""
-    loop = "@njit(cache=True)\ndef rows(x, indices, out, extra):\n    for i in range(len(x)):\n"
-    call = f"        {kernel.functions[-1].__name__}(i, {batch}x[i], out[i], *extra)\n"
-    module = load("\n\n".join(["import math\n\nimport numpy as np\nfrom numba import njit\n", *texts, loop + call]))
+    kernel = problem.kernel(indices is not None)
     work = [np.full(w.shape, 7, x.dtype if w.dtype.kind == "f" else w.dtype) for w in kernel.work]
     float_data = [a.astype(x.dtype) if getattr(a, "ndim", 0) and a.dtype.kind == "f" else a for a in kernel.data]
     data = [a if isinstance(a, np.ndarray) else x.dtype.type(a) for a in float_data]
     out = np.empty_like(x)
-    module.rows(x, np.zeros((len(x), 1), np.int32) if indices is None else indices, out, (*work, *data))
+    arrays = (x, out) if indices is None else (indices, x, out)
+    call_rows(gradient_part(kernel, x.dtype), arrays, (*work, *data))
     return out
 
 

@@ -1,11 +1,9 @@
 """Problems against plain loops over the formulas, finite differences and closed forms written here."""
 
 import copy
-import inspect
 import math
 import pickle
 import tracemalloc
-from functools import cache
 from typing import NamedTuple
 
 import array_api_strict
@@ -13,7 +11,6 @@ import numpy as np
 import pytest
 import scipy.optimize
 from hypothesis import given, settings, strategies as st
-from numba import njit
 
 import simlab
 from simlab.kernel import LANES
@@ -21,8 +18,7 @@ from simlab.operations import Batch
 from simlab.problems import LeastSquares, LogisticRegression, NonconvexLogistic, Problem, Quadratic, base
 from simlab.problems.lanes import add_product
 from simlab.problems.newton import newton
-
-FAST = {"reassoc", "contract", "arcp", "nsz"}
+from tests.helpers.rows import call_rows, gradient_part
 
 
 class Case(NamedTuple):
@@ -138,21 +134,10 @@ def test_quadratics_show_their_hessians_and_linear_terms(case):
         close(case.problem.gradient(x), [h @ row - c for h, c, row in zip(hessians, linear, x, strict=True)], 1e-13)
 
 
-@cache
-def compiled(functions):
-    """The row function, compiled from the source text of all of them, as in a generated program."""
-    scope = {"np": np, "math": math, "njit": njit, "FAST": FAST, "LANES": LANES}
-    for function in functions:
-        exec("@njit(nogil=True, fastmath=FAST)\n" + inspect.getsource(function), scope)
-    return scope[functions[-1].__name__]
-
-
 def rows(kernel, x, indices=None):
     out = np.full_like(x, np.nan)
-    row = compiled(kernel.functions)
-    for i in range(len(x)):
-        drawn = () if indices is None else (indices[i],)
-        row(i, *drawn, x[i], out[i], *kernel.data)
+    arrays = (x, out) if indices is None else (indices, x, out)
+    call_rows(gradient_part(kernel, x.dtype), arrays, kernel.data)
     return out
 
 
@@ -187,12 +172,11 @@ def test_lanes_agree_with_the_array_form(case, block):
     random = np.random.default_rng(block)
     n, d = case.problem.n_nodes, case.problem.dim
     x = random.standard_normal((LANES, n, d))
-    row = compiled(lanes.functions)
-    out = np.full((n, d, LANES), np.nan)
-    for i in range(n):
-        work = (np.full(block * LANES, np.nan) for _ in lanes.work)
-        row(i, np.ascontiguousarray(x[:, i].T).reshape(-1), out[i].reshape(-1), *work, *lanes.data)
-    close(np.moveaxis(out, -1, 0), case.problem.gradient(x), 1e-12)
+    out = np.full((n, d * LANES), np.nan)
+    work = (np.full(block * LANES, np.nan) for _ in lanes.work)
+    beside = np.ascontiguousarray(np.moveaxis(x, 0, -1)).reshape(n, -1)
+    call_rows(gradient_part(lanes, x.dtype), (beside, out), (*work, *lanes.data))
+    close(np.moveaxis(out.reshape(n, d, LANES), -1, 0), case.problem.gradient(x), 1e-12)
 
 
 @settings(max_examples=20)
