@@ -111,7 +111,9 @@ class Situations(NamedTuple):
 
     def _sum(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """E L R'."""
-        return np.tensordot(self.probability[:, None, None] * left, right, ((0, 2), (0, 2)))
+        weighed = self.probability[:, None, None] * left
+        left, right = (side.swapaxes(0, 1).reshape(side.shape[1], -1) for side in (weighed, right))
+        return left @ right.T
 
 
 def phases_of(algorithm: Algorithm, start: np.ndarray) -> int:
