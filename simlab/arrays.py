@@ -22,9 +22,12 @@ _limiting = Lock()
 
 def namespace_of(*arrays: Any) -> Any:
     """The array-API namespace of `arrays`, or, within `substituted`, the one given there."""
-    from array_api_compat import array_namespace
+    import array_api_compat.numpy
 
-    return _substitute.get() or array_namespace(*arrays)
+    substitute = _substitute.get()
+    if substitute is None and arrays and all(type(array) is np.ndarray for array in arrays):
+        return array_api_compat.numpy  # what `array_namespace` would find in ten times the time
+    return substitute or array_api_compat.array_namespace(*arrays)
 
 
 @contextmanager

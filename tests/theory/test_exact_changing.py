@@ -94,11 +94,21 @@ class Taken:
         return self.weights @ x
 
 
-def paths(network: Any, steps: int) -> list[tuple[float, list[Any]]]:
-    """Every sequence of outcomes, and its probability."""
+def listed_law(network: Any) -> Cycle | Chain:
+    """The law of a network, independent switches as the outcomes that they have together."""
     law = law_of(network)
-    if isinstance(law, Toggles | Switches):
-        law = Cycle((law.outcomes(),))
+    return Cycle((law.outcomes(),)) if isinstance(law, Toggles | Switches) else law
+
+
+def count_paths(law: Cycle | Chain, steps: int) -> int:
+    """How many sequences of outcomes there are."""
+    if isinstance(law, Chain):
+        return int(sum(map(len, law.modes))) ** steps
+    return int(np.prod([len(law.steps[k % len(law.steps)]) for k in range(steps)]))
+
+
+def paths(law: Cycle | Chain, steps: int) -> list[tuple[float, list[Any]]]:
+    """Every sequence of outcomes, and its probability."""
     if isinstance(law, Chain):
         found = []
         for modes in itertools.product(range(len(law.modes)), repeat=steps):
@@ -119,7 +129,7 @@ def _chosen(steps: list[Any]) -> list[tuple[float, list[Any]]]:
 def enumerated(problem: Any, network: Any, algorithm: Any, x0: np.ndarray, steps: int, std: float) -> np.ndarray:
     """Expected mse and consensus at steps 0, ..., (steps + 1, 2): noise is ±std, with a normal's second moments."""
     n, d = x0.shape
-    listed = paths(network, steps)
+    listed = paths(listed_law(network), steps)
     signs = np.array(list(itertools.product([-std, std], repeat=steps * n * d if std else 0))).reshape(-1, steps, n, d)
     if not std:
         signs = np.zeros((1, steps, n, d))
@@ -143,8 +153,8 @@ def enumerated(problem: Any, network: Any, algorithm: Any, x0: np.ndarray, steps
 
 def steps_for(network: Any, numbers: int, most: int = 3000) -> int:
     """As many as can be enumerated."""
-    count = 1
-    while count < 7 and len(paths(network, count + 1)) * 2.0 ** (numbers * (count + 1)) <= most:
+    law, count = listed_law(network), 1
+    while count < 7 and count_paths(law, count + 1) * 2.0 ** (numbers * (count + 1)) <= most:
         count += 1
     return count
 
@@ -225,12 +235,27 @@ def test_the_stationary_state_is_what_the_transient_tends_to(process: str, name:
             continue
         assert predicted.mse == pytest.approx(predicted.bias + predicted.network_variance + predicted.variance)
         period = 1 if predicted.phases is None else len(predicted.phases)
-        steps = period * int(np.ceil(40 / (1 - predicted.rate) / period))
+        steps = period * int(np.ceil(25 / (1 - predicted.rate) / period))  # e^−25 is 1e−11
         late = predicted.transient(steps + period - 1).iloc[-period:]
         assert late["mse"].mean() == pytest.approx(predicted.mse, rel=1e-7, abs=1e-14)
         assert late["consensus"].mean() == pytest.approx(predicted.consensus, rel=1e-7, abs=1e-14)
         if predicted.phases is not None:
             np.testing.assert_allclose(late["mse"], predicted.phases["mse"], rtol=1e-7, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["SubgradientPush", "DmSGD", "GossipPGA"])
+def test_mini_batches_by_total_expectation(name: str) -> None:
+    """A choice at each step is one of all cycles; where x is mixed first, each outcome has its own gradient points."""
+    networks, shares, steps = [PATH, TRIANGLE], [0.3, 0.7], 3
+    problem, x0 = simlab.LeastSquares.synthetic(3, 12, 2, seed=3), np.random.default_rng(1).standard_normal((3, 2))
+    algorithm, expected = (ALGORITHMS | PUSHING)[name], np.zeros(2)
+    for path in itertools.product(range(2), repeat=steps):
+        cycle = dynamics.cycle([networks[k] for k in path])
+        errors = expected_errors(problem, cycle, algorithm, steps, batch_size=3, x0=x0)
+        expected += np.prod([shares[k] for k in path]) * np.array(errors)
+    choice = dynamics.choice(networks, shares)
+    found = expected_errors(problem, choice, algorithm, steps, batch_size=3, x0=x0)
+    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-14)
 
 
 SURE = {
@@ -280,7 +305,7 @@ def test_unstable_in_mean_square_where_the_mean_is_stable() -> None:
     assert mean.stable and mean.rate < 0.75
     assert not predicted.stable and predicted.rate > 1.05
     assert "mean square diverges" in predicted.reason
-    trace = simlab.simulate(problem, network, algorithm, steps=60, replicates=4000, record_every=20, progress=False)
+    trace = simlab.simulate(problem, network, algorithm, steps=60, replicates=2000, record_every=20, progress=False)
     errors = trace.frame.groupby("step")["mse"].mean()
     assert errors[60] > 5 * errors[20], errors
 
@@ -387,9 +412,7 @@ def fourth_moment_rate(problem: Any, network: Any, algorithm: Any) -> float:
 
     Products z_a z_b, a <= b, take a linear step of their own: their second moments are followed, as `Changing` does.
     """
-    law, n = law_of(network), network.n_nodes
-    if isinstance(law, Toggles | Switches):
-        law = Cycle((law.outcomes(),))
+    law, n = listed_law(network), network.n_nodes
     start = algorithm.init(np.zeros((n, 1)))
     size, cycle = len(start) * n, law.steps if isinstance(law, Cycle) else ()
     period = int(np.lcm(len(cycle) or 1, phases_of(algorithm, np.zeros((n, 1)))))

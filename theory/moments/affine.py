@@ -7,6 +7,7 @@ from __future__ import annotations
 import numbers
 from contextlib import nullcontext
 from copy import copy
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ class Surrogate:
             return x * h
         if len(h) == 1:
             return x @ h[0]
-        return np.moveaxis(np.moveaxis(x, -2, 0).reshape(self.n_nodes, -1, self.dim) @ h, 0, -2).reshape(x.shape)
+        return (x.reshape(-1, *x.shape[-2:]).swapaxes(0, 1) @ h).swapaxes(0, 1).reshape(x.shape)
 
 
 class AffineStep:
@@ -225,6 +226,19 @@ class AffineStep:
         """Y, shape (n d, s): gradients are evaluated at Yz plus a constant."""
         return self.read(lambda z: self.gradient_points(z) - self._gradient_origin, self.shape).T
 
+    def matrices(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """T, N and Y at once, see `matrix`, `noise_matrix` and `gradient_matrix`."""
+
+        def function(units: np.ndarray) -> np.ndarray:
+            """Of states and noise, (..., k + 1, n, d), the new states and where the gradient is evaluated."""
+            moved = self.of(self._homogeneous, units[..., :-1, :, :], units[..., -1, :, :]) - self._constant
+            points = np.broadcast_to(self._homogeneous.point, (*units.shape[:-3], *self.shape[1:]))
+            return np.concatenate([moved, (points - self._gradient_origin)[..., None, :, :]], axis=-3)
+
+        fields, *rest = self.shape
+        both = self.read(function, (fields + 1, *rest)).T
+        return both[: self.size, : self.size], both[: self.size, self.size :], both[self.size :, : self.size]
+
     def operator(self) -> Any:
         """T as a scipy LinearOperator, matrix-free."""
         from scipy.sparse.linalg import LinearOperator
@@ -256,7 +270,8 @@ class AffineStep:
 
     def _take(self, problem: Objective, z: np.ndarray, noise: np.ndarray | None = None) -> tuple[Any, Any]:
         """The algorithm's own state before and after."""
-        values = dict(zip(self.fields, np.moveaxis(_combine(self.up, z), -3, 0), strict=True))
+        fields = _combine(self.up, z)
+        values = {field: fields[..., k, :, :] for k, field in enumerate(self.fields)}
         old = self._state(**values, **self.given)
         batch = Batch(None, noise, step=self.phase)
         here = nullcontext() if self.nodes is None else present(*self.nodes)
@@ -266,8 +281,10 @@ class AffineStep:
         return old, state
 
     def _wide(self, state: Any, shape: tuple[int, ...]) -> np.ndarray:
-        values = (np.asarray(getattr(state, field), dtype=float) for field in self.fields)
-        return np.stack([np.broadcast_to(value, shape) for value in values], axis=-3)
+        fields = np.empty((*shape[:-2], len(self.fields), *shape[-2:]))
+        for k, field in enumerate(self.fields):
+            fields[..., k, :, :] = getattr(state, field)
+        return fields
 
     def given_after(self) -> dict[str, np.ndarray]:
         """`given` after this step.
@@ -383,16 +400,16 @@ class AffineStep:
         with np.errstate(all="ignore"):
             for scale in (1e-4, 1.0, 1e4):
                 a, b = scale * random.standard_normal((2, *self.shape))
-                left, right = self.linear(2.0 * a - 3.0 * b), 2.0 * self.linear(a) - 3.0 * self.linear(b)
-                size = np.max(np.abs(self.linear(a))) + np.max(np.abs(self.linear(b))) + np.max(np.abs(self._constant))
-                size += 1e-5 * np.max(np.abs([a, b]))  # T may be 0, but for rounding
-                if not np.max(np.abs(left - right)) <= 1e-9 * size:
-                    raise self._refusal
                 e = scale * random.standard_normal(self.shape[1:])
-                driven = self.drive(e)
-                together = self.of(self._homogeneous, a, e) - self._constant
+                states = np.stack([2.0 * a - 3.0 * b, a, b, 0 * a, a])
+                noise = np.stack([0 * e, 0 * e, 0 * e, e, e])
+                combined, of_a, of_b, driven, together = self.of(self._homogeneous, states, noise) - self._constant
+                size = np.max(np.abs(of_a)) + np.max(np.abs(of_b)) + np.max(np.abs(self._constant))
+                size += 1e-5 * np.max(np.abs([a, b]))  # T may be 0, but for rounding
+                if not np.max(np.abs(combined - (2.0 * of_a - 3.0 * of_b))) <= 1e-9 * size:
+                    raise self._refusal
                 size += np.max(np.abs(driven))
-                if not np.max(np.abs(together - self.linear(a) - driven)) <= 1e-9 * size:
+                if not np.max(np.abs(together - of_a - driven)) <= 1e-9 * size:
                     raise self._refusal
 
 
@@ -408,9 +425,14 @@ def compresses(value: Any) -> bool:
     return hasattr(value, "compress") and not exact
 
 
+@cache
+def _identity(size: int) -> np.ndarray:
+    return np.eye(size)
+
+
 def _combine(weights: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Combinations of fields: (r, k), (..., k, n, d) -> (..., r, n, d)."""
-    if np.array_equal(weights, np.eye(z.shape[-3])):
+    if weights.shape == (z.shape[-3],) * 2 and (weights == _identity(len(weights))).all():
         return z
     return np.einsum("rk,...knd->...rnd", weights, z)
 

@@ -72,6 +72,50 @@ class Situation(NamedTuple):
     one: float = 1.0
 
 
+class Situations(NamedTuple):
+    """All outcomes of a step, in each field one after the other; where all read the same, that is there once."""
+
+    probability: np.ndarray  # (m,)
+    transition: np.ndarray  # (m, s, s)
+    shift: np.ndarray  # (m, s)
+    noise: np.ndarray  # (m, s, n d)
+    reads: np.ndarray  # (m or 1, n d, s)
+    point: np.ndarray  # (m or 1, n, d)
+    one: np.ndarray  # (m,)
+
+    @classmethod
+    def of(cls, listed: Sequence[Situation]) -> Situations:
+        """Of one outcome after the other."""
+        all_ = cls(*(np.array(each) for each in zip(*listed, strict=True)))
+        if np.array_equal(all_.reads, np.broadcast_to(all_.reads[:1], all_.reads.shape)) and np.array_equal(
+            all_.point, np.broadcast_to(all_.point[:1], all_.point.shape)
+        ):
+            return all_._replace(reads=all_.reads[:1], point=all_.point[:1])
+        return all_
+
+    @property
+    def mean(self) -> tuple[np.ndarray, np.ndarray]:
+        """E T and E u."""
+        shares = self.probability * self.one
+        return np.tensordot(shares, self.transition, 1), shares @ self.shift
+
+    def moved(self, second: np.ndarray) -> np.ndarray:
+        """E T S T', of S (s, s)."""
+        return self._sum(self.transition @ second, self.transition)
+
+    def driven(self, covariances: np.ndarray) -> np.ndarray:
+        """E N Q N', of covariances (m or 1, n, d, d)."""
+        n, d = covariances.shape[1:3]
+        blocks = self.noise.reshape(*self.noise.shape[:2], n, d).swapaxes(1, 2)
+        return self._sum((blocks @ covariances).swapaxes(1, 2).reshape(self.noise.shape), self.noise)
+
+    def _sum(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """E L R'."""
+        weighed = self.probability[:, None, None] * left
+        left, right = (side.swapaxes(0, 1).reshape(side.shape[1], -1) for side in (weighed, right))
+        return left @ right.T
+
+
 def phases_of(algorithm: Algorithm, start: np.ndarray) -> int:
     """How many steps an algorithm has that are different.
 
@@ -115,13 +159,10 @@ def situation(
     if check:
         here.check_affine()
     fires = np.repeat(outcome.fires & outcome.awake, step.shape[2]).astype(float)
+    transition, noise, reads = here.matrices()
+    point = np.array(here.gradient_points(step.start))
     return Situation(
-        outcome.probability,
-        here.matrix(),
-        (here(step.start) - step.start).ravel(),
-        here.noise_matrix() * fires,
-        here.gradient_matrix(),
-        np.array(here.gradient_points(step.start)),
+        outcome.probability, transition, (here(step.start) - step.start).ravel(), noise * fires, reads, point
     )
 
 
@@ -236,7 +277,7 @@ class Changing:
         self.period = int(np.lcm(len(cycle) or 1, phases))
         if isinstance(law, Toggles | Switches):
             self.transitions, self.stationary_modes = np.ones((1, 1)), np.ones(1)
-            self._listed = [[switched(self.step, law, network, k % phases)] for k in range(self.period)]
+            self._listed = [[Situations.of(switched(self.step, law, network, k % phases))] for k in range(self.period)]
             return
         if isinstance(law, Cycle):
             self.transitions, self.stationary_modes = np.ones((1, 1)), np.ones(1)
@@ -255,55 +296,57 @@ class Changing:
             for k, modes in enumerate(listed)
         ]
 
-    def _situations(self, outcomes: Outcomes, phase: int, given: Given | None) -> list[Situation]:
-        return [
-            situation(self.step, outcome, self.network, phase, given, check=k == 0)
-            for k, outcome in enumerate(outcomes)
-        ]
+    def _situations(self, outcomes: Outcomes, phase: int, given: Given | None) -> Situations:
+        return Situations.of(
+            [
+                situation(self.step, outcome, self.network, phase, given, check=k == 0)
+                for k, outcome in enumerate(outcomes)
+            ]
+        )
 
     # What is conserved, and what is left
 
-    @cached_property
-    def _all(self) -> list[Situation]:
-        return [s for modes in self._listed for situations in modes for s in situations]
+    @property
+    def _all(self) -> list[Situations]:
+        return [situations for modes in self._listed for situations in modes]
 
     @cached_property
     def conserved(self) -> np.ndarray:
         """What every outcome conserves, (s, r)."""
         size = self.step.size
-        shares = [s.probability * s.one for s in self._all]
-        found = deflate(np.average([s.transition for s in self._all], axis=0, weights=shares))[1]
+        weight = sum(s.probability @ s.one for s in self._all)
+        found = deflate(sum(s.mean[0] for s in self._all) / weight)[1]
         if found.shape[1] == 0:
             return found
-        moved = np.hstack([(s.transition.T @ found - s.one * found).T for s in self._all])
-        u, values, _ = np.linalg.svd(moved, full_matrices=True)
-        values = np.concatenate([values, np.zeros(len(u) - len(values))])
+        change = [s.transition.swapaxes(1, 2) @ found - s.one[:, None, None] * found for s in self._all]
+        u, values, _ = np.linalg.svd(np.concatenate(change).reshape(-1, found.shape[1]).T, full_matrices=False)
         return found @ u[:, values <= 1e-9 * max(1.0, np.sqrt(size))]
 
     @cached_property
-    def situations(self) -> list[list[list[Situation]]]:
+    def situations(self) -> list[list[Situations]]:
         """By phase and mode, T without what is conserved."""
         kept = self.conserved
         if kept.shape[1] == 0:
             return self._listed
 
-        def without(s: Situation) -> Situation:
+        def without(s: Situations) -> Situations:
             return s._replace(transition=s.transition - (s.transition @ kept) @ kept.T)
 
-        return [[[without(s) for s in situations] for situations in modes] for modes in self._listed]
+        return [[without(situations) for situations in modes] for modes in self._listed]
 
     @cached_property
     def drifts(self) -> bool:
         """Whether a step moves a quantity that every T conserves."""
         start = self.step.start
         size = float(np.max(np.abs(start), initial=0.0)) + max(float(np.max(np.abs(s.shift))) for s in self._all)
-        return any(changes(self.conserved, s.shift, size) for s in self._all)
+        return any(changes(self.conserved, s.shift.T, size) for s in self._all)
 
     def walks(self, noise: Noise) -> bool:
         """Whether noise enters a conserved quantity."""
         if noise.is_zero:
             return False
-        return any(changes(self.conserved, s.noise, float(np.max(np.abs(s.noise), initial=0.0))) for s in self._all)
+        drives = (drive for s in self._all for drive in s.noise)
+        return any(changes(self.conserved, drive, float(np.max(np.abs(drive), initial=0.0))) for drive in drives)
 
     # The mean
 
@@ -315,11 +358,10 @@ class Changing:
         for by_mode in self.situations:
             matrix, shift = np.zeros((modes, size, modes, size)), np.zeros((modes, size))
             for i, situations in enumerate(by_mode):
-                t = sum(s.probability * s.one * s.transition for s in situations)
-                u = sum(s.probability * s.one * s.shift for s in situations) * self.stationary_modes[i]
+                t, u = situations.mean
                 for j in range(modes):
                     matrix[j, :, i] += self.transitions[i, j] * t
-                    shift[j] += self.transitions[i, j] * u
+                    shift[j] += self.transitions[i, j] * self.stationary_modes[i] * u
             found.append((matrix.reshape(modes * size, -1), shift.ravel()))
         return found
 
@@ -357,26 +399,19 @@ class Changing:
     @property
     def _sure(self) -> bool:
         """Whether nothing but the noise of gradients is random."""
-        return len(self._all) == self.period
+        return all(len(s.probability) == 1 for s in self._all) and len(self.transitions) == 1
 
     def carry(self, phase: int, second: np.ndarray, noise: Noise) -> np.ndarray:
         """Σ E[T S T'] of covariances (J, s, s), with the noise that they add if mini-batches depend on the states."""
         result = np.zeros_like(second)
         for i, situations in enumerate(self.situations[phase]):
-            total = np.zeros_like(second[i])
-            for s in situations:
-                total += s.probability * (s.transition @ second[i] @ s.transition.T)
-                if noise.depends_on_state:
-                    spread = noise.spread(node_blocks(s.reads @ second[i], s.reads, self.step.shape[1:]))
-                    total += s.probability * self._driven(s, spread)
+            total = situations.moved(second[i])
+            if noise.depends_on_state:
+                reads = situations.reads
+                points = node_blocks(reads @ second[i], reads, self.step.shape[1:])
+                total += situations.driven(np.array([noise.spread(v) for v in points]))
             result += self.transitions[i][:, None, None] * total
         return result
-
-    def _driven(self, s: Situation, covariances: np.ndarray) -> np.ndarray:
-        n, d = self.step.shape[1:]
-        blocks = s.noise.reshape(-1, n, d).transpose(1, 0, 2)
-        left = (blocks @ covariances).transpose(1, 0, 2).reshape(len(s.noise), n * d)
-        return left @ s.noise.T
 
     def forcing(self, phase: int, means: np.ndarray, center: np.ndarray, after: np.ndarray, noise: Noise) -> np.ndarray:
         """What a step adds to second moments about `center`, then about `after`, beyond `carry`: (J, s, s).
@@ -388,23 +423,15 @@ class Changing:
         for i, situations in enumerate(self.situations[phase]):
             mass = self.stationary_modes[i]
             offset = means[i] - mass * center
-            total = np.zeros((size, size))
-            for s in situations:
-                moved = s.transition @ center + s.shift - s.one * after
-                cross = np.outer(s.transition @ offset, moved)
-                total += s.probability * (mass * np.outer(moved, moved) + cross + cross.T)
-                if not noise.is_zero:
-                    total += s.probability * self._noise_at(s, means[i], mass, noise)
+            shares, transition = situations.probability[:, None], situations.transition
+            moved = transition @ center + situations.shift - situations.one[:, None] * after
+            cross = (shares * (transition @ offset)).T @ moved
+            total = mass * (shares * moved).T @ moved + cross + cross.T
+            if mass and not noise.is_zero:
+                points = situations.point + (situations.reads @ (means[i] / mass)).reshape(-1, *self.step.shape[1:])
+                total += mass * situations.driven(np.array([noise.covariance(x) for x in points]))
             result += self.transitions[i][:, None, None] * total
         return result
-
-    def _noise_at(self, s: Situation, mean: np.ndarray, mass: float, noise: Noise) -> np.ndarray:
-        """Mass times N Q N' at the mean of a mode."""
-        if mass == 0:
-            return np.zeros((len(mean), len(mean)))
-        n, d = self.step.shape[1:]
-        at = s.point + (s.reads @ (mean / mass)).reshape(n, d)
-        return mass * self._driven(s, noise.covariance(at))
 
     def mean_square_rate(self, noise: Noise) -> float:
         """Root of the spectral radius of a period's `carry`, a step."""
@@ -509,7 +536,7 @@ class Changing:
     @property
     def step_work(self) -> float:
         """Multiplications of a step of the second moments."""
-        return len(self._all) / self.period * 4.0 * self.step.size**3
+        return sum(len(s.probability) for s in self._all) / self.period * 4.0 * self.step.size**3
 
 
 def _spread(covariance: np.ndarray, shape: tuple[int, ...]) -> Spread:

@@ -78,9 +78,9 @@ def _extremes(blocks: np.ndarray) -> tuple[float, float]:
 
 
 def node_blocks(left: np.ndarray, right: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The n diagonal blocks of Re LRʹ: (n d, s), (n d, s) -> (n, d, d)."""
-    n, d = shape
-    return _real_product(left.reshape(n, d, -1), right.reshape(n, d, -1))
+    """The n diagonal blocks of Re LRʹ: (..., n d, s), (..., n d, s) -> (..., n, d, d)."""
+    left, right = (side.reshape(*side.shape[:-2], *shape, side.shape[-1]) for side in (left, right))
+    return _real_product(left, right)
 
 
 def _real_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -55,12 +55,21 @@ class Noise:
 
     def _samples(self, x: np.ndarray) -> np.ndarray:
         """Covariance of one sample's gradient: (n, d) -> (n, d, d)."""
+        if isinstance(self.problem, simlab.LeastSquares):
+            return self.problem.each_node(_residual_covariance, x) * self.problem.shares[:, None, None] ** 2
         n, d = x.shape
         mean, total = self.problem.gradient(x), np.zeros((n, d, d))
         for gradients, real in self.problem.sample_gradients(x):
             g = (gradients - mean) * real[:, :, None]
             total += g.transpose(1, 2, 0) @ g.transpose(1, 0, 2)
         return total / self.problem.counts[:, None, None]
+
+
+def _residual_covariance(x: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Covariance over the samples of (a_jʹx − b_j) a_j: (n, d), (n, m, d), (n, m) -> (n, d, d)."""
+    g = (a @ x[:, :, None] - b[:, :, None]) * a
+    g -= g.mean(axis=1, keepdims=True)
+    return g.swapaxes(1, 2) @ g / a.shape[1]
 
 
 def factors(covariances: np.ndarray) -> np.ndarray:

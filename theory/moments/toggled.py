@@ -161,8 +161,8 @@ class Toggled(Dense):
 
     def _at(self, noise: Noise, z: np.ndarray) -> np.ndarray:
         """Covariances of what chance adds at a mean state (k, n, d)."""
-        gradients = None if noise.is_zero else noise.covariance(self.step.gradient_points(z))
-        self.step(z)
+        points = self.step.gradient_points(z)
+        gradients = None if noise.is_zero else noise.covariance(points)
         y = np.broadcast_to(self._probe.asked, self.step.shape[1:])
         messages = np.zeros((len(self.right), self._width, self._width))
         for k, right in enumerate(self.right):
