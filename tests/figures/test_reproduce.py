@@ -127,8 +127,8 @@ def test_interrupted(tmp_path):
     """The second study is stopped amid a picture: no half file, no process stays; the first is complete and stands."""
     clone = Clone(tmp_path, "first", "second", "third")
     clone.study("first")
-    clone.study("second", more="open('at', 'w').write(str(os.getpid())); time.sleep(600)")
-    clone.study("third", more="time.sleep(600)")
+    clone.study("second", more="open('at', 'w').write(str(os.getpid())); time.sleep(60)")
+    clone.study("third", more="time.sleep(60)")
     process = clone.start()
     at, done = tmp_path / "at", clone.results / "first.json"
     while process.poll() is None and not (at.exists() and at.read_text() and done.exists()):
