@@ -30,8 +30,7 @@ from simlab.compression.codes.level_count import COUNT_ROW, ROW_TABLE_ROWS
 from simlab.compression.codes.positions import number_bits
 from simlab.compression.codes.program import program
 from simlab.kernel import Kernel
-from simlab.programs import part_of
-from tests.helpers.rows import bits_of_rows
+from simlab.programs import contents, load, part_of
 
 LOW, HIGH = -(2**31), 2**31 - 1
 CODED = ["level", "adaptive", "elias"]
@@ -349,8 +348,17 @@ def test_empty_rows(name):
 
 def other_program(functions):
     """The last of the functions, which are compiled with nothing else, as another program calls it."""
+
+    def row(levels, table, agreed):
+        bits = np.empty(1, np.int64)
+        loaded.rows(levels[None], table, agreed, bits)
+        return bits[0]
+
     part = part_of(Kernel(functions, ()))
-    return lambda levels, table, agreed: bits_of_rows(part, (levels[None],), (table, agreed))[0]
+    loop = "@njit(cache=True)\ndef rows(levels, table, agreed, bits):\n    for i in range(len(bits)):\n"
+    call = f"        bits[i] = {part.name}(levels[i], table, agreed)\n"
+    loaded = load("\n\n".join(["from numba import njit\n", contents((part,)), loop + call]), (part,))
+    return row
 
 
 @pytest.mark.parametrize("name", CODED)
