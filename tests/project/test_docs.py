@@ -1,7 +1,10 @@
 """The scripts in docs/ run, and say what the text says they say."""
 
+import io
 import re
 import runpy
+from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,23 +23,30 @@ def script(page: Path) -> str:
     return re.search(r"```python\n(.*?)```", page.read_text(), re.DOTALL).group(1)
 
 
-def run(name, folder):
-    """The names that the page's script defines; run as a file, because that is how a user would run it."""
-    file = folder / f"{name}.py"
-    file.write_text(script(DOCS / f"{name}.md"))
-    return runpy.run_path(str(file))
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The names that a page's script defines and what it prints; run as a file, because that is how a user would."""
+    folder = tmp_path_factory.mktemp("scripts")
+
+    @cache
+    def run(name):
+        file = folder / f"{name}.py"
+        file.write_text(script(DOCS / f"{name}.md"))
+        with redirect_stdout(io.StringIO()) as printed:
+            names = runpy.run_path(str(file))
+        return names, printed.getvalue()
+
+    return run
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_script_runs(page, tmp_path, capsys):
-    run(page.stem, tmp_path)
-    assert capsys.readouterr().out
+def test_script_runs(page, run):
+    _, printed = run(page.stem)
+    assert printed
 
 
-def test_own_algorithm_is_simulated_predicted_and_verified():
-    page = DOCS / "own_algorithm.md"
-    names = {"__name__": "own_algorithm"}
-    exec(compile(script(page), str(page), "exec"), names)
+def test_own_algorithm_is_simulated_predicted_and_verified(run):
+    names, _ = run("own_algorithm")
     trace, prediction = names["trace"], names["prediction"]
     assert trace.frame["mse"].iloc[-1] < 1e-20  # exact diffusion has no bias
     assert prediction.stable and prediction.bias < 1e-20
@@ -45,13 +55,12 @@ def test_own_algorithm_is_simulated_predicted_and_verified():
     assert measured == pytest.approx(prediction.rate, rel=0.01)
     report = theory.verify(trace)
     assert len(report.frame) and not (report.frame["verdict"] == "violated").any()
-    code = [line for line in script(page).splitlines() if line.strip()]
+    code = [line for line in script(DOCS / "own_algorithm.md").splitlines() if line.strip()]
     assert len(code) <= 34  # the promise of a short script
 
 
-def test_own_problem_is_simulated_on_both_engines_and_predicted(tmp_path, capsys):
-    run("own_problem", tmp_path)
-    printed = [float(line.split()[-1]) for line in capsys.readouterr().out.splitlines()]
+def test_own_problem_is_simulated_on_both_engines_and_predicted(run):
+    printed = [float(line.split()[-1]) for line in run("own_problem")[1].splitlines()]
     full, batch = printed[:3], printed[3:]
     assert full[0] == full[1] == pytest.approx(full[2], rel=0.01)
     # The mean over 5 replicates and 1000 steps, which are independent after about 1/(lr mu) = 100 to 500 of them.
@@ -61,9 +70,9 @@ def test_own_problem_is_simulated_on_both_engines_and_predicted(tmp_path, capsys
     assert len(code) <= 48
 
 
-def test_own_network_is_what_it_says(tmp_path, capsys):
-    names = run("own_network", tmp_path)
-    opened, errors = capsys.readouterr().out.splitlines()
+def test_own_network_is_what_it_says(run):
+    names, printed = run("own_network")
+    opened, errors = printed.splitlines()
     assert 100 * 0.2 - 4 * 4 <= int(opened.split()[2]) <= 100 * 0.2 + 4 * 4  # four standard deviations
     one, two = (float(part) for part in errors.removeprefix("mse ").split(" and "))
     assert one == pytest.approx(two, rel=1e-9)
@@ -78,17 +87,17 @@ def test_own_network_is_what_it_says(tmp_path, capsys):
     assert len([line for line in body.splitlines() if line.strip()]) <= 20
 
 
-def test_own_worst_case_is_what_it_says(tmp_path, capsys):
+def test_own_worst_case_is_what_it_says(run):
     pytest.importorskip("cvxpy", reason="needs simlab[worst-case]")
-    names = run("own_worst_case", tmp_path)
-    said, rate, bias = capsys.readouterr().out.splitlines()
+    names, printed = run("own_worst_case")
+    said, rate, bias = printed.splitlines()
     assert float(said.split()[-1]) == pytest.approx(names["worst"].value, abs=1e-4)
     assert 0.9 < float(rate) < 1 and float(bias) > 0
 
 
-def test_own_problem_is_what_it_says(tmp_path):
+def test_own_problem_is_what_it_says(run):
     """Losses by plain loops, gradients and Hessians by differences, and what follows from them."""
-    problem = run("own_problem", tmp_path)["problem"]
+    problem = run("own_problem")[0]["problem"]
     n, m, d = problem.features.shape
     random = np.random.default_rng(0)
     x, indices = 2 * random.standard_normal((n, d)), random.integers(0, m, (n, 3))
@@ -119,9 +128,9 @@ def test_own_problem_is_what_it_says(tmp_path):
     assert problem.gradient_variance > 0.1
 
 
-def test_own_compressor_is_unbiased_and_contracts(tmp_path, capsys):
-    names = run("own_compressor", tmp_path)
-    first, second = (line.split(": ")[1] for line in capsys.readouterr().out.splitlines())
+def test_own_compressor_is_unbiased_and_contracts(run):
+    names, printed = run("own_compressor")
+    first, second = (line.split(": ")[1] for line in printed.splitlines())
     assert first == second
     v = np.random.default_rng(0).standard_normal(50) * 10.0 ** np.arange(-25, 25)
     dither = np.broadcast_to(((np.arange(1024) + 0.5) / 1024)[:, None], (1024, 50))
@@ -134,8 +143,8 @@ def test_own_compressor_is_unbiased_and_contracts(tmp_path, capsys):
     assert (bits == 450).all()
 
 
-def test_own_compressor_has_two_equal_forms(tmp_path):
-    names = run("own_compressor", tmp_path)
+def test_own_compressor_has_two_equal_forms(run):
+    names, _ = run("own_compressor")
     random = np.random.default_rng(0)
     v, dither = random.standard_normal((20, 50)), random.random((20, 50), np.float32)
     v[:, ::7] = 0

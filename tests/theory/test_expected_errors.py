@@ -41,16 +41,16 @@ def sampled_case(algorithm, batch_size=2, distance=1.0):
     return problem, network, dense, Noise(problem, batch_size, 0.1)
 
 
-def written_out(problem, dense, noise, steps):
-    """Spread after `steps` steps, every one of them taken."""
+def written_out(problem, dense, noise):
+    """Spreads after 0, 1, 2, ... steps, every one of them taken."""
     z, s, n = dense.step.start, np.zeros((dense.step.size,) * 2), problem.n_nodes
-    for _ in range(steps):
+    while True:
+        yield dense.spread(s)
         y = dense.gradient_matrix @ s @ dense.gradient_matrix.T
         blocks = np.stack([y[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] for i in range(n)])
         q = noise.covariance(dense.step.gradient_points(z)) + noise.spread(blocks)
         s = dense.transition @ s @ dense.transition.T + dense.noise_matrix @ block_diag(*q) @ dense.noise_matrix.T
         z = dense.step.of(problem, z)
-    return dense.spread(s)
 
 
 @a_few_algorithms
@@ -61,7 +61,8 @@ def test_a_transient_stops_iterating_where_it_has_settled(algorithm, monkeypatch
     monkeypatch.setattr(Dense, "_after", lambda *args: counted.append(0) or after(*args))
     _, found = next(islice(expected_path(problem, dense, noise), steps, None))
     assert len(counted) < 6 * np.log(1e-16) / np.log(dense.rate)
-    np.testing.assert_allclose(found, written_out(problem, dense, noise, len(counted) + 500), rtol=1e-11, atol=1e-15)
+    expected = next(islice(written_out(problem, dense, noise), len(counted) + 500, None))
+    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-15)
 
 
 @every_algorithm
@@ -79,12 +80,12 @@ def test_a_settled_spread_is_that_of_the_transient_and_is_found(lr, batch_size, 
     """Whatever is handed out is right to 1e-8; late enough, it is handed out."""
     problem, _, dense, noise = sampled_case(simlab.DmSGD(lr, 0.5), batch_size, distance)
     horizon = np.log(1e-8) / np.log(dense.rate)
-    found = []
+    expected, found = list(islice(written_out(problem, dense, noise), int(3.0 * horizon) + 1)), []
     for steps in (int(part * horizon) for part in (0.1, 0.3, 0.6, 0.8, 1.0, 1.3, 3.0)):
         settled = dense.settled_spread(noise, mean_states(problem, dense), steps)
         found.append(settled is not None)
         if settled is not None:
-            np.testing.assert_allclose(settled, written_out(problem, dense, noise, steps), rtol=1e-8)
+            np.testing.assert_allclose(settled, expected[steps], rtol=1e-8)
     assert found[-1] and not found[0]
 
 

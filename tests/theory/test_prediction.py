@@ -45,7 +45,9 @@ def draw(seed):
 
 
 def run(problem, network, algorithm, x0, steps):
-    return simlab.simulate(problem, network, algorithm, steps=steps, x0=x0, record_every=steps, progress=False).x[0]
+    return simlab.simulate(
+        problem, network, algorithm, steps=steps, x0=x0, record_every=steps, engine="numpy", progress=False
+    ).x[0]
 
 
 def check_limit_and_rate(algorithm, seed):
@@ -64,19 +66,21 @@ def check_limit_and_rate(algorithm, seed):
 def measured_rate(problem, network, algorithm):
     """Factor a step of a long run whose limit is zero: gradients without their constants; states are rescaled."""
     still = simlab.LeastSquares(problem.features, np.zeros_like(problem.targets), l2=problem.l2)
-    # PmSGD keeps whatever disagreement it starts with.
-    rows = 1 if isinstance(algorithm, simlab.PmSGD) else problem.n_nodes
-    start = np.random.default_rng(0).standard_normal((rows, problem.dim))
+    alike = isinstance(algorithm, simlab.PmSGD)  # keeps whatever disagreement it starts with
+    start = np.random.default_rng(0).standard_normal((1 if alike else problem.n_nodes, problem.dim))
     state = algorithm.init(np.broadcast_to(start, (problem.n_nodes, problem.dim)))
+    kind, shape, size = type(state), np.shape(state), np.size(state)
+    units = np.eye(size).reshape(size, *shape).swapaxes(0, 1)
+    step = np.stack(algorithm.step(kind(*units), still, network, Batch()), axis=1).reshape(size, size).T
     two, three = [], []  # estimates that allow for so many dominant modes
     for blocks in (10 * 2**j for j in range(12)):  # until the other modes are forgotten, however near
         for _ in range(blocks):
-            state = type(state)(*(field / np.max(np.abs(state.x)) for field in state))
-            state = restored(state)
-            xs = []
+            state = kind(*(np.broadcast_to(f.mean(axis=0), f.shape) for f in state)) if alike else restored(state)
+            z, xs = np.stack(state).ravel() / np.max(np.abs(state.x)), []
             for _ in range(12):
-                state = algorithm.step(state, still, network, Batch())
-                xs.append(state.x.ravel())
+                z = step @ z
+                xs.append(z[: state.x.size])
+            state = kind(*z.reshape(shape))
         two.append(dominant(xs[::-1], 2))
         if len(two) > 2 and np.ptp(two[-3:]) < 1e-11:
             return two[-1]

@@ -1,5 +1,7 @@
 """What theory says must not depend on units: features times s and lr over s² are the same run, x in units of 1/s."""
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 
@@ -20,15 +22,17 @@ def scaled(s, algorithm, dim=3, nodes=5):
     return problem, simlab.topologies.ring(nodes, lazy=True), algorithm._replace(lr=algorithm.lr / s**2)
 
 
+@lru_cache(None, typed=True)
+def predicted(s, algorithm, noise):
+    options = {"none": {}, "additive": {"noise_std": 0.3 * s}, "batches": {"batch_size": 4}}[noise]
+    return theory.predict(*scaled(s, algorithm), **options)
+
+
 @pytest.mark.parametrize("noise", ["none", "additive", "batches"])
 @pytest.mark.parametrize("s", UNITS)
 @every_algorithm
 def test_predictions_in_other_units(algorithm, s, noise):
-    def predicted(s):
-        options = {"none": {}, "additive": {"noise_std": 0.3 * s}, "batches": {"batch_size": 4}}[noise]
-        return theory.predict(*scaled(s, algorithm), **options)
-
-    one, other = predicted(1.0), predicted(s)
+    one, other = predicted(1.0, algorithm, noise), predicted(s, algorithm, noise)
     assert one.stable and other.stable
     assert other.rate == pytest.approx(one.rate, rel=1e-9)
     for name in ("bias", "variance", "consensus"):
@@ -38,29 +42,37 @@ def test_predictions_in_other_units(algorithm, s, noise):
     np.testing.assert_allclose(other.limit * s, one.limit, rtol=0, atol=1e-9)
 
 
+@lru_cache(None, typed=True)
+def another_way(s, algorithm, shared):
+    """Rate and limit."""
+    problem, network, candidate = scaled(s, algorithm)
+    hessians = np.broadcast_to(problem.hessians[0], problem.hessians.shape) if shared else problem.hessians
+    problem = simlab.Quadratic(hessians, problem.linear)
+    if shared:
+        found = theory.predict(problem, network, candidate)
+        return found.rate, found.limit
+    krylov = Krylov(AffineStep(Surrogate.of(problem), network, candidate, np.zeros((5, 3))))
+    return krylov.rate, krylov.fixed_point()[0]
+
+
 @pytest.mark.parametrize("s", UNITS)
 @pytest.mark.parametrize("shared", [False, True], ids=["krylov", "modes"])
 @every_algorithm
 def test_other_ways_in_other_units(algorithm, shared, s):
-    def moments(s):
-        problem, network, candidate = scaled(s, algorithm)
-        hessians = np.broadcast_to(problem.hessians[0], problem.hessians.shape) if shared else problem.hessians
-        problem = simlab.Quadratic(hessians, problem.linear)
-        if shared:
-            found = theory.predict(problem, network, candidate)
-            return found.rate, found.limit
-        krylov = Krylov(AffineStep(Surrogate.of(problem), network, candidate, np.zeros((5, 3))))
-        return krylov.rate, krylov.fixed_point()[0]
-
-    (rate, limit), (other_rate, other_limit) = moments(1.0), moments(s)
+    (rate, limit), (other_rate, other_limit) = another_way(1.0, algorithm, shared), another_way(s, algorithm, shared)
     assert other_rate == pytest.approx(rate, rel=1e-6 if not shared else 1e-9)
     np.testing.assert_allclose(other_limit * s, limit, rtol=0, atol=1e-8)
+
+
+@lru_cache(None, typed=True)
+def stability_limit(s, algorithm):
+    return theory.stability_limit(*scaled(s, algorithm))
 
 
 @pytest.mark.parametrize("s", UNITS)
 @every_algorithm
 def test_stability_limit_in_other_units(algorithm, s):
-    one, other = (theory.stability_limit(*scaled(s, algorithm)) for s in (1.0, s))
+    one, other = stability_limit(1.0, algorithm), stability_limit(s, algorithm)
     assert other * s**2 == pytest.approx(one, rel=1e-8)
 
 
