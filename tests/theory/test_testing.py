@@ -35,8 +35,9 @@ def run(algorithm: Any, steps: int = 3000, problem: Any = PROBLEM, **settings: A
 
 @lru_cache(None, typed=True)
 def settled(algorithm: Any) -> simlab.Trace:
-    """A run with a small step size that ends at its bias."""
-    return run(algorithm, 20_000, record_every=1000)
+    """A run with a small step size that stays at its bias."""
+    limit = theory.predict(PROBLEM, LAZY, algorithm).limit
+    return run(algorithm, 4000, record_every=200, x0=limit)
 
 
 # Rates

@@ -231,14 +231,24 @@ def _good_trace(key: str) -> simlab.Trace:
     return GOOD[key]()
 
 
+@lru_cache
+def verified(trace: simlab.Trace) -> theory.Report:
+    return theory.verify(trace)
+
+
+@lru_cache(None)
+def done(case: Callable[[], simlab.Trace]) -> simlab.Trace:
+    """The run of a case, which theorems share."""
+    return case()
+
+
 CASES = [(theorem, name) for theorem in THEOREMS for name in family(theorem.name, BROKEN)]
 WARNS = pytest.mark.filterwarnings("ignore:.*diverged:RuntimeWarning")
 
 
 @pytest.mark.parametrize("theorem", THEOREMS, ids=lambda theorem: theorem.name)
 def test_a_theorem_holds_where_its_assumptions_do(theorem):
-    trace = good_trace(theorem)
-    row = theory.verify(trace)[theorem.name]
+    row = verified(good_trace(theorem))[theorem.name]
     assert row.verdict == "holds", row
     if theorem.relation == "<=":
         assert row.high <= row.bound
@@ -253,8 +263,7 @@ def test_every_assumption_has_a_case_that_breaks_it(theorem):
 @WARNS
 @pytest.mark.parametrize(("theorem", "name"), CASES, ids=lambda value: getattr(value, "name", value))
 def test_a_broken_assumption_is_named(theorem, name):
-    trace = family(theorem.name, BROKEN)[name]()
-    row = verdict.judge(theorem, trace)
+    row = verdict.judge(theorem, done(family(theorem.name, BROKEN)[name]))
     assert row.verdict == "not applicable", row
     assert row.reason.startswith(f"{name}: ")
     assert theory.Report("run", (row,)).to_latex().isascii()
