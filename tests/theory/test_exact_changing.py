@@ -290,7 +290,7 @@ def test_unstable_in_mean_square_where_the_mean_is_stable() -> None:
     assert mean.stable and mean.rate < 0.75
     assert not predicted.stable and predicted.rate > 1.05
     assert "mean square diverges" in predicted.reason
-    trace = simlab.simulate(problem, network, algorithm, steps=60, replicates=4000, record_every=20, progress=False)
+    trace = simlab.simulate(problem, network, algorithm, steps=60, replicates=2000, record_every=20, progress=False)
     errors = trace.frame.groupby("step")["mse"].mean()
     assert errors[60] > 5 * errors[20], errors
 

@@ -416,7 +416,8 @@ def test_first_order_prediction_of_logistic_regression():
     network = simlab.topologies.ring(4, lazy=True)
     for algorithm in (simlab.DecentLaM(0.2, 0.5), simlab.D2(0.2)):
         predicted = theory.predict(problem, network, algorithm)
-        settled = run(problem, network, algorithm, np.zeros((4, 2)), 30_000)
+        steps = int(np.log(1e-12) / np.log(predicted.rate)) + 100
+        settled = run(problem, network, algorithm, np.zeros((4, 2)), steps)
         assert predicted.first_order
         np.testing.assert_allclose(predicted.limit, settled, atol=1e-9)
     algorithm = simlab.DecentLaM(0.02, 0.5)

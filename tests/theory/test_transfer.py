@@ -99,7 +99,7 @@ def test_residual_written_out():
 def test_dmsgd_stops_where_dsgd_with_a_larger_step_stops():
     problem = strategies.objective("logistic", 5, 2, 12, np.random.default_rng(4)).problem
     network = random_network(1, 5, lazy=True)
-    settings = {"steps": 8000, "record_every": 8000, "engine": "numpy", "progress": False}
+    settings = {"steps": 3000, "record_every": 3000, "engine": "numpy", "progress": False}
     algorithms = [simlab.DmSGD(0.02, 0.8), simlab.DSGD(0.1), simlab.DecentLaM(0.1, 0.8), simlab.QGDmSGD(0.1, 0.8)]
     finals = [trace.x[0] for trace in simlab.simulate(problem, network, algorithms, **settings)]
     for final in finals[1:]:

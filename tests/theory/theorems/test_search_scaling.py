@@ -189,7 +189,9 @@ METHODS = {
 @pytest.mark.parametrize("name", METHODS)
 def test_runs_end_in_the_state_at_rest(kind, name):
     problem, network, method = SMOOTH[kind], simlab.topologies.ring(6, lazy=True), METHODS[name]
-    run = simlab.simulate(problem, network, method, steps=8000, record_every=8000, x0=problem.minimizer)
+    run = simlab.simulate(
+        problem, network, method, steps=3000, record_every=3000, x0=problem.minimizer, engine="numpy", progress=False
+    )
     np.testing.assert_allclose(run.x[0], scaling.resting_state(problem, network, method), atol=1e-9)
 
 
