@@ -243,18 +243,18 @@ def test_the_stationary_state_is_what_the_transient_tends_to(process: str, name:
             np.testing.assert_allclose(late["mse"], predicted.phases["mse"], rtol=1e-7, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", ["DSGD, cta", "DmSGD", "GossipPGA"])
+@pytest.mark.parametrize("name", ["SubgradientPush", "DmSGD", "GossipPGA"])
 def test_mini_batches_by_total_expectation(name: str) -> None:
-    """A choice at each step is one of all cycles; where x is mixed first, outcomes evaluate gradients elsewhere."""
+    """A choice at each step is one of all cycles; where x is mixed first, each outcome has its own gradient points."""
     networks, shares, steps = [PATH, TRIANGLE], [0.3, 0.7], 3
     problem, x0 = simlab.LeastSquares.synthetic(3, 12, 2, seed=3), np.random.default_rng(1).standard_normal((3, 2))
-    expected = np.zeros(2)
+    algorithm, expected = (ALGORITHMS | PUSHING)[name], np.zeros(2)
     for path in itertools.product(range(2), repeat=steps):
         cycle = dynamics.cycle([networks[k] for k in path])
-        errors = expected_errors(problem, cycle, ALGORITHMS[name], steps, batch_size=3, x0=x0)
+        errors = expected_errors(problem, cycle, algorithm, steps, batch_size=3, x0=x0)
         expected += np.prod([shares[k] for k in path]) * np.array(errors)
     choice = dynamics.choice(networks, shares)
-    found = expected_errors(problem, choice, ALGORITHMS[name], steps, batch_size=3, x0=x0)
+    found = expected_errors(problem, choice, algorithm, steps, batch_size=3, x0=x0)
     np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-14)
 
 
