@@ -496,6 +496,19 @@ class Threshold(NamedTuple):
         return type(state)(simlab.operations.soft_threshold(moved, 0.01))
 
 
+class Folded(NamedTuple):
+    """No gradient, and so no noise, enters the field that is folded."""
+
+    lr: float
+
+    def init(self, x):
+        return PairState(x, x)
+
+    def step(self, state, problem, network, batch):
+        moved = mix(network, state.x) - self.lr * gradient(problem, state.x, batch)
+        return PairState(moved + 0.1 * state.v, simlab.operations.absolute(0.5 * state.v))
+
+
 class TwoGradients(NamedTuple):
     lr: float
 
@@ -611,8 +624,9 @@ def test_what_cannot_be_predicted_is_refused():
         theory.predict(problem, network, [simlab.DSGD(0.1)])
     assert theory.predict(problem, network, simlab.ChocoSGD(0.1, 0.2, simlab.compression.Identity())).stable
     assert theory.predict(problem, network, simlab.DSGD(np.float64(0.1)), noise_std=np.float64(0.1)).stable
-    with pytest.raises(ValueError, match=r"Threshold\.step is not affine"):
-        theory.predict(problem, network, Threshold(0.1))
+    for algorithm in (Threshold(0.1), Folded(0.1)):
+        with pytest.raises(ValueError, match=rf"{type(algorithm).__name__}\.step is not affine"):
+            theory.predict(problem, network, algorithm)
     with pytest.raises(ValueError, match="asks for 2 gradients, whose errors on one mini-batch multiply"):
         theory.predict(problem, network, TwoGradients(0.1), batch_size=1)
     for phased in (simlab.GTSVRG(0.1, 3), simlab.GTSARAH(0.1, 3)):  # one gradient where they begin anew, then two
