@@ -6,8 +6,6 @@ random numbers that both need are drawn beforehand.
 
 from __future__ import annotations
 
-import inspect
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,24 +16,19 @@ import simlab
 from benchmarks.measure import Row, ratio, seconds
 from simlab.compression import QSGD, DitheredUniform, Identity, RandomK, RTopK, Sign, TopK
 from simlab.kernel import Kernel
-from simlab.programs import load
+from simlab.programs import contents, load, part_of
 
 NODES, BATCH, LEVELS = 10, 16, 15  # as in figures/digits.py
 CALLS = 50
 
 
 def rows(kernel: Kernel, flags: str, arguments: str) -> Callable[..., None]:
-    """A compiled loop over nodes that calls the kernel's row function on row i of its arrays."""
-    header = "import math\n\nimport numpy as np\nfrom numba import njit\n"
-    texts = [
-        f"@njit(nogil=True{flags})\n{inspect.getsource(f)}" for f in itertools.chain(*kernel.shared, kernel.functions)
-    ]
+    """A compiled loop over nodes that calls the kernel's row function, as programs have it, on row i of its arrays."""
+    part = part_of(kernel, flags=flags)
     trailing = "".join(f", t{k}" for k in range(len(kernel.work) + len(kernel.data)))
-    call = f"        {kernel.functions[-1].__name__}(i, {arguments}{trailing})"
-    driver = (
-        f"@njit(nogil=True, cache=True)\ndef rows(first, v, out{trailing}):\n    for i in range(len(out)):\n{call}\n"
-    )
-    module = load("\n\n".join([header, *texts, driver]))
+    driver = f"@njit(nogil=True, cache=True)\ndef rows(first, v, out{trailing}):\n    for i in range(len(out)):\n"
+    driver += f"        {part.name}(i, {arguments}{trailing})\n"
+    module = load("\n\n".join(["from numba import njit\n", contents((part,)), driver]), (part,))
     extra = [*(np.empty_like(w) for w in kernel.work), *kernel.data]
     return lambda first, v, out: module.rows(first, v, out, *extra)
 
@@ -51,7 +44,7 @@ def run() -> list[Row]:
         x = np.tile(problem.initial(0), (NODES, 1))
         out = np.empty_like(x)
         indices = rng.integers(0, problem.n_samples, (CALLS, NODES, BATCH), dtype=np.int32)
-        fast = ', fastmath={"reassoc", "contract", "arcp", "nsz"}, error_model="numpy"'
+        fast = 'fastmath={"reassoc", "contract", "arcp", "nsz"}, '
         gradients = rows(problem.kernel(True), fast, "first[i], v[i], out[i]")
         # Messages as training makes them: gradients and the noise of their mini-batches.
         gradients(indices[0], x, out)
@@ -62,7 +55,7 @@ def run() -> list[Row]:
         compressors += [DitheredUniform(LEVELS, norm, True) for norm in ("l2", "max")]
         works: dict[str, Callable[[], object]] = {"gradients": repeated(gradients, indices, x, out)}
         for compressor in compressors:
-            messages = rows(compressor.kernel(problem.dim), ', error_model="numpy"', "v[i], first[i], out[i]")
+            messages = rows(compressor.kernel(problem.dim), "", "v[i], first[i], out[i]")
             works[repr(compressor)] = repeated(messages, dithers, v, out)
         with threadpool_limits(1, user_api="blas"):
             took = seconds(works)
