@@ -55,6 +55,14 @@ def check_row(owner: str, kernel: Any, leading: str) -> None:
     """TypeError unless the row function of `owner` takes the arguments `leading` (names), then work and data."""
     if not isinstance(kernel, Kernel):
         raise TypeError(f"{owner} returned a {type(kernel).__name__}; return a simlab.Kernel")
+    if not _is_group(kernel.functions):
+        raise TypeError(
+            f"{owner} returned functions = {kernel.functions!r}; pass a tuple, helpers first: (helper, row)"
+        )
+    if not isinstance(kernel.shared, tuple) or not all(map(_is_group, kernel.shared)):
+        raise TypeError(
+            f"{owner} returned shared = {kernel.shared!r}; pass a tuple of tuples of functions: ((helper, entry),)"
+        )
     row, signature = kernel.functions[-1], inspect.signature(kernel.functions[-1])
     names, given = ", ".join(signature.parameters), len(leading.split(", ")) + len(kernel.work) + len(kernel.data)
     try:
@@ -65,6 +73,10 @@ def check_row(owner: str, kernel: Any, leading: str) -> None:
             f"arguments, row({leading}, *work, *data) with {len(kernel.work)} of work and {len(kernel.data)} of data; "
             "make them agree"
         ) from None
+
+
+def _is_group(functions: Any) -> bool:
+    return isinstance(functions, tuple) and bool(functions) and all(map(inspect.isfunction, functions))
 
 
 def source(function: Callable[..., object]) -> str:

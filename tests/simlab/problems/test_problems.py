@@ -596,6 +596,11 @@ def test_without_a_kernel_the_array_engine_runs_it():
         (simlab.Kernel((short_row,), (1.0,)), r"short_row\(i, x, out\).* 4 arguments, row\(i, x, out, .* 0 of.* 1 of"),
         (simlab.Kernel((short_row,), (), (np.empty(2),)), r"with 4 arguments.*1 of work and 0 of data"),
         ((short_row, ()), r"a tuple; return a simlab\.Kernel"),
+        (simlab.Kernel(short_row, ()), r"functions = <function short_row.*>; pass a tuple, helpers first"),
+        *(
+            (simlab.Kernel((short_row,), (), shared=shared), r"shared = .*; pass a tuple of tuples of functions")
+            for shared in (short_row, (short_row,), ((),), (("short_row",),))
+        ),
     ],
 )  # fmt: skip
 def test_kernels_that_do_not_fit_are_named(form, message):
