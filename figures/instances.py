@@ -286,8 +286,8 @@ def one_peer_run(cases: np.ndarray, hops: int = 2, steps: int = 20) -> np.ndarra
     return worst / one_peer.bound(lr, smoothness, hops, np.mean(b**2, axis=1), noise**2)
 
 
-def averaging_times(cases: np.ndarray, steps: int = 30) -> tuple[np.ndarray, np.ndarray]:
-    """Averaging time of three nodes over its bound, and the lower one over it.
+def averaging_times(cases: np.ndarray, lower: bool, steps: int = 30) -> np.ndarray:
+    """Averaging time of three nodes over its bound, or the lower one over it, which is of the slowest mode.
 
     A pair's average leaves of a disagreement, a vector of the plane, what lies along the pair's own line. Lines are 60°
     apart, so that every change of pairs halves it: chances are a recursion over numbers of changes.
@@ -300,11 +300,11 @@ def averaging_times(cases: np.ndarray, steps: int = 30) -> tuple[np.ndarray, np.
     values, vectors = np.linalg.eigh(np.einsum("ce,ea,eb->cab", shares, lines, lines))
     second = values[:, -1]
     given = np.stack([np.cos(cases[:, 4]), np.sin(cases[:, 4])], axis=1)
-    times = [time_of(shares, accuracy, np.abs(start @ lines.T), steps) for start in (given, vectors[:, :, -1])]
-    return (
-        times[0] / np.ceil(averaging_time.bound(accuracy, second)),
-        averaging_time.lower_bound(accuracy, second) / times[1],
-    )
+    start = vectors[:, :, -1] if lower else given
+    times = time_of(shares, accuracy, np.abs(start @ lines.T), steps)
+    if lower:
+        return averaging_time.lower_bound(accuracy, second) / times
+    return times / np.ceil(averaging_time.bound(accuracy, second))
 
 
 def time_of(shares: np.ndarray, accuracy: np.ndarray, left: np.ndarray, steps: int) -> np.ndarray:
@@ -314,10 +314,11 @@ def time_of(shares: np.ndarray, accuracy: np.ndarray, left: np.ndarray, steps: i
     chances[:, range(3), range(3), 0] = shares
     large = left[..., None] * 0.5 ** np.arange(steps) >= accuracy[:, None, None]
     for t in range(1, steps + 1):
-        chance = np.einsum("cfn,cfln->c", large, chances)
+        of_all = chances.sum(axis=2)
+        chance = np.sum(large * of_all, axis=(1, 2))
         found = np.where(np.isnan(found) & (chance <= accuracy), t, found)
         stayed = chances * shares[:, None, :, None]
-        moved = (chances.sum(axis=2, keepdims=True) - chances) * shares[:, None, :, None]
+        moved = (of_all[:, :, None] - chances) * shares[:, None, :, None]
         chances = stayed
         chances[..., 1:] += moved[..., :-1]
     return found
@@ -340,28 +341,27 @@ def asynchronous_pair(cases: np.ndarray) -> np.ndarray:
     points = np.linalg.solve(np.eye(4) - step, shift[..., None])[:, 2:, 0]
     usable = np.max(np.abs(np.linalg.eigvals(step)), axis=1) < 1 - 1e-4
     usable &= np.ptp(points, axis=1) > 1e-3 * np.abs(points).max(axis=1)  # else there is only rounding
-    found = np.full(len(cases), np.nan)
-    for k in np.flatnonzero(usable):
-        given = rates[k], curvature[k, :, None, None]
-        if all(check.holds for check in asynchronous_weights.assumptions(*given)):
-            mean = np.average(points[k], weights=rates[k])
-            apart = abs(mean - asynchronous_weights.weighted_minimizer(*given, b[k, :, None])[0])
-            found[k] = apart / asynchronous_weights.bound(*given, points[k, :, None])
+    given = rates, curvature[..., None, None]
+    usable &= asynchronous_weights.strong_convexity(*given) > 0
+    found, given = np.full(len(cases), np.nan), tuple(each[usable] for each in given)
+    mean = np.sum(shares * points, axis=1)[usable]
+    apart = np.abs(mean - asynchronous_weights.weighted_minimizer(*given, b[usable, :, None])[:, 0])
+    found[usable] = apart / asynchronous_weights.bound(*given, points[usable, :, None])
     return found
 
 
 def push_sum_run(cases: np.ndarray, n: int = 3, steps: int = 8) -> np.ndarray:
     """What push-sum on random column stochastic matrices lacks of the mean over its bound, the largest of all steps."""
-    weights = np.exp(1.5 * cases[:, : n * n].reshape(-1, n, n))
-    weights = weights / weights.sum(axis=1, keepdims=True)
-    found = np.zeros(len(cases))
-    for case, w in enumerate(weights):
-        start = cases[case, n * n :, None]
-        bounds = push_sum.bound(w, start, np.arange(1, steps + 1))
-        shares, mass, mean, state = push_sum.perron(w)[:, None], np.ones((n, 1)), start.mean(axis=0), start
-        for bound in bounds[bounds > 1e-20]:  # below that there is only rounding
-            state, mass = w @ state, w @ mass
-            found[case] = max(found[case], np.sum(shares * (state / mass - mean) ** 2) / bound)
+    w = np.exp(1.5 * cases[:, : n * n].reshape(-1, n, n))
+    w = w / w.sum(axis=1, keepdims=True)
+    start = cases[:, n * n :, None]
+    bounds = push_sum.bound(w, start, np.arange(1, steps + 1))
+    shares, mean = push_sum.perron(w)[..., None], start.mean(axis=1, keepdims=True)
+    state, mass, found = start, np.ones_like(start), np.zeros(len(cases))
+    for bound in bounds.T:
+        state, mass = w @ state, w @ mass
+        left = np.sum(shares * (state / mass - mean) ** 2, axis=(1, 2))
+        found = np.maximum(found, np.where(bound > 1e-20, left / bound, 0.0))  # below that there is only rounding
     return found
 
 
@@ -373,15 +373,10 @@ def matcha_weights(cases: np.ndarray, n: int = 4) -> np.ndarray:
         for i, j in matching:
             laplacian[[i, j], [i, j]] += 1
             laplacian[[i, j], [j, i]] -= 1
-    found = np.full(len(cases), np.nan)
-    for case, numbers in enumerate(cases):
-        probabilities = expit(2 * numbers[:3])
-        most = 2 / (np.linalg.eigvalsh(np.tensordot(probabilities, laplacians, 1))[-1] + 2)
-        weight = float(expit(numbers[3]) * most)
-        given = laplacians, probabilities, weight
-        if all(check.holds for check in matcha.assumptions(*given)):
-            found[case] = matcha.bound(*given) / matcha.parameter(*given)
-    return found
+    probabilities = expit(2 * cases[:, :3])
+    weights = expit(cases[:, 3]) * matcha.largest_weight(laplacians, probabilities)
+    given = laplacians, probabilities, weights
+    return matcha.bound(*given) / matcha.parameter(*given)
 
 
 # Single objectives
@@ -461,18 +456,24 @@ def qsgd_ratios(cases: np.ndarray, levels: int = 1) -> dict[str, np.ndarray]:
 def ring(cases: np.ndarray) -> np.ndarray:
     """Measured gap over the closed form or its inverse, whichever is larger."""
     sizes = _sizes(cases)
-    ratio = np.array([_gap([0, 1, n - 1], n) for n in sizes]) / ring_gap(sizes)
+    ratio = _of_sizes(lambda n: _gap([0, 1, n - 1], n), sizes) / ring_gap(sizes)
     return np.maximum(ratio, 1 / ratio)
 
 
 def exponential(cases: np.ndarray) -> np.ndarray:
     """2/(1 + ⌈log₂n⌉) over the measured gap of the directed exponential graph: 1 for even n."""
     sizes = _sizes(cases)
-    return exponential_gap(sizes) / np.array([_gap([0, *(1 << np.arange(int(n - 1).bit_length()))], n) for n in sizes])
+    return exponential_gap(sizes) / _of_sizes(lambda n: _gap([0, *(1 << np.arange((n - 1).bit_length()))], n), sizes)
 
 
 def _sizes(cases: np.ndarray) -> np.ndarray:
     return np.floor(3 + 497 * expit(cases[:, 0])).astype(int)
+
+
+def _of_sizes(function: Callable[[int], float], sizes: np.ndarray) -> np.ndarray:
+    """A function of each size, called once for each that there is."""
+    different, which = np.unique(sizes, return_inverse=True)
+    return np.array([function(int(n)) for n in different])[which]
 
 
 def _gap(offsets: list[int], n: int) -> float:
@@ -512,8 +513,8 @@ FAMILIES = (
     *(Family(name, "<=", partial(changing_run, name), 8, "two quadratics, noise, 24 steps") for name in CHANGING),
     Family("D1, consensus", "<=", random_link, 6, "two nodes, a link that fails, 60 steps"),
     Family("one-peer, consensus", "<=", one_peer_run, 7, "four nodes, noise, 20 steps"),
-    Family("averaging time, above", "<=", lambda cases: averaging_times(cases)[0], 5, "three nodes, any start"),
-    Family("averaging time, below", ">=", lambda cases: averaging_times(cases)[1], 5, "three nodes, slowest mode"),
+    Family("averaging time, above", "<=", lambda cases: averaging_times(cases, False), 5, "three nodes, any start"),
+    Family("averaging time, below", ">=", lambda cases: averaging_times(cases, True), 5, "three nodes, slowest mode"),
     Family("asynchronous weights", "<=", asynchronous_pair, 7, "two nodes of unequal speed"),
     Family("push-sum", "<=", push_sum_run, 12, "three nodes, 8 steps"),
     Family("MATCHA", ">=", matcha_weights, 4, "three matchings of four nodes"),

@@ -42,19 +42,29 @@ def assumptions(rates: np.ndarray, hessians: np.ndarray) -> list[Check]:
     positive = bool(np.all(rates > 0))
     checks = [Check("positive rates", positive, f"from {np.min(rates):.4g} to {np.max(rates):.4g}")]
     if positive:
-        mu = float(np.linalg.eigvalsh(np.average(hessians, axis=0, weights=rates))[0])
+        mu = float(strong_convexity(rates, hessians))
         checks.append(Check("strongly convex", mu > 0, f"λ_min of Σr_iH_i/Σr = {mu:.4g}"))
     return checks
 
 
+def strong_convexity(rates: Any, hessians: np.ndarray) -> Any:
+    """λ_min of Σr_iH_i/Σr, for one network or many: rates (..., n) and H_i (..., n, d, d)."""
+    return np.linalg.eigvalsh(_average(rates, hessians))[..., 0]
+
+
 def weighted_minimizer(rates: Any, hessians: np.ndarray, linear: np.ndarray) -> np.ndarray:
-    """x_r*, the minimizer of Σr_i(x'H_ix/2 − c_i'x), (d,)."""
-    return np.linalg.solve(np.average(hessians, axis=0, weights=rates), np.average(linear, axis=0, weights=rates))
+    """x_r*, the minimizer of Σr_i(x'H_ix/2 − c_i'x), (..., d), from c_i (..., n, d)."""
+    return np.linalg.solve(_average(rates, hessians), _average(rates, linear)[..., None])[..., 0]
 
 
-def bound(rates: Any, hessians: np.ndarray, points: np.ndarray) -> float:
-    """Bound on ‖ȳ_r − x_r*‖ for mean points y_i (n, d)."""
-    mu = np.linalg.eigvalsh(np.average(hessians, axis=0, weights=rates))[0]
-    largest = np.max(np.linalg.norm(hessians, ord=2, axis=(1, 2)))
-    spread = points - np.average(points, axis=0, weights=rates)
-    return float(largest / mu * np.average(np.linalg.norm(spread, axis=1), weights=rates))
+def bound(rates: Any, hessians: np.ndarray, points: np.ndarray) -> Any:
+    """Bound on ‖ȳ_r − x_r*‖ for mean points y_i (..., n, d)."""
+    largest = np.max(np.linalg.norm(hessians, ord=2, axis=(-2, -1)), axis=-1)
+    spread = points - _average(rates, points)[..., None, :]
+    return largest / strong_convexity(rates, hessians) * _average(rates, np.linalg.norm(spread, axis=-1))
+
+
+def _average(rates: Any, values: np.ndarray) -> np.ndarray:
+    """Means over nodes, weighted by the rates (..., n): of values (..., n, *), whatever a node has."""
+    shares = np.asarray(rates) / np.sum(rates, axis=-1, keepdims=True)
+    return np.sum(shares.reshape(*shares.shape, *(1,) * (values.ndim - shares.ndim)) * values, axis=shares.ndim - 1)

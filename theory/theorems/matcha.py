@@ -44,24 +44,29 @@ def assumptions(laplacians: np.ndarray, probabilities: np.ndarray, weight: float
     checks.append(Check("probabilities", inside, f"from {np.min(probabilities):.4g} to {np.max(probabilities):.4g}"))
     values = np.linalg.eigvalsh(np.tensordot(probabilities, laplacians, 1))
     checks.append(Check("connected", bool(values[1] > 1e-12), f"λ₂(L) = {values[1]:.4g}, must be positive"))
-    most = 2 / (values[-1] + 2)
+    most = largest_weight(laplacians, probabilities)
     return [*checks, Check("weight", 0 < weight < most, f"α = {weight:.4g}, must be in (0, {most:.4g})")]
 
 
 def second_moment(laplacians: Any, probabilities: Any, weight: Any) -> np.ndarray:
-    """E[W'W], (n, n)."""
-    mean = np.tensordot(probabilities, laplacians, 1)
-    rest = np.tensordot(np.asarray(probabilities) * (1 - np.asarray(probabilities)), laplacians, 1)
-    return np.eye(len(mean)) - 2 * weight * mean + weight**2 * (mean @ mean + 2 * rest)
+    """E[W'W], (..., n, n), for one choice of p_j and α or many, (..., M) and (...)."""
+    p, alpha = np.asarray(probabilities), np.asarray(weight)[..., None, None]
+    mean, rest = np.tensordot(p, laplacians, 1), np.tensordot(p * (1 - p), laplacians, 1)
+    return np.eye(mean.shape[-1]) - 2 * alpha * mean + alpha**2 * (mean @ mean + 2 * rest)
 
 
-def parameter(laplacians: Any, probabilities: Any, weight: Any) -> float:
-    """The parameter p."""
+def parameter(laplacians: Any, probabilities: Any, weight: Any) -> Any:
+    """The parameter p, (...)."""
     second = second_moment(laplacians, probabilities, weight)
-    return float(1 - np.linalg.eigvalsh(second - 1 / len(second))[-1])
+    return 1 - np.linalg.eigvalsh(second - 1 / second.shape[-1])[..., -1]
 
 
-def bound(laplacians: Any, probabilities: Any, weight: Any) -> float:
-    """Lower bound αλ₂(L)(2 − α(λ_max(L) + 2)) on p."""
+def largest_weight(laplacians: Any, probabilities: Any) -> Any:
+    """2/(λ_max(L) + 2), which α must be below, (...)."""
+    return 2 / (np.linalg.eigvalsh(np.tensordot(probabilities, laplacians, 1))[..., -1] + 2)
+
+
+def bound(laplacians: Any, probabilities: Any, weight: Any) -> Any:
+    """Lower bound αλ₂(L)(2 − α(λ_max(L) + 2)) on p, (...)."""
     values = np.linalg.eigvalsh(np.tensordot(probabilities, laplacians, 1))
-    return float(weight * values[1] * (2 - weight * (values[-1] + 2)))
+    return weight * values[..., 1] * (2 - weight * (values[..., -1] + 2))

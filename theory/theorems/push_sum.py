@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 from theory.theorems.theorem import Check
 
@@ -37,8 +38,8 @@ def assumptions(weights: np.ndarray) -> list[Check]:
     checks = [Check("column stochastic", stochastic, f"columns sum to {sums.min():.6g} ... {sums.max():.6g}")]
     if not stochastic:
         return checks
-    pi = perron(weights)
-    checks.append(Check("strongly connected", bool(np.all(pi > 0)), f"least entry of π {pi.min():.3g}"))
+    components = connected_components(weights, connection="strong")[0]
+    checks.append(Check("strongly connected", components == 1, f"{components} strong components"))
     if not checks[-1].holds:
         return checks
     s = second_singular_value(weights)
@@ -46,26 +47,28 @@ def assumptions(weights: np.ndarray) -> list[Check]:
 
 
 def perron(weights: np.ndarray) -> np.ndarray:
-    """π, (n,)."""
-    n = len(weights)
-    system = np.vstack([weights - np.eye(n), np.ones(n)])
-    return np.linalg.lstsq(system, np.append(np.zeros(n), 1.0), rcond=None)[0]
+    """π, (..., n), of one P or many, (..., n, n)."""
+    n = weights.shape[-1]
+    ones = np.ones((*weights.shape[:-2], 1, n))
+    system = np.concatenate([weights - np.eye(n), ones], axis=-2)
+    return np.linalg.pinv(system)[..., -1]  # the right-hand side is 0, ..., 0, 1
 
 
-def second_singular_value(weights: np.ndarray) -> float:
-    """S."""
+def second_singular_value(weights: np.ndarray) -> Any:
+    """s, (...), of one P or many, (..., n, n)."""
     root = np.sqrt(perron(weights))
-    scaled = weights * root / root[:, None]
-    return float(np.linalg.norm(scaled - np.outer(root, root), ord=2))
+    column, row = root[..., :, None], root[..., None, :]
+    return np.linalg.norm(weights * row / column - column * row, ord=2, axis=(-2, -1))
 
 
 def bound(weights: np.ndarray, start: np.ndarray, steps: Any) -> Any:
-    """Bound on Σπ_i‖z_i − x̄‖² after `steps` from rows `start` (n, d)."""
-    pi = perron(weights)
-    spread = np.sum((start - start.mean(axis=0)) ** 2 / pi[:, None])
-    return np.max(pi) ** 2 * second_singular_value(weights) ** (2 * np.asarray(steps)) * spread
+    """Bound on Σπ_i‖z_i − x̄‖² after `steps` from rows `start` (..., n, d), for one P or many; steps come last."""
+    pi, later = perron(weights), (..., *(None,) * np.ndim(steps))
+    spread = np.sum((start - start.mean(axis=-2, keepdims=True)) ** 2 / pi[..., None], axis=(-2, -1))
+    s = second_singular_value(weights)
+    return (np.max(pi, axis=-1) ** 2 * spread)[later] * s[later] ** (2 * np.asarray(steps))
 
 
-def measured(weights: np.ndarray, ratios: np.ndarray, mean: np.ndarray) -> float:
-    """Σπ_i‖z_i − x̄‖² of `ratios` (n, d)."""
-    return float(np.sum(perron(weights)[:, None] * (ratios - mean) ** 2))
+def measured(weights: np.ndarray, ratios: np.ndarray, mean: np.ndarray) -> Any:
+    """Σπ_i‖z_i − x̄‖² of `ratios` (..., n, d), for one P or many."""
+    return np.sum(perron(weights)[..., None] * (ratios - mean) ** 2, axis=(-2, -1))
