@@ -14,7 +14,7 @@ import numpy as np
 
 import simlab
 from figures.claims import Claim, interval, judge, summarize
-from figures.digits import BATCH_SIZE, LR, N_NODES, digits, malcom
+from figures.digits import BATCH_SIZE, LR, N_NODES, digits, malcom, smooth_loss
 from figures.study import main
 from simlab.plot import style
 
@@ -49,9 +49,8 @@ def measure(steps: int = 1200, seeds: int = 5, weights: tuple[float, ...] = WEIG
             last, x = trace.frame.iloc[-1], trace.x[0]
             nonzeros = float(np.mean(x != 0)), float(np.mean(x.mean(axis=0) != 0))
             bits = last["payload_bits"] / (steps * x.size)
-            rows.append(
-                (type(algorithm).__name__, weight, seed, *nonzeros, last["accuracy"], last["cross_entropy"], bits)
-            )
+            loss = smooth_loss(last, problem.l1)
+            rows.append((type(algorithm).__name__, weight, seed, *nonzeros, last["accuracy"], loss, bits))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -20,7 +20,10 @@ from simlab.problems.newton import newton
 Array = Any  # an array of any namespace of the array API
 
 AT_MINIMIZER = {"minimizer", "minimum", "heterogeneity", "gradient_variance"}
+PASSES = {"local_losses", "local_gradients", "global_loss", "global_gradient"}  # over the data
 BLOCK = 1 << 22  # intermediate numbers held at once, of many points or samples: 32 MiB
+CACHED = 1 << 16  # as many as a processor has at hand, and an allocator does not give back in between
+SHARING = 16  # points that make a pass over the data worth its while
 
 
 class constant(functools.cached_property[Any]):
@@ -241,6 +244,16 @@ class Problem:
         mean = lambda some: xp.mean(self.local_gradients(xp, self._at_every_node(xp, some)), axis=0)  # noqa: E731
         return xp.reshape(self._in_blocks(xp, mean, points, self._width), (*lead, self.dim))
 
+    def global_loss_and_gradient(self, x: Array) -> tuple[Array, Array]:
+        """Both at once, as they are recorded: (..., d) -> (...) and (..., d)."""
+        return self.global_loss(x), self.global_gradient(x)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = vars(cls).keys()
+        if own & PASSES and "global_loss_and_gradient" not in own:  # an inherited one pass is of other functions
+            cls.global_loss_and_gradient = Problem.global_loss_and_gradient  # type: ignore[method-assign]
+
     @property
     def blocks(self) -> dict[str, slice]:
         """Parts of x by their names, in their order: the layers of a model; one unless a problem knows of more."""
@@ -312,8 +325,11 @@ class Problem:
         return max(int(self.counts.sum()), self.n_nodes * self.dim)
 
     def _in_blocks(self, xp: Any, function: Callable[[Array], Array], points: Array, width: int) -> Array:
-        """`function` of points (R, d), so few at a time that they take no more than BLOCK numbers, `width` each."""
-        block, count = max(1, BLOCK // width), points.shape[0]
+        """`function` of points (R, d), so few at a time that their numbers, `width` each, stay in a processor's cache,
+        but enough to share a pass over the data, if they take no more than BLOCK.
+        """
+        block = max(1, min(BLOCK // width, max(SHARING, CACHED // width)))
+        count = points.shape[0]
         if count <= block:
             return function(points)
         return xp.concat([function(points[k : min(k + block, count), :]) for k in range(0, count, block)])

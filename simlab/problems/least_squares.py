@@ -130,6 +130,11 @@ class LeastSquares(LinearModel):
         xp, points, lead = self._points(x)
         return xp.reshape(xp.matmul(points, self._mean_hessian) - self._mean_linear, (*lead, self.dim))
 
+    def global_loss_and_gradient(self, x: Array) -> tuple[Array, Array]:
+        if self._mean_hessian is None:
+            return super().global_loss_and_gradient(x)
+        return self.global_loss(x), self.global_gradient(x)
+
     def kernel(self, sampled: bool) -> Kernel:
         if not sampled and self._hessians is not None:
             return dense_quadratic(self._hessians, self._linear)

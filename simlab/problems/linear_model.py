@@ -36,6 +36,10 @@ class LinearModel(SampleProblem):
         """First derivative of phi in the prediction."""
         raise self._not_written("_slope", "gradients are made of it")
 
+    def _phi_and_slope(self, xp: Any, prediction: Array, target: Array) -> tuple[Array, Array]:
+        """Both, where one shares with the other what takes long."""
+        return self._phi(xp, prediction, target), self._slope(xp, prediction, target)
+
     def _bend(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Second derivative of phi in the prediction; NumPy only."""
         raise self._not_written("_bend", "Hessians are made of it")
@@ -63,6 +67,21 @@ class LinearModel(SampleProblem):
             return xp.matmul(slopes, a) / a.shape[1]
 
         return self.each_node(means, x) * self.shares[:, None, None] + self._regularizer_gradient(x)
+
+    def global_loss_and_gradient(self, x: Array) -> tuple[Array, Array]:
+        xp, points, lead = self._points(x)
+
+        def means(x: Array, a: Array, b: Array) -> Array:
+            phi, slopes = self._phi_and_slope(xp, xp.matmul(x, xp.matrix_transpose(a)), b[:, None, :])
+            return xp.concat([xp.mean(phi, axis=-1)[..., None], xp.matmul(slopes, a) / a.shape[1]], axis=-1)
+
+        def over_nodes(some: Array) -> Array:
+            return xp.mean(self.each_node(means, self._at_every_node(xp, some)) * self.shares[:, None, None], axis=0)
+
+        found = self._in_blocks(xp, over_nodes, points, self._width)
+        loss = found[:, 0] + self._regularizer(xp, points)
+        gradient = found[:, 1:] + self._regularizer_gradient(points)
+        return xp.reshape(loss, lead), xp.reshape(gradient, (*lead, self.dim))
 
     def sampled_gradients(self, xp: Any, x: Array, indices: Array) -> Array:
         rows, targets = self.drawn(xp, indices, self._features, self._targets)

@@ -37,14 +37,14 @@ class LogisticLoss(LinearModel):
         return self.targets
 
     def _phi(self, xp: Any, prediction: Array, target: Array) -> Array:
-        margin = target * prediction
-        size = xp.abs(margin)
-        return xp.log1p(xp.exp(-size)) + (size - margin) / 2
+        return _phi(xp, *_tails(xp, prediction, target))
 
     def _slope(self, xp: Any, prediction: Array, target: Array) -> Array:
-        margin = target * prediction
-        tail = xp.exp(-xp.abs(margin))
-        return -target * xp.where(margin >= 0, tail, xp.ones_like(tail)) / (1 + tail)
+        return _slope(xp, *_tails(xp, prediction, target), target)
+
+    def _phi_and_slope(self, xp: Any, prediction: Array, target: Array) -> tuple[Array, Array]:
+        margin, tail = _tails(xp, prediction, target)
+        return _phi(xp, margin, tail), _slope(xp, margin, tail, target)
 
     def _bend(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
         tail = np.exp(-np.abs(prediction))
@@ -54,6 +54,20 @@ class LogisticLoss(LinearModel):
     def _data_smoothness(self) -> float:
         """Bound on the Hessians of the loss over a node's samples: max_i s_i lambda_max(A_i'A_i) / (4 m_i)."""
         return float(np.max(self.gram_norms)) / 4
+
+
+def _tails(xp: Any, prediction: Array, target: Array) -> tuple[Array, Array]:
+    """Margins m = b z and exp(-|m|)."""
+    margin = target * prediction
+    return margin, xp.exp(-xp.abs(margin))
+
+
+def _phi(xp: Any, margin: Array, tail: Array) -> Array:
+    return xp.log1p(tail) + (xp.abs(margin) - margin) / 2
+
+
+def _slope(xp: Any, margin: Array, tail: Array, target: Array) -> Array:
+    return -target * xp.where(margin >= 0, tail, xp.ones_like(tail)) / (1 + tail)
 
 
 class LogisticRegression(LogisticLoss):

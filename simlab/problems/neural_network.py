@@ -151,7 +151,9 @@ class NeuralNetwork(UnknownMinimizer):
 
         def scored(some: np.ndarray) -> np.ndarray:
             logits = self._forward(xp, some, features)[-1]
-            return np.stack([_entropy(xp, logits, targets), np.mean(logits.argmax(axis=-1) == labels, axis=-1)], axis=1)
+            return np.stack(
+                [_entropy(xp, *_odds(xp, logits), targets), np.mean(logits.argmax(axis=-1) == labels, axis=-1)], axis=1
+            )
 
         values = self._in_blocks(xp, scored, points, len(labels) * max(self.sizes)).reshape(*lead, 2)
         return {"test_loss": values[..., 0], "accuracy": values[..., 1]}
@@ -178,19 +180,30 @@ class NeuralNetwork(UnknownMinimizer):
         return values
 
     def _mean_loss(self, xp: Any, x: Array, features: Array, targets: Array) -> Array:
-        return _entropy(xp, self._forward(xp, x, features)[-1], targets)
+        return _entropy(xp, *_odds(xp, self._forward(xp, x, features)[-1]), targets)
 
     def _mean_gradient(self, xp: Any, x: Array, features: Array, targets: Array) -> Array:
         values = self._forward(xp, x, features)
-        odds = xp.exp(values[-1] - xp.max(values[-1], axis=-1, keepdims=True))
-        delta = (odds / xp.sum(odds, axis=-1, keepdims=True) - targets) / features.shape[-2]
+        _, odds = _odds(xp, values[-1])
+        return self._backward(xp, x, values, odds, targets)
+
+    def _mean_both(self, xp: Any, x: Array, features: Array, targets: Array) -> Array:
+        """Loss and gradient, one after the other, (..., 1 + d)."""
+        values = self._forward(xp, x, features)
+        logits, odds = _odds(xp, values[-1])
+        loss = _entropy(xp, logits, odds, targets)
+        return xp.concat([loss[..., None], self._backward(xp, x, values, odds, targets)], axis=-1)
+
+    def _backward(self, xp: Any, x: Array, values: list[Array], odds: Array, targets: Array) -> Array:
+        """The gradient, from the values of every layer and the odds of the classes."""
+        delta = (odds / xp.sum(odds, axis=-1, keepdims=True) - targets) / odds.shape[-2]
         parts = []
         for (w, _), inputs in zip(self._weights(xp, x)[::-1], values[-2::-1], strict=True):
             by_weight = xp.matmul(xp.matrix_transpose(delta), inputs)
             lead = by_weight.shape[:-2]
             parts += [xp.sum(delta, axis=-2), xp.reshape(by_weight, (*lead, w.shape[-2] * w.shape[-1]))]
             slope = 1 - inputs * inputs if self.activation == "tanh" else xp.astype(inputs > 0, inputs.dtype)
-            if inputs is not features:
+            if inputs is not values[0]:
                 delta = xp.matmul(delta, w) * slope
         return xp.concat(parts[::-1], axis=-1)
 
@@ -221,6 +234,14 @@ class NeuralNetwork(UnknownMinimizer):
         xp, points, lead = self._points(x)
         gradients = self._on_all_samples(xp, self._mean_gradient, points) + self.l2 * points
         return xp.reshape(gradients, (*lead, self.dim))
+
+    def global_loss_and_gradient(self, x: Array) -> tuple[Array, Array]:
+        if not self._alike:
+            return super().global_loss_and_gradient(x)
+        xp, points, lead = self._points(x)
+        both = self._on_all_samples(xp, self._mean_both, points)
+        loss, gradient = both[:, 0] + self._decay(xp, points), both[:, 1:] + self.l2 * points
+        return xp.reshape(loss, lead), xp.reshape(gradient, (*lead, self.dim))
 
     def _on_all_samples(self, xp: Any, function: Any, points: Array) -> Array:
         """`function` of many points (R, d), so few at a time that their activations take little memory."""
@@ -266,10 +287,15 @@ class NeuralNetwork(UnknownMinimizer):
         return 0.0
 
 
-def _entropy(xp: Any, logits: Array, targets: Array) -> Array:
-    """Mean cross-entropy, (..., S, C) -> (...)."""
+def _odds(xp: Any, logits: Array) -> tuple[Array, Array]:
+    """Logits less the largest, and their exponentials: (..., S, C)."""
     logits = logits - xp.max(logits, axis=-1, keepdims=True)
-    return xp.mean(xp.log(xp.sum(xp.exp(logits), axis=-1)) - xp.sum(targets * logits, axis=-1), axis=-1)
+    return logits, xp.exp(logits)
+
+
+def _entropy(xp: Any, logits: Array, odds: Array, targets: Array) -> Array:
+    """Mean cross-entropy, (..., S, C) -> (...)."""
+    return xp.mean(xp.log(xp.sum(odds, axis=-1)) - xp.sum(targets * logits, axis=-1), axis=-1)
 
 
 def _classes(name: str, values: np.ndarray) -> np.ndarray:

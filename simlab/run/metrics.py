@@ -84,10 +84,10 @@ def _spread(problem: Problem, x: np.ndarray, rows: int) -> tuple[np.ndarray, np.
 
 def _at(problem: Problem, mean: np.ndarray) -> dict[str, np.ndarray]:
     """What is measured at mean states (N, d)."""
-    gradient = problem.global_gradient(mean)
+    loss, gradient = problem.global_loss_and_gradient(mean)
     proximal = mean - soft_threshold(mean - gradient, problem.l1) if problem.l1 else gradient
     return {
-        "loss": problem.objective(mean),
+        "loss": loss + problem.l1 * abs(mean).sum(axis=-1) if problem.l1 else loss,
         "squared_gradient_norm": np.square(gradient).sum(axis=-1),
         "stationarity": np.square(proximal).sum(axis=-1),
         **problem.metrics(mean),

@@ -92,6 +92,9 @@ def test_global_functions_are_means(seed, activation, lead):
     np.testing.assert_allclose(problem.global_loss(x), problem.loss(at_every_node).mean(axis=-1), rtol=1e-12)
     expected = problem.gradient(at_every_node).mean(axis=-2)
     np.testing.assert_allclose(problem.global_gradient(x), expected, rtol=1e-10, atol=1e-14)
+    loss, gradient = problem.global_loss_and_gradient(x)
+    np.testing.assert_allclose(loss, problem.loss(at_every_node).mean(axis=-1), rtol=1e-12)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-10, atol=1e-14)
 
 
 def test_many_points_are_worked_on_in_blocks(monkeypatch):

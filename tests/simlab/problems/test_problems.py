@@ -18,6 +18,7 @@ from simlab.operations import Batch
 from simlab.problems import LeastSquares, LogisticRegression, NonconvexLogistic, Problem, Quadratic, base
 from simlab.problems.lanes import add_product
 from simlab.problems.newton import newton
+from simlab.run.metrics import measure
 from tests.helpers.rows import call_rows, gradient_part
 
 
@@ -247,6 +248,32 @@ def test_global_loss_and_gradient_are_means_over_nodes(case, small_blocks):
         close(problem.global_loss(points), problem.loss(everywhere).mean(axis=-1), 1e-13)
         close(problem.global_gradient(points), problem.gradient(everywhere).mean(axis=-2), 1e-13)
         close(problem.global_loss(points[0, 0]), problem.loss(everywhere[0, 0]).mean(), 1e-13)
+        loss, gradient = problem.global_loss_and_gradient(points)
+        close(loss, problem.loss(everywhere).mean(axis=-1), 1e-13)
+        close(gradient, problem.gradient(everywhere).mean(axis=-2), 1e-13)
+
+
+def test_a_subclass_with_a_loss_of_its_own_is_recorded_by_it():
+    """What gives loss and gradient in one pass over the data knows nothing of it."""
+
+    class Shifted(LogisticRegression):
+        def local_losses(self, xp, x):
+            return super().local_losses(xp, x) + 5
+
+    class Raised(simlab.NeuralNetwork):
+        def global_loss(self, x):
+            return super().global_loss(x) + 5
+
+    random = np.random.default_rng(0)
+    features, classes = random.standard_normal((3, 4, 2)), random.integers(0, 2, (3, 4))
+    for usual, own in (
+        (LogisticRegression(features, 2 * classes - 1, 0.1), Shifted(features, 2 * classes - 1, 0.1)),
+        (simlab.NeuralNetwork([2], features, classes), Raised([2], features, classes)),
+    ):
+        x = random.standard_normal((4, 3, own.dim))
+        found, expected = measure(own, x), measure(usual, x)
+        close(found["loss"], expected["loss"] + 5, 1e-12)
+        close(found["squared_gradient_norm"], expected["squared_gradient_norm"], 1e-12)
 
 
 def test_many_points_take_little_memory(monkeypatch):

@@ -76,7 +76,11 @@ def test_losses_gradients_and_batches_follow_the_formula(kind, weighting, length
         e = 1e-5 * np.eye(problem.dim)
         slopes = [(problem.gradient(x + step)[i] - problem.gradient(x - step)[i]) / 2e-5 for step in e[:, None]]
         np.testing.assert_allclose(problem.hessian(x)[i], slopes, rtol=0, atol=1e-7)
-    np.testing.assert_allclose(problem.global_loss(x[0]), np.mean(problem.loss(np.tile(x[0], (len(lengths), 1)))))
+    at_one = np.tile(x[0], (len(lengths), 1))
+    np.testing.assert_allclose(problem.global_loss(x[0]), np.mean(problem.loss(at_one)))
+    loss, gradient = problem.global_loss_and_gradient(x[0])
+    np.testing.assert_allclose(loss, np.mean(problem.loss(at_one)))
+    np.testing.assert_allclose(gradient, problem.gradient(at_one).mean(axis=0), rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -175,6 +179,9 @@ def test_a_network_that_classifies_takes_unequal_amounts():
     at_one = np.tile(x[0], (3, 1))
     np.testing.assert_allclose(problem.global_loss(x[0]), problem.loss(at_one).mean())
     np.testing.assert_allclose(problem.global_gradient(x[0]), problem.gradient(at_one).mean(axis=0), atol=1e-12)
+    loss, gradient = problem.global_loss_and_gradient(x[0])
+    np.testing.assert_allclose(loss, problem.loss(at_one).mean())
+    np.testing.assert_allclose(gradient, problem.gradient(at_one).mean(axis=0), atol=1e-12)
     for batch_size in (None, 80):
         fast, plain = (
             simlab.simulate(
