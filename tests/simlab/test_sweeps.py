@@ -55,8 +55,10 @@ def test_classes_of_equal_numbers_are_told_apart(pair: Any, engine: str) -> None
     network = simlab.topologies.ring(6)
     together = simlab.simulate(problem, network, list(pair), **options)
     for trace, algorithm in zip(together, pair, strict=True):
-        np.testing.assert_array_equal(trace.x, simlab.simulate(problem, network, algorithm, **options).x)
-    assert not np.array_equal(together[0].x, together[1].x)
+        alone = simlab.simulate(problem, network, algorithm, **options).x
+        # The array engine multiplies matrices of all runs of a class, and BLAS may round by their shapes.
+        np.testing.assert_allclose(trace.x, alone, rtol=0, atol=0 if engine == "compiled" else 1e-15)
+    assert np.abs(together[0].x - together[1].x).max() > 1e-6
     assert simlab.frame(together).groupby("algorithm").ngroups == 2
 
 
