@@ -84,6 +84,12 @@ class CompiledEngine:
             built = choose(form="side by side" if self.lanes else "by nodes")
         self.layouts, self.fields = built.layouts, type(state)._fields
         self.narrow = built.steps.first.narrow
+        self.swapped = {f for layout in self.layouts for f in layout.swapped}
+        self.brief = {
+            f for f in self.swapped if all(f in layout.brief for layout in self.layouts if f in layout.swapped)
+        }
+        self.buffers = {name for layout in self.layouts for name in layout.buffers}
+        self.averages = max(len(layout.averages) for layout in self.layouts)
         self.module = load(*built.text)
         data = {f"data_{c}_{k}": a for c, each in enumerate(built.kernels) for k, a in enumerate(each.data)}
         self.constants = {
@@ -146,14 +152,10 @@ class CompiledEngine:
         """Every array a program reads or writes, by its name there."""
         shape = next(iter(state.values())).shape
         fields = {f"state_{f}": a for f, a in state.items()}
-        swapped = {f for layout in self.layouts for f in layout.swapped}
-        brief = {f for f in swapped if all(f in layout.brief for layout in self.layouts if f in layout.swapped)}
         awake = shape[0] if draws.links is None else np.diff(draws.links.start).max()
-        rows = {f: awake if f in brief else shape[0] for f in swapped}
-        spare = {f"next_{f}": aligned((rows[f], state[f].shape[1]), self.dtype) for f in swapped}
-        buffers = {name for layout in self.layouts for name in layout.buffers}
-        spare |= {name: aligned((shape[0], 1 if name[0] == "c" else shape[1]), self.dtype) for name in buffers}
-        averages = max(len(layout.averages) for layout in self.layouts)
+        rows = {f: awake if f in self.brief else shape[0] for f in self.swapped}
+        spare = {f"next_{f}": aligned((rows[f], state[f].shape[1]), self.dtype) for f in self.swapped}
+        spare |= {name: aligned((shape[0], 1 if name[0] == "c" else shape[1]), self.dtype) for name in self.buffers}
         links = draws.links and {
             **{name: getattr(draws.links, name) for name in LINKS},
             "indptr": draws.links.indptr,
@@ -164,7 +166,7 @@ class CompiledEngine:
             **fields,
             **spare,
             **self._memory(shape[1]),
-            "averages": np.empty((averages + 1, shape[1]), self.dtype),
+            "averages": np.empty((self.averages + 1, shape[1]), self.dtype),
             "sent": sent,
             "hyper": np.array(hyper, dtype=self.dtype, order="C"),  # writable always: one signature, one compilation
             "indices": draws.indices,

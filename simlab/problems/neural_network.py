@@ -152,7 +152,8 @@ class NeuralNetwork(UnknownMinimizer):
         def scored(some: np.ndarray) -> np.ndarray:
             logits = self._forward(xp, some, features)[-1]
             return np.stack(
-                [_entropy(xp, *_odds(xp, logits), targets), np.mean(logits.argmax(axis=-1) == labels, axis=-1)], axis=1
+                [_entropy(xp, *_odds(xp, logits)[::2], targets), np.mean(logits.argmax(axis=-1) == labels, axis=-1)],
+                axis=1,
             )
 
         values = self._in_blocks(xp, scored, points, len(labels) * max(self.sizes)).reshape(*lead, 2)
@@ -180,23 +181,23 @@ class NeuralNetwork(UnknownMinimizer):
         return values
 
     def _mean_loss(self, xp: Any, x: Array, features: Array, targets: Array) -> Array:
-        return _entropy(xp, *_odds(xp, self._forward(xp, x, features)[-1]), targets)
+        return _entropy(xp, *_odds(xp, self._forward(xp, x, features)[-1])[::2], targets)
 
     def _mean_gradient(self, xp: Any, x: Array, features: Array, targets: Array) -> Array:
         values = self._forward(xp, x, features)
-        _, odds = _odds(xp, values[-1])
-        return self._backward(xp, x, values, odds, targets)
+        _, odds, total = _odds(xp, values[-1])
+        return self._backward(xp, x, values, odds / total, targets)
 
     def _mean_both(self, xp: Any, x: Array, features: Array, targets: Array) -> Array:
         """Loss and gradient, one after the other, (..., 1 + d)."""
         values = self._forward(xp, x, features)
-        logits, odds = _odds(xp, values[-1])
-        loss = _entropy(xp, logits, odds, targets)
-        return xp.concat([loss[..., None], self._backward(xp, x, values, odds, targets)], axis=-1)
+        logits, odds, total = _odds(xp, values[-1])
+        loss = _entropy(xp, logits, total, targets)
+        return xp.concat([loss[..., None], self._backward(xp, x, values, odds / total, targets)], axis=-1)
 
-    def _backward(self, xp: Any, x: Array, values: list[Array], odds: Array, targets: Array) -> Array:
-        """The gradient, from the values of every layer and the odds of the classes."""
-        delta = (odds / xp.sum(odds, axis=-1, keepdims=True) - targets) / odds.shape[-2]
+    def _backward(self, xp: Any, x: Array, values: list[Array], chances: Array, targets: Array) -> Array:
+        """The gradient, from the values of every layer and the probabilities of the classes."""
+        delta = (chances - targets) / chances.shape[-2]
         parts = []
         for (w, _), inputs in zip(self._weights(xp, x)[::-1], values[-2::-1], strict=True):
             by_weight = xp.matmul(xp.matrix_transpose(delta), inputs)
@@ -287,15 +288,16 @@ class NeuralNetwork(UnknownMinimizer):
         return 0.0
 
 
-def _odds(xp: Any, logits: Array) -> tuple[Array, Array]:
-    """Logits less the largest, and their exponentials: (..., S, C)."""
+def _odds(xp: Any, logits: Array) -> tuple[Array, Array, Array]:
+    """Logits less the largest, their exponentials, (..., S, C), and the sums of these, (..., S, 1)."""
     logits = logits - xp.max(logits, axis=-1, keepdims=True)
-    return logits, xp.exp(logits)
+    odds = xp.exp(logits)
+    return logits, odds, xp.sum(odds, axis=-1, keepdims=True)
 
 
-def _entropy(xp: Any, logits: Array, odds: Array, targets: Array) -> Array:
+def _entropy(xp: Any, logits: Array, total: Array, targets: Array) -> Array:
     """Mean cross-entropy, (..., S, C) -> (...)."""
-    return xp.mean(xp.log(xp.sum(odds, axis=-1)) - xp.sum(targets * logits, axis=-1), axis=-1)
+    return xp.mean(xp.log(total[..., 0]) - xp.sum(targets * logits, axis=-1), axis=-1)
 
 
 def _classes(name: str, values: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 import simlab
 from simlab.operations import Batch
 from simlab.problems import base
+from simlab.problems.neural_kernels import network_tanh
 from tests.helpers.rows import call_rows, gradient_part
 from tests.simlab.algorithms.test_algorithms import dense
 
@@ -61,6 +62,16 @@ def differences(function, x, h=1e-5):
         far = function(x + 2 * step) - function(x - 2 * step)
         gradient[k] = (8 * near - far) / (12 * h)
     return gradient
+
+
+@given(st.floats(-50, 50) | st.floats(-0.3, 0.3))
+def test_the_tangent_of_kernels_is_the_library_s(z):
+    assert network_tanh(z) == pytest.approx(math.tanh(z), rel=1e-15, abs=0)
+    assert math.copysign(1, network_tanh(z)) == math.copysign(1, z)
+
+
+def test_the_tangent_of_kernels_at_the_ends():
+    assert network_tanh(math.inf) == 1 and network_tanh(-math.inf) == -1 and math.isnan(network_tanh(math.nan))
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
