@@ -24,9 +24,9 @@ _limiting = Lock()
 def keep_freed_memory() -> None:
     """Have the allocator keep what arrays leave behind for the arrays to come.
 
-    glibc gives freed blocks back to the system, which has to clear every page that it hands out again: half of the time
-    that arrays of a MiB take. From the largest block that was ever mapped and freed it learns up to which size not to
-    (mallopt(3), M_MMAP_THRESHOLD). The block is never touched and so costs nothing; elsewhere this does nothing.
+    glibc gives freed blocks back to the system, which clears every page that it hands out again: a large part of the
+    time that arrays of a MiB take. From the largest block that was ever mapped and freed it learns up to which size not
+    to (mallopt(3), M_MMAP_THRESHOLD). The block is never touched and so costs nothing; elsewhere this does nothing.
     """
     np.empty(KEPT, np.uint8)
 

@@ -22,7 +22,7 @@ Array = Any  # an array of any namespace of the array API
 AT_MINIMIZER = {"minimizer", "minimum", "heterogeneity", "gradient_variance"}
 PASSES = {"local_losses", "local_gradients", "global_loss", "global_gradient"}  # over the data
 BLOCK = 1 << 22  # intermediate numbers held at once, of many points or samples: 32 MiB
-CACHED = 1 << 16  # as many as a processor has at hand, and an allocator does not give back in between
+CACHED = 1 << 16  # as many as stay in a processor's cache
 SHARING = 16  # points that make a pass over the data worth its while
 
 
@@ -235,8 +235,11 @@ class Problem:
 
     def objective(self, x: Array) -> Array:
         """What is minimized, f(x) + l1 ||x||_1, at any number of points: (..., d) -> (...)."""
-        smooth = self.global_loss(x)
-        return smooth + self.l1 * namespace_of(x).sum(abs(x), axis=-1) if self.l1 else smooth
+        return self.with_l1_term(self.global_loss(x), x)
+
+    def with_l1_term(self, loss: Array, x: Array) -> Array:
+        """`loss` (...) at points x (..., d), plus l1 ||x||_1: what is minimized, from f there."""
+        return loss + self.l1 * namespace_of(x).sum(abs(x), axis=-1) if self.l1 else loss
 
     def global_gradient(self, x: Array) -> Array:
         """Gradient of f at any number of points: (..., d) -> (..., d)."""

@@ -37,14 +37,14 @@ class LogisticLoss(LinearModel):
         return self.targets
 
     def _phi(self, xp: Any, prediction: Array, target: Array) -> Array:
-        return _phi(xp, *_tails(xp, prediction, target))
+        return _loss_at(xp, *_tails(xp, prediction, target))
 
     def _slope(self, xp: Any, prediction: Array, target: Array) -> Array:
-        return _slope(xp, *_tails(xp, prediction, target), target)
+        return _slope_at(xp, *_tails(xp, prediction, target), target)
 
     def _phi_and_slope(self, xp: Any, prediction: Array, target: Array) -> tuple[Array, Array]:
         margin, tail = _tails(xp, prediction, target)
-        return _phi(xp, margin, tail), _slope(xp, margin, tail, target)
+        return _loss_at(xp, margin, tail), _slope_at(xp, margin, tail, target)
 
     def _bend(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
         tail = np.exp(-np.abs(prediction))
@@ -62,11 +62,11 @@ def _tails(xp: Any, prediction: Array, target: Array) -> tuple[Array, Array]:
     return margin, xp.exp(-xp.abs(margin))
 
 
-def _phi(xp: Any, margin: Array, tail: Array) -> Array:
+def _loss_at(xp: Any, margin: Array, tail: Array) -> Array:
     return xp.log1p(tail) + (xp.abs(margin) - margin) / 2
 
 
-def _slope(xp: Any, margin: Array, tail: Array, target: Array) -> Array:
+def _slope_at(xp: Any, margin: Array, tail: Array, target: Array) -> Array:
     return -target * xp.where(margin >= 0, tail, xp.ones_like(tail)) / (1 + tail)
 
 

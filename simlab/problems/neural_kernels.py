@@ -16,7 +16,7 @@ def network_matrix(flat: np.ndarray, start: int, rows: int, columns: int) -> np.
 
 
 def network_tanh(z: float) -> float:
-    """Hyperbolic tangent by one exponential, in half the time; the library's where 1 − tail would cancel."""
+    """Hyperbolic tangent by one exponential, which is faster; the library's where 1 − tail would cancel."""
     size = abs(z)
     if size < 0.25:
         return math.tanh(z)

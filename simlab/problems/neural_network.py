@@ -150,11 +150,9 @@ class NeuralNetwork(UnknownMinimizer):
         targets = np.eye(self.sizes[-1])[labels]
 
         def scored(some: np.ndarray) -> np.ndarray:
-            logits = self._forward(xp, some, features)[-1]
-            return np.stack(
-                [_entropy(xp, *_odds(xp, logits)[::2], targets), np.mean(logits.argmax(axis=-1) == labels, axis=-1)],
-                axis=1,
-            )
+            logits, _, total = _odds(xp, self._forward(xp, some, features)[-1])
+            right = np.mean(logits.argmax(axis=-1) == labels, axis=-1)
+            return np.stack([_entropy(xp, logits, total, targets), right], axis=1)
 
         values = self._in_blocks(xp, scored, points, len(labels) * max(self.sizes)).reshape(*lead, 2)
         return {"test_loss": values[..., 0], "accuracy": values[..., 1]}
@@ -181,7 +179,8 @@ class NeuralNetwork(UnknownMinimizer):
         return values
 
     def _mean_loss(self, xp: Any, x: Array, features: Array, targets: Array) -> Array:
-        return _entropy(xp, *_odds(xp, self._forward(xp, x, features)[-1])[::2], targets)
+        logits, _, total = _odds(xp, self._forward(xp, x, features)[-1])
+        return _entropy(xp, logits, total, targets)
 
     def _mean_gradient(self, xp: Any, x: Array, features: Array, targets: Array) -> Array:
         values = self._forward(xp, x, features)
@@ -296,7 +295,7 @@ def _odds(xp: Any, logits: Array) -> tuple[Array, Array, Array]:
 
 
 def _entropy(xp: Any, logits: Array, total: Array, targets: Array) -> Array:
-    """Mean cross-entropy, (..., S, C) -> (...)."""
+    """Mean cross-entropy, (...), of logits less the largest and the sums of their exponentials."""
     return xp.mean(xp.log(total[..., 0]) - xp.sum(targets * logits, axis=-1), axis=-1)
 
 

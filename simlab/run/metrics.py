@@ -87,7 +87,7 @@ def _at(problem: Problem, mean: np.ndarray) -> dict[str, np.ndarray]:
     loss, gradient = problem.global_loss_and_gradient(mean)
     proximal = mean - soft_threshold(mean - gradient, problem.l1) if problem.l1 else gradient
     return {
-        "loss": loss + problem.l1 * abs(mean).sum(axis=-1) if problem.l1 else loss,
+        "loss": problem.with_l1_term(loss, mean),
         "squared_gradient_norm": np.square(gradient).sum(axis=-1),
         "stationarity": np.square(proximal).sum(axis=-1),
         **problem.metrics(mean),

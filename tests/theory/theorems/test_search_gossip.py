@@ -301,3 +301,27 @@ def test_assumptions_of_asynchronous_weights():
     failed = [check.name for check in asynchronous_weights.assumptions(np.ones(2), hessians) if not check.holds]
     assert failed == ["strongly convex"]
     assert not asynchronous_weights.assumptions(np.array([1.0, 0.0]), hessians)[0].holds
+
+
+# Many at once
+
+
+def test_formulas_of_many_networks_are_those_of_each():
+    random = np.random.default_rng(0)
+    p = random.uniform(0.1, 1.0, (5, 4, 4))
+    p /= p.sum(axis=1, keepdims=True)
+    start, steps = random.standard_normal((5, 4, 3)), np.arange(3)
+    rates, roots = random.uniform(0.5, 2.0, (5, 4)), random.standard_normal((5, 4, 3, 3))
+    hessians, linear = roots @ roots.swapaxes(-1, -2), random.standard_normal((5, 4, 3))
+    laplacians = np.array([[[1, -1, 0], [-1, 1, 0], [0, 0, 0]], [[0, 0, 0], [0, 1, -1], [0, -1, 1]]])
+    chances, weights = random.uniform(0.1, 1.0, (5, 2)), random.uniform(0.1, 0.4, 5)
+    for function, each in (
+        (partial(push_sum.bound, steps=steps), (p, start)),
+        (push_sum.measured, (p, start, start.mean(axis=1, keepdims=True))),
+        (asynchronous_weights.weighted_minimizer, (rates, hessians, linear)),
+        (asynchronous_weights.bound, (rates, hessians, linear)),
+        (partial(matcha.bound, laplacians), (chances, weights)),
+        (partial(matcha.parameter, laplacians), (chances, weights)),
+    ):
+        one_by_one = [function(*(values[k] for values in each)) for k in range(5)]
+        np.testing.assert_allclose(function(*each), one_by_one, rtol=1e-12)
