@@ -1,15 +1,15 @@
 """All studies, shared among the cores: `python -m figures`. Those whose results stand do not run again.
 
-Each study is a process of its own, `python -m figures.<name>`, which writes into a folder that vanishes; what it has
-finished is moved from there, file by file, its record last.
+Each study is a process of its own, which does what `python -m figures.<name>` does and writes into a folder that
+vanishes; what it has finished is moved from there, file by file, its record last.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +20,7 @@ from typing import Any
 
 from figures import NEEDS, STUDIES, record
 from figures.claims import unsupported
-from figures.study import RESULTS, new_console, say, verdicts
+from figures.study import RESULTS, new_console, run_apart, say, verdicts
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 # After the first study, whose picture is the README's, the longest: one that began last would keep one core busy alone.
@@ -70,8 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in share(failed.copy(), results, console):
             failed.remove(name)
     except KeyboardInterrupt:
-        whole = [name for name in names if name not in failed]
-        say(console, f"interrupted; complete: {', '.join(whole) or 'none'}; the next run does {', '.join(failed)}")
+        left = [name for name in failed if options.force or record.changed(name, results)]
+        whole = [name for name in names if name not in left]
+        say(
+            console,
+            f"interrupted; complete: {', '.join(whole) or 'none'}; the next run does {', '.join(left) or 'none'}",
+        )
         return 130
     claims = {name: record.claims(name, results) for name in names if name not in failed}
     if len(names) > 1:
@@ -90,13 +94,14 @@ def share(names: Sequence[str], results: Path, console: Any) -> Iterator[str]:
     running: list[Run] = []
     with _hangups_interrupt(), tempfile.TemporaryDirectory(dir=results, prefix=".unfinished-") as folder:
         try:
-            with console.status("") as status:
+            with console.status("libraries are imported") as status:
+                processes = _processes(many=len(waiting) > CORES)
                 while waiting or running:
                     while waiting and len(running) < CORES:
-                        running.append(Run(waiting.pop(0), Path(folder), console))
+                        running.append(Run(waiting.pop(0), Path(folder), console, processes))
                         if not console.is_terminal:
                             say(console, f"{running[-1].name} runs; left: {', '.join(waiting) or 'none'}")
-                    for run in [run for run in running if run.process.poll() is not None]:
+                    for run in [run for run in running if run.process.exitcode is not None]:
                         running.remove(run)
                         if run.finish(results, console):
                             yield run.name
@@ -106,7 +111,16 @@ def share(names: Sequence[str], results: Path, console: Any) -> Iterator[str]:
         finally:
             for run in running:
                 run.process.kill()
-                run.process.wait()
+                run.process.join()
+
+
+def _processes(many: bool) -> Any:
+    """How processes begin: many of them as forks of one that has imported what all need, see `figures.preload`."""
+    if sys.platform != "linux":  # a fork is safe only where no library of the system runs threads
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["figures.preload"] if many else [])
+    return context
 
 
 class Run:
@@ -119,20 +133,15 @@ class Run:
         Where it writes.
     console : rich.console.Console
         For which its tables are made.
+    processes : multiprocessing context
     """
 
-    def __init__(self, name: str, folder: Path, console: Any):
+    def __init__(self, name: str, folder: Path, console: Any, processes: Any):
         self.name, self.folder, self.began = name, folder, time.perf_counter()
         color = {"FORCE_COLOR": "1"} if console.is_terminal else {}
-        with open(folder / f"{name}.txt", "wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", f"figures.{name}", "--results", str(folder)],
-                env={**os.environ, "COLUMNS": str(console.width), **color},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C in the terminal is for the parent alone
-            )
+        about = {"COLUMNS": str(console.width), **color}
+        self.process = processes.Process(target=run_apart, args=(name, folder, folder / f"{name}.txt", about))
+        self.process.start()
 
     @property
     def seconds(self) -> float:
@@ -148,7 +157,7 @@ class Run:
         if whole:
             for kind in (*record.DRAWN, "json"):
                 os.replace(self.folder / f"{self.name}.{kind}", results / f"{self.name}.{kind}")
-        how = "done" if whole else f"failed with exit status {self.process.returncode}"
+        how = "done" if whole else f"failed with exit status {self.process.exitcode}"
         say(console, f"{self.name} {how}, {self.seconds:.1f} s\n")
         return whole
 

@@ -12,12 +12,15 @@ A study is a module of this package with
 from __future__ import annotations
 
 import argparse
+import atexit
 import importlib
 import inspect
 import json
+import multiprocessing
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -141,6 +144,36 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog=f"python -m figures.{name}", description="Run this study, judge its claims.")
     parser.add_argument("--results", default=RESULTS, help="folder for pictures and tables (default: %(default)s)")
     return 1 if unsupported(run(name, parser.parse_args(rest).results)) else 0
+
+
+def run_apart(name: str, results: Path, output: Path, environment: dict[str, str]) -> None:
+    """`main` of one study as the target of a new process, which ends when the one that began it does.
+
+    Parameters
+    ----------
+    name : str
+    results : Path
+    output : Path
+        The file to which all that it prints goes.
+    environment : dict
+        Variables that are set first.
+    """
+    if hasattr(os, "setsid"):
+        os.setsid()  # Ctrl-C in the terminal is for the parent alone
+    with open(output, "wb") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.environ.update(environment)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    try:
+        sys.exit(main([name, "--results", str(results)]))
+    finally:
+        atexit._run_exitfuncs()  # which new processes of multiprocessing leave out: temporary folders vanish
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _provenance(study: Any, settings: dict[str, Any], claims: list[Claim], more: dict[str, Any], path: Path) -> None:

@@ -27,6 +27,7 @@ from simlab.step.streams import Draws
 
 LARGE = 2**18  # numbers in one state array from which threads share the nodes
 TILE = 2**13  # numbers in a tile of one state array: a handful of arrays stay in a core's cache
+JOBS = 4  # of runs one by one, for each thread: some take longer than others
 SIDE_BY_SIDE = 8  # runs one by one that take as long as a group of `LANES` side by side, whether it is full or not
 
 
@@ -143,39 +144,17 @@ class CompiledEngine:
             groups = np.array_split(np.arange(runs), -(-runs // LANES))
             jobs: list[Callable[[], None]] = [partial(self._side_by_side, group, *rest) for group in groups]
         else:
-            jobs = [partial(self._alone, run, *rest) for run in range(runs)]
+            parts = np.array_split(np.arange(runs), min(runs, JOBS * self.threads))
+            jobs = [partial(self._one_by_one, part.tolist(), *rest) for part in parts]
         return Plan(jobs, lambda: chunk)
 
-    def _arguments(
-        self, state: dict[str, np.ndarray], hyper: np.ndarray, sent: np.ndarray, draws: Draws
-    ) -> dict[str, Any]:
-        """Every array a program reads or writes, by its name there."""
-        shape = next(iter(state.values())).shape
-        fields = {f"state_{f}": a for f, a in state.items()}
-        awake = shape[0] if draws.links is None else np.diff(draws.links.start).max()
+    def _working(self, shape: tuple[int, ...], fields: dict[str, np.ndarray], awake: int) -> dict[str, np.ndarray]:
+        """What a program has beside the run itself: constants, and memory that runs use one after another."""
         rows = {f: awake if f in self.brief else shape[0] for f in self.swapped}
-        spare = {f"next_{f}": aligned((rows[f], state[f].shape[1]), self.dtype) for f in self.swapped}
+        spare = {f"next_{f}": aligned((rows[f], fields[f].shape[-1]), self.dtype) for f in self.swapped}
         spare |= {name: aligned((shape[0], 1 if name[0] == "c" else shape[1]), self.dtype) for name in self.buffers}
-        links = draws.links and {
-            **{name: getattr(draws.links, name) for name in LINKS},
-            "indptr": draws.links.indptr,
-            "neighbours": draws.links.indices,
-            "weights": self._convert(draws.links.weights),
-        }
-        return {
-            **fields,
-            **spare,
-            **self._memory(shape[1]),
-            "averages": np.empty((self.averages + 1, shape[1]), self.dtype),
-            "sent": sent,
-            "hyper": np.array(hyper, dtype=self.dtype, order="C"),  # writable always: one signature, one compilation
-            "indices": draws.indices,
-            "noise": draws.noise,
-            "dither": draws.dither,
-            "received": draws.received,
-            **self.constants,
-            **(links or {}),
-        }
+        averages = np.empty((self.averages + 1, shape[1]), self.dtype)
+        return {**spare, **self._memory(shape[1]), "averages": averages, **self.constants}
 
     def _memory(self, width: int) -> dict[str, np.ndarray]:
         """Working memory of one thread."""
@@ -183,16 +162,42 @@ class CompiledEngine:
         rows = max(len(layout.scratch) for layout in self.layouts)
         return {"scratch": aligned((rows + 1, width), self.dtype), **work}
 
-    def _alone(
-        self, run: int, chunk: Chunk, hyper: list[np.ndarray], draws: list[Draws], clock: tuple[int, int]
+    def _of_run(
+        self, state: dict[str, np.ndarray], hyper: np.ndarray, sent: np.ndarray, draws: Draws
+    ) -> dict[str, Any]:
+        """What a program reads and writes of a run."""
+        links = draws.links and {
+            **{name: getattr(draws.links, name) for name in LINKS},
+            "indptr": draws.links.indptr,
+            "neighbours": draws.links.indices,
+            "weights": self._convert(draws.links.weights),
+        }
+        return {
+            **{f"state_{f}": a for f, a in state.items()},
+            "sent": sent,
+            "hyper": np.array(hyper, dtype=self.dtype, order="C"),  # writable always: one signature, one compilation
+            "indices": draws.indices,
+            "noise": draws.noise,
+            "dither": draws.dither,
+            "received": draws.received,
+            **(links or {}),
+        }
+
+    def _one_by_one(
+        self, runs: list[int], chunk: Chunk, hyper: list[np.ndarray], draws: list[Draws], clock: tuple[int, int]
     ) -> None:
-        """One run."""
-        state = {name: field[run] for name, field in chunk.state._asdict().items()}
-        arguments = self._arguments(state, hyper[run], chunk.sent[run], draws[run])
-        final = self._run(arguments, clock, chunk.snapshots[run], chunk.sent_snapshots[run])
-        for target, array in zip(state.values(), final, strict=True):
-            if array is not target:
-                target[...] = array
+        """Some runs, one after another."""
+        fields = chunk.state._asdict()
+        shape = chunk.state[0].shape[1:]
+        links = [drawn.links for drawn in (draws[run] for run in runs) if drawn.links is not None]
+        working = self._working(shape, fields, max((np.diff(each.start).max() for each in links), default=shape[0]))
+        for run in runs:
+            state = {name: field[run] for name, field in fields.items()}
+            arguments = working | self._of_run(state, hyper[run], chunk.sent[run], draws[run])
+            final = self._run(arguments, clock, chunk.snapshots[run], chunk.sent_snapshots[run])
+            for target, array in zip(state.values(), final, strict=True):
+                if array is not target:
+                    target[...] = array
 
     def _side_by_side(
         self, group: np.ndarray, chunk: Chunk, hyper: list[np.ndarray], draws: list[Draws], clock: tuple[int, int]
@@ -212,7 +217,8 @@ class CompiledEngine:
         state = {name: interleave([field[run] for run in who]) for name, field in chunk.state._asdict().items()}
         noise = None if draws[0].noise is None else np.stack([draws[run].noise for run in who])
         table = interleave([hyper[run] for run in who]).reshape(*hyper[0].shape, LANES)
-        arguments = self._arguments(state, table, np.zeros((n_nodes, 2), np.int64), Draws(None, noise))
+        working = self._working(state[self.fields[0]].shape, state, n_nodes)
+        arguments = working | self._of_run(state, table, np.zeros((n_nodes, 2), np.int64), Draws(None, noise))
         arguments["hyper_rows"] = aligned((table.shape[1], width), self.dtype)
         snapshots = np.empty((n_snapshots, n_nodes, width), self.dtype)
         final = self._run(arguments, clock, snapshots, np.empty((n_snapshots, 2), np.int64))

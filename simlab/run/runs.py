@@ -200,9 +200,8 @@ class Runs:
             sent = np.concatenate([sent, self.sent[self.active, None]], axis=1)
         costs, times = self._costs(steps, draws, done, size)
         usable = np.ones((len(self.active), len(steps)), bool)
-        for k in range(len(self.active)):
-            if not self._in_range(self.state[0][k]):
-                usable[k] = self._stop(k, start.state, tables[k], draws[k], done, steps)
+        for k in np.flatnonzero(~self._in_range(self.state[0])).tolist():
+            usable[k] = self._stop(k, start.state, tables[k], draws[k], done, steps)
         self._record(steps, snapshots, sent, costs, times, usable, start)
         lost = [run for run in self.active if run in self.diverged]
         if lost:
@@ -236,8 +235,9 @@ class Runs:
             self.spent[run] = each[size - 1]
         return costs, times
 
-    def _in_range(self, x: np.ndarray) -> bool:
-        return bool(max(x.max(), -x.min()) <= LARGEST[self.settings.dtype.name])  # False for NaN too
+    def _in_range(self, x: np.ndarray) -> np.ndarray:
+        """Which of the states (R, n, d) are; none with NaN."""
+        return np.maximum(x.max(axis=(1, 2)), -x.min(axis=(1, 2))) <= LARGEST[self.settings.dtype.name]
 
     def _stop(
         self,
@@ -264,7 +264,7 @@ class Runs:
                 state = (
                     self.engine.plan(copy, [table[good:middle]], [part], done + good, done + len(table) + 1).run().state
                 )
-                if self._in_range(state[0]):
+                if self._in_range(state[0])[0]:
                     good, start = middle, state
                 else:
                     bad = middle

@@ -56,6 +56,7 @@ class Clone:
         for room in ("simlab", "theory"):
             (path / room).symlink_to(PACKAGE.parent / room)
         self.needs()
+        self.write("preload", "import sched")  # quick, and nothing else imports it
 
     def needs(self, **libraries: str) -> None:
         self.write("__init__", f"STUDIES = {self.studies}\nNEEDS = {libraries}")
@@ -140,6 +141,40 @@ def test_interrupted(tmp_path):
     assert {path.name for path in clone.results.iterdir()} == {f"first.{kind}" for kind in (*record.DRAWN, "json")}
     with pytest.raises(ProcessLookupError):
         os.kill(int(at.read_text()), 0)
+
+
+def test_killed(tmp_path):
+    """Who kills the run kills its studies, which nobody would wait for."""
+    clone = Clone(tmp_path, "first")
+    clone.study("first", more="open('at', 'w').write(str(os.getpid())); time.sleep(600)")
+    process, at = clone.start(), tmp_path / "at"
+    while process.poll() is None and not (at.exists() and at.read_text()):
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    for _ in range(3000):
+        time.sleep(0.1)
+        try:
+            os.kill(int(at.read_text()), 0)
+        except ProcessLookupError:
+            return
+    pytest.fail("the study goes on")
+
+
+def test_studies_are_forks_that_have_imported_libraries_alone(tmp_path):
+    """Of a run of more studies than cores; those of one or two import what they need."""
+    names = [f"study_{k}" for k in range(figures.reproduce.CORES + 1)]
+    clone = Clone(tmp_path, *names)
+    for name in names:
+        clone.study(name, more="print('imported', *sorted({'sched', 'simlab.simulation'} & set(sys.modules)))")
+    runner = clone.path / "figures/reproduce.py"
+    runner.write_text(runner.read_text().replace("FIRST = (", f"FIRST = (*{names},"))
+    status, output = clone.run()
+    forked = "imported sched" if sys.platform == "linux" else "imported"
+    assert status == 0 and [line for line in output.splitlines() if line[:8] == "imported"] == [forked] * 2 * len(names)
+    output = clone.run(names[0], "--force")[1]
+    assert [line for line in output.splitlines() if line[:8] == "imported"] == ["imported"] * 2
+    assert not {path for path in record.read(names[0], clone.results)["made_from"]["sources"] if "reproduce" in path}
 
 
 @pytest.fixture(scope="module")
