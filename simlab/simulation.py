@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -530,7 +530,12 @@ def _skip(walk: Walk, steps: int, at_once: int) -> None:
 
 
 def _each(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
-    """`function` of every item; of many small ones several are one task, which alone would cost more than they do."""
+    """`function` of every item; of many small ones several are one task, which alone would cost more than they do.
+
+    A single one is done here, in a context as empty as that of a thread.
+    """
+    if len(items) == 1:
+        return [Context().run(function, items[0])]
     size = max(1, len(items) // (4 * threads()))
     parts = [items[k : k + size] for k in range(0, len(items), size)]
     return [result for part in pool.map(lambda part: [function(item) for item in part], parts) for result in part]

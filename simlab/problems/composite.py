@@ -8,6 +8,8 @@ import numpy as np
 
 from simlab.operations import soft_threshold
 
+HALVINGS = 12  # of a Newton step, at most
+
 Function = Callable[[np.ndarray], np.ndarray]
 
 
@@ -85,7 +87,7 @@ def _residual(x: np.ndarray, gradient: np.ndarray, step: float, l1: float) -> fl
 def _newton(
     gradient: Function, hessian: Function, step: float, l1: float, x: np.ndarray, max_steps: int = 30
 ) -> np.ndarray:
-    """Newton steps with the signs that the proximal map gives, as long as the residual falls."""
+    """Newton steps with the signs that the proximal map gives, halved until the residual falls."""
     g = gradient(x)
     norm = _residual(x, g, step, l1)
     for _ in range(max_steps):
@@ -93,11 +95,15 @@ def _newton(
         free = np.abs(shifted) > step * l1
         h = hessian(x)[free]
         right = h[:, ~free] @ x[~free] - g[free] - l1 * np.sign(shifted[free])
-        new = np.zeros_like(x)
-        new[free] = x[free] + np.linalg.lstsq(h[:, free], right, rcond=None)[0]
-        g = gradient(new)
-        previous, norm = norm, _residual(new, g, step, l1)
-        if not norm < previous:
+        direction = -x
+        direction[free] = np.linalg.lstsq(h[:, free], right, rcond=None)[0]
+        for size in 0.5 ** np.arange(HALVINGS):
+            new = x + size * direction  # exactly zero where x is to be, after a whole step
+            g = gradient(new)
+            found = _residual(new, g, step, l1)
+            if found < norm:
+                break
+        else:
             break
-        x = new
+        x, norm = new, found
     return x

@@ -389,24 +389,35 @@ class Runs:
         counts = start.sent[mine].copy(), start.spent[mine].copy()
         return Position(start.done, self.settings.steps, self.engine.form, state, *counts, start.clock, start.streams)
 
-    def traces(self, about: dict[str, Any]) -> list[Trace]:
-        """What was recorded so far, a trace for each setting."""
+    def _tables(self) -> list[Any]:
+        """What was recorded so far of each setting: a row a replicate and step, in this order."""
         import pandas as pd
 
-        r = self.settings.replicates
-        parts = [pd.DataFrame({"run": who, "step": when, **rows}) for who, when, rows in self.records]
+        r, parts = self.settings.replicates, self.records.copy()
         for setting, trace in enumerate(self.earlier):
             assert trace.position is not None
             step = trace.frame["step"]
             asked = (step % self.settings.record_every == 0) | (step == self.settings.steps)
-            before = trace.frame[(step <= trace.position.step) & asked]
-            who = before["replicate"] - self.first + setting * r
-            parts.append(before.drop(columns=["algorithm", "replicate"]).assign(run=who))
-        whole = pd.concat(parts, ignore_index=True).sort_values(["run", "step"], ignore_index=True)
-        owner = whole["run"] // r
-        whole.insert(0, "algorithm", pd.Series(self.labels).take(owner.to_numpy()).reset_index(drop=True))
-        whole.insert(1, "replicate", whole.pop("run") - owner * r + self.first)
-        tables = dict(list(whole.groupby(owner)))
+            before = {
+                name: column.to_numpy() for name, column in trace.frame[(step <= trace.position.step) & asked].items()
+            }
+            who = before.pop("replicate") - self.first + setting * r
+            del before["algorithm"]
+            parts.append((who, before.pop("step"), before))
+        who, when = (np.concatenate([part[k] for part in parts]) for k in range(2))
+        rows = {name: np.concatenate([part[2][name] for part in parts]) for name in parts[0][2]}
+        order = np.lexsort((when, who))
+        bounds = np.searchsorted(who, r * np.arange(len(self.labels) + 1), sorter=order)
+        found = []
+        for setting, label in enumerate(self.labels):
+            mine = order[bounds[setting] : bounds[setting + 1]]
+            about = {"algorithm": label, "replicate": who[mine] - setting * r + self.first, "step": when[mine]}
+            found.append(pd.DataFrame(about | {name: values[mine] for name, values in rows.items()}))
+        return found
+
+    def traces(self, about: dict[str, Any]) -> list[Trace]:
+        """What was recorded so far, a trace for each setting."""
+        r, tables = self.settings.replicates, self._tables()
         # Of an interrupted chunk some runs have taken steps, in place, and others have not: all go back to its start.
         now = self._start(kept=False)._replace(state=self.state) if self._pending is None else self._pending[1]
         x = np.empty((len(self.algorithms) * r, *self.state[0].shape[1:]), self.settings.dtype)
@@ -416,7 +427,7 @@ class Runs:
         found = []
         for setting, (algorithm, label) in enumerate(zip(self.algorithms, self.labels, strict=True)):
             mine = range(setting * r, (setting + 1) * r)
-            table = tables[setting].reset_index(drop=True)
+            table = tables[setting]
             provenance = {
                 "label": label,
                 "algorithm": describe(algorithm),

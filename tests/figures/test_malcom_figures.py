@@ -15,9 +15,9 @@ from tests.helpers import studies
 QUICK = {
     "malcom_convergence": {"steps": 400, "seeds": 2, "records": 20},
     "malcom_ablation": {"steps": 400, "seeds": 2, "records": 20},
-    "malcom_bits": {"steps": 10, "seeds": 2, "shown": 3},
+    "malcom_bits": {"steps": 4, "seeds": 2, "shown": 2, "lengths": (10, 300, 10_000)},
     "malcom_rate": {"seeds": 2, "horizons": (250, 500, 1000)},
-    "sparsity": {"steps": 600, "seeds": 2, "weights": (0.0, 1e-3, 1e-2)},
+    "sparsity": {"steps": 400, "seeds": 2, "weights": (0.0, 1e-3)},
 }
 
 

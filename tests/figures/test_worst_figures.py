@@ -12,7 +12,7 @@ pytest.importorskip("cvxpy", reason="needs simlab[worst-case]")
 
 QUICK = {
     "worst_case": {"members": 20, "momenta": (0.0, 0.5, 0.8), "rates": (0.1, 0.4, 0.5, 0.8)},
-    "worst_theorems": {"counts": (2,), "shares": (0.5, 1.0), "members": 20},
+    "worst_theorems": {"counts": (2,), "shares": (0.5, 1.0), "members": 5},
 }
 
 study = studies.runs(QUICK)

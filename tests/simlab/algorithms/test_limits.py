@@ -52,11 +52,11 @@ ABOVE_THIRD = simlab.Network.from_matrix((2 * NETWORK.weights + np.eye(8)) / 3) 
 
 
 def limit(
-    problem: Any, algorithm: Any, steps: int = 2500, network: Any = NETWORK, engine: str = "compiled"
+    problem: Any, algorithm: Any, steps: int = 800, network: Any = NETWORK, engine: str = "compiled"
 ) -> np.ndarray:
     """States at which a full-batch run has stopped; it must have."""
     trace = simlab.simulate(problem, network, algorithm, steps=steps, record_every=steps, engine=engine, progress=False)
-    more = simlab.resume(trace, steps=steps + 500, progress=False)
+    more = simlab.resume(trace, steps=steps + 300, progress=False)
     assert np.abs(trace.x - more.x).max() < 1e-12, "not converged: the test needs more steps"
     return trace.x[0]
 
