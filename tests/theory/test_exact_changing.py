@@ -235,7 +235,7 @@ def test_the_stationary_state_is_what_the_transient_tends_to(process: str, name:
             continue
         assert predicted.mse == pytest.approx(predicted.bias + predicted.network_variance + predicted.variance)
         period = 1 if predicted.phases is None else len(predicted.phases)
-        steps = period * int(np.ceil(20 / (1 - predicted.rate) / period))  # e^−20 is 2e−9
+        steps = period * int(np.ceil(25 / (1 - predicted.rate) / period))  # e^−25 is 1e−11
         late = predicted.transient(steps + period - 1).iloc[-period:]
         assert late["mse"].mean() == pytest.approx(predicted.mse, rel=1e-7, abs=1e-14)
         assert late["consensus"].mean() == pytest.approx(predicted.consensus, rel=1e-7, abs=1e-14)

@@ -52,7 +52,7 @@ ABOVE_THIRD = simlab.Network.from_matrix((2 * NETWORK.weights + np.eye(8)) / 3) 
 
 
 def limit(
-    problem: Any, algorithm: Any, steps: int = 800, network: Any = NETWORK, engine: str = "compiled"
+    problem: Any, algorithm: Any, steps: int = 1200, network: Any = NETWORK, engine: str = "compiled"
 ) -> np.ndarray:
     """States at which a full-batch run has stopped; it must have."""
     trace = simlab.simulate(problem, network, algorithm, steps=steps, record_every=steps, engine=engine, progress=False)
