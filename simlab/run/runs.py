@@ -399,7 +399,8 @@ class Runs:
             step = trace.frame["step"]
             asked = (step % self.settings.record_every == 0) | (step == self.settings.steps)
             before = {
-                name: column.to_numpy() for name, column in trace.frame[(step <= trace.position.step) & asked].items()
+                str(name): column.to_numpy()
+                for name, column in trace.frame[(step <= trace.position.step) & asked].items()
             }
             who = before.pop("replicate") - self.first + setting * r
             del before["algorithm"]
