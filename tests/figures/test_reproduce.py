@@ -147,17 +147,19 @@ def test_killed(tmp_path):
     """Who kills the run kills its studies, which nobody would wait for."""
     clone = Clone(tmp_path, "first")
     clone.study("first", more="open('at', 'w').write(str(os.getpid())); time.sleep(600)")
-    process, at = clone.start(), tmp_path / "at"
-    while process.poll() is None and not (at.exists() and at.read_text()):
-        time.sleep(0.02)
-    process.kill()
-    process.communicate()
-    for _ in range(3000):
+    at = tmp_path / "at"
+    with clone.start() as process:  # its output is not waited for: the study would hold it open
+        while process.poll() is None and not (at.exists() and at.read_text()):
+            time.sleep(0.02)
+        process.kill()
+    study = int(at.read_text())
+    for _ in range(600):
         time.sleep(0.1)
         try:
-            os.kill(int(at.read_text()), 0)
+            os.kill(study, 0)
         except ProcessLookupError:
             return
+    os.kill(study, signal.SIGKILL)
     pytest.fail("the study goes on")
 
 
