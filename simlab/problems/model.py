@@ -140,7 +140,7 @@ class ModelProblem(UnknownMinimizer):
 
     @constant
     def _model(self) -> Any:
-        """The model in its framework: `initial`, `blocks`, `losses`, `gradients`, `sampled`, `scores`."""
+        """The model in its framework: `initial`, `blocks`, `losses`, `gradients`, both at once, `sampled`, `scores`."""
         try:
             module = import_module(f"simlab.problems.model_{self.framework}")
         except ImportError as error:
@@ -175,6 +175,18 @@ class ModelProblem(UnknownMinimizer):
 
     def sampled_gradients(self, xp: Any, x: Array, indices: Array) -> Array:
         return self._with_decay(self._model.sampled(xp, x, indices), self.shares[:, None], x)
+
+    def global_loss_and_gradient(self, x: Array) -> tuple[Array, Array]:
+        xp, points, lead = self._points(x)
+
+        def means(some: Array) -> Array:
+            found = self._model.losses_and_gradients(xp, self._at_every_node(xp, some))
+            return xp.mean(found * self.shares[:, None, None], axis=0)
+
+        found = self._in_blocks(xp, means, points, self._width)
+        loss = found[:, 0] + self.l2 / 2 * xp.sum(points * points, axis=-1)
+        gradient = found[:, 1:] + self.l2 * points
+        return xp.reshape(loss, lead), xp.reshape(gradient, (*lead, self.dim))
 
     def _with_decay(self, means: Array, shares: Array, x: Array) -> Array:
         weighted = means if self.weighting == "nodes" or isinstance(self.n_samples, int) else means * shares

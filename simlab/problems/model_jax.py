@@ -74,9 +74,17 @@ class Model:
             data = (None,) * (2 if self._weights is None else 3)
             return jax.jit(jax.vmap(jax.vmap(of(function), (0, *data)), 0))
 
+        def both(function: Callable[..., Any]) -> Callable[..., Any]:
+            def joined(*arguments: Array) -> Array:
+                value, slope = jax.value_and_grad(function)(*arguments)
+                return jnp.concatenate([value[None], slope])
+
+            return joined
+
         whole = at if self._weights is None else weighed
         self._losses = over_nodes(whole, lambda function: function)
         self._gradients = over_nodes(whole, jax.grad)
+        self._both = over_nodes(whole, both)
         self._sampled = jax.jit(sampled)
         scored = {"test_loss": loss, **scorers}
         self._scores = jax.jit(
@@ -111,6 +119,10 @@ class Model:
     def gradients(self, xp: Any, x: Array) -> Array:
         """Their gradients, (n, R, d) -> (n, R, d)."""
         return self._call(xp, self._gradients, x, *self._by_node)
+
+    def losses_and_gradients(self, xp: Any, x: Array) -> Array:
+        """Both, the loss first, by one pass: (n, R, d) -> (n, R, 1 + d)."""
+        return self._call(xp, self._both, x, *self._by_node)
 
     @property
     def _by_node(self) -> tuple[Array, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad, grad_and_value, vmap
 
 Array = Any
 
@@ -73,6 +73,7 @@ class Model:
         whole = at if self._weights is None else weighed
         self._losses = vmap(vmap(whole, (0, *data)), 0)
         self._gradients = vmap(vmap(grad(whole), (0, *data)), 0)
+        self._both = vmap(vmap(grad_and_value(whole), (0, *data)), 0)
         self._sampled = vmap(grad(at))
 
     def unravel(self, x: Any) -> dict[str, Any]:
@@ -101,6 +102,12 @@ class Model:
         """Their gradients, (n, R, d) -> (n, R, d)."""
         found = self._gradients(self._named(self._in(x)), *self._data(x)[1])
         return self._back(xp, self._joined(found, x.shape[:-1]), x)
+
+    def losses_and_gradients(self, xp: Any, x: Array) -> Array:
+        """Both, the loss first, by one pass: (n, R, d) -> (n, R, 1 + d)."""
+        found, losses = self._both(self._named(self._in(x)), *self._data(x)[1])
+        joined = torch.cat([losses[..., None], self._joined(found, x.shape[:-1])], dim=-1)
+        return self._back(xp, joined, x)
 
     def sampled(self, xp: Any, x: Array, indices: Array) -> Array:
         """Gradients of mini-batches, (..., n, d) and (..., n, B) -> (..., n, d)."""

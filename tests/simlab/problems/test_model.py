@@ -60,6 +60,8 @@ def test_values_are_those_of_the_built_in_network(lengths, precision, tolerance)
         lambda p: p.gradient(x, Batch(indices)),
         lambda p: p.global_loss(x[0]),
         lambda p: p.global_gradient(x[0]),
+        lambda p: p.global_loss_and_gradient(x)[0],
+        lambda p: p.global_loss_and_gradient(x)[1],
         lambda p: p.scores(x[0])["test_loss"],
         lambda p: p.scores(x[0])["accuracy"],
     ):
