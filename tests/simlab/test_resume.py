@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -337,7 +338,7 @@ JOB = """
     import simlab
 
     problem = simlab.LeastSquares.synthetic(n_nodes=6, n_samples=9, dim=3, seed=3)
-    slow = lambda x: (time.sleep(0.002), np.zeros(x.shape[:-2]))[1]
+    slow = lambda x: (time.sleep(0.01 * len(x)), np.zeros(x.shape[:-2]))[1]
     traces = simlab.simulate(
         problem, simlab.dynamics.link_failures(simlab.topologies.ring(6), 0.3, burst=4.0),
         [simlab.DSGD(0.1), simlab.DmSGD(0.05)], steps=600, record_every=20, replicates=2, noise_std=0.1, seed=5,
@@ -357,19 +358,23 @@ def test_a_job_that_is_killed_again_and_again_is_one_that_was_not(tmp_path: Path
         arguments = [sys.executable, str(script), str(tmp_path / name), str(tmp_path / f"{name} ")]
         return subprocess.Popen(arguments, env={**os.environ, "PYTHONPATH": os.getcwd()})
 
+    def at(name: str) -> int | None:
+        """When the checkpoint was written."""
+        return (tmp_path / name).stat().st_mtime_ns if (tmp_path / name).exists() else None
+
     assert start("whole").wait() == 0
-    random, kills = np.random.default_rng(3), 0
+    random, kills, written = np.random.default_rng(3), 0, None
     while True:
         job = start("killed")
-        try:
-            if kills < 5:
-                job.wait(1.2 + random.random())
-            assert job.wait() == 0
+        while kills < 5 and job.poll() is None and at("killed") == written:
+            time.sleep(0.001)
+        if kills < 5 and job.poll() is None:  # it has left a checkpoint of its own
+            time.sleep(0.1 * random.random())
+            job.kill()
+        if job.wait() == 0:
             break
-        except subprocess.TimeoutExpired:
-            os.kill(job.pid, signal.SIGKILL)
-            job.wait()
-            kills += 1
+        assert job.returncode == -signal.SIGKILL
+        kills, written = kills + 1, at("killed")
     assert kills >= 2
     for label in ("DSGD", "DmSGD"):
         one, two = (simlab.Trace.load(tmp_path / f"{name} {label}") for name in ("killed", "whole"))

@@ -466,29 +466,31 @@ def test_a_sweep_that_is_killed_again_and_again_and_one_that_shares_its_folder(t
             env={**os.environ, "PYTHONPATH": os.getcwd()},
         )
 
-    one, two = start("shared"), start("shared")
-    assert one.wait() == two.wait() == 0
-    random, written, kills = np.random.default_rng(3), {}, 0
-    while True:
-        job = start("killed")
-        try:
-            if kills < 5:
-                job.wait(4.0 + 4 * random.random())
-            assert job.wait() == 0
-            break
-        except subprocess.TimeoutExpired:
-            os.kill(job.pid, signal.SIGKILL)
-            job.wait()
-            kills += 1
-        time.sleep(1.5)  # its workers notice
-        now = {
+    def finished() -> dict[Path, int]:
+        return {
             path: path.stat().st_mtime_ns
             for path in (tmp_path / "killed").glob("*.parquet")
             if path.name != store.INDEX
         }
+
+    one, two = start("shared"), start("shared")
+    assert one.wait() == two.wait() == 0
+    random, written, kills = np.random.default_rng(3), {}, 0
+    while True:
+        job, more = start("killed"), random.integers(1, 80)
+        while kills < 5 and job.poll() is None and len(finished()) < len(written) + more:
+            time.sleep(0.01)
+        if kills < 5 and job.poll() is None:
+            job.kill()
+        if job.wait() == 0:
+            break
+        assert job.returncode == -signal.SIGKILL
+        kills += 1
+        time.sleep(1.5)  # its workers notice
+        now = finished()
         assert all(now[path] == then for path, then in written.items())  # what was finished was not done again
         written = now
-    assert kills >= 2
+    assert kills == 5
     assert len(written) > 0
     assert_same_folders(tmp_path / "shared", tmp_path / "killed")
     assert len(states(tmp_path / "killed")) == 6 * seeds
