@@ -62,7 +62,7 @@ class DAdam(NamedTuple):
         return State(mix(network, state.x - self.lr * unbiased[0] / (sqrt(unbiased[1]) + self.epsilon)), m, v)
 
     def scaling(self, x: Array, gradients: Array) -> Array:
-        """D = 1/(|∇f_i(x_i)| + ε): at rest the moments are the gradient and its square."""
+        """``D = 1/(|∇f_i(x_i)| + ε)``: at rest the moments are the gradient and its square."""
         return 1 / (absolute(gradients) + self.epsilon)
 
     def unscaled(self) -> DSGD:

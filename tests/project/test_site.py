@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import inspect
 import re
 import shutil
 import subprocess
@@ -54,6 +55,17 @@ def test_the_reference_lists_every_public_name():
     listed = set(re.findall(r"^   ([A-Za-z]\w+)$", text, re.MULTILINE))
     of_modules = {*names(), "Cluster"}  # in pages of their own
     assert listed | of_modules == set(simlab.__all__) | set(theory.__all__) | {"algorithms"}
+
+
+def test_no_docstring_takes_bars_for_markup():
+    """|x| asks reStructuredText for a substitution, which fails `make docs`; ``|x|`` is itself."""
+    of_modules = [getattr(simlab.algorithms, name) for name in names()]
+    documented = [getattr(room, name) for room in (simlab, theory) for name in room.__all__] + of_modules
+    for one in documented:
+        members = [member for name, member in vars(one).items() if name[0] != "_"] if isinstance(one, type) else []
+        for text in filter(None, (inspect.getdoc(member) for member in (one, *members))):
+            plain = re.sub(r"``.*?``|::\n\n(?: .*\n?|\n)*", "", text, flags=re.DOTALL)
+            assert not re.search(r"(?:^|[\s(\[/:-])\|(?=[^\s|])[^|]*[^\s|]\|(?=$|[\s)\]/:.,;-])", plain), (one, text)
 
 
 @pytest.fixture(scope="session")
