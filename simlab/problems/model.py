@@ -23,7 +23,8 @@ class ModelProblem(UnknownMinimizer):
     The parameters, a pytree or the module of a model, are one row x: leaf after leaf, each in C order; `blocks` tells
     which entries are whose. Losses and gradients are computed in `precision`, whatever that of the states is. Every
     method, schedule, compressor and network runs on it with ``engine="numpy"``, or ``"cupy"``: then all data stay on
-    the GPU, which the framework must be built for. Start from `initial()`.
+    the GPU, which the framework must be built for, and JAX leaves memory to CuPy if the environment variable
+    XLA_PYTHON_CLIENT_PREALLOCATE is "false". Start from `initial()`.
 
     With JAX, ``dtype="float32"`` like the model's `precision` has whole steps compiled, which is several times faster
     where there are many parameters. Recording takes the loss and the gradient of all data: choose `record_every`.
@@ -63,6 +64,8 @@ class ModelProblem(UnknownMinimizer):
     ------
     ImportError
         Without the framework: install the extra of its name.
+    RuntimeError
+        From a simulation with ``engine="cupy"``, if the framework sees no GPU.
     TypeError, ValueError
         Wrong shapes, NaN, parameters that are not floating-point numbers, metrics without test data.
 
@@ -134,6 +137,11 @@ class ModelProblem(UnknownMinimizer):
         return {name: value for name, value in self.__dict__.items() if name != "_model"}  # compiled anew
 
     def convert(self, xp: Any, dtype: Any = None) -> Any:
+        if "cupy" in xp.__name__ and not self._model.sees_gpu():
+            raise RuntimeError(
+                f"engine = 'cupy' needs {self.framework} built for the GPU, and the one installed sees none; "
+                "install that build of it, or use engine='numpy'"
+            )
         twin = super().convert(xp, dtype)
         twin.__dict__.update({name: self.__dict__[name] for name in ("_features", "_targets")})  # the framework's own
         return twin

@@ -108,6 +108,9 @@ class Model:
         a, b = (array[places] for array in self._data)
         return (a, b), jnp.asarray(weights, self.dtype)
 
+    def sees_gpu(self) -> bool:
+        return any(device.platform == "gpu" for device in jax.devices())
+
     def unravel(self, x: np.ndarray) -> Any:
         with self._precision():
             return self._unravel(jnp.asarray(x, self.dtype))
@@ -130,7 +133,7 @@ class Model:
 
     def sampled(self, xp: Any, x: Array, indices: Array) -> Array:
         """Gradients of mini-batches, (..., n, d) and (..., n, B) -> (..., n, d)."""
-        places = indices if isinstance(indices, np.ndarray | jax.Array) else jnp.from_dlpack(indices)
+        places = indices if isinstance(indices, np.ndarray | jax.Array) else _taken(xp, indices, np.int64)
         return self._call(xp, self._sampled, x, places, *self._data)
 
     def scores(self, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -146,8 +149,13 @@ class Model:
         if isinstance(x, jax.Array):  # within a step that JAX compiles
             return function(x, *others)
         with self._precision():
-            result = function(jnp.from_dlpack(x).astype(self.dtype), *others)
+            result = function(_taken(xp, x, self.dtype), *others)
         return xp.astype(xp.from_dlpack(result), x.dtype)  # where it is: nothing comes to the host
+
+
+def _taken(xp: Any, x: Array, dtype: Any) -> Array:
+    """An array of another library, where it is. Copied first: JAX takes no slices and no broadcast arrays."""
+    return jnp.from_dlpack(xp.astype(x, getattr(xp, np.dtype(dtype).name), copy=True))
 
 
 def _blocks(leaves: list[tuple[str, int]]) -> dict[str, slice]:

@@ -76,6 +76,9 @@ class Model:
         self._both = vmap(vmap(grad_and_value(whole), (0, *data)), 0)
         self._sampled = vmap(grad(at))
 
+    def sees_gpu(self) -> bool:
+        return torch.cuda.is_available()
+
     def unravel(self, x: Any) -> dict[str, Any]:
         """Parameters by their names."""
         return self._named(torch.tensor(x, dtype=self.dtype) if isinstance(x, np.ndarray) else x)

@@ -8,20 +8,22 @@ from __future__ import annotations
 import contextlib
 import sys
 
-import array_api_strict
 import numpy as np
 import pytest
 
 import simlab
 from simlab import cuda, dynamics, topologies
 from simlab.engine import gpu
+from simlab.operations import Batch
 from tests.helpers import algorithms
+from tests.helpers.device import stand_in
 
 ALGORITHMS = [
     *algorithms.forms(n_nodes=12, lr=0.02, consensus_lr=0.1).values(),
     simlab.ChocoSGD(lr=0.02, consensus_lr=0.1, compressor=simlab.compression.TopK(3)),
     simlab.MalcomPSGD(lr=0.02, consensus_lr=0.1, compressor=simlab.compression.DitheredUniform(8), l1=0.01),
 ]
+ENGINES = ("cupy", "numpy")
 COSTS = ["step", "bits", "payload_bits", "gradients"]
 
 
@@ -102,9 +104,7 @@ def test_networks_that_change_on_the_gpu(name):
 @pytest.mark.parametrize("name", CHANGING)
 def test_the_same_on_another_array_library(name, monkeypatch):
     """As `test_the_way_to_the_gpu_on_another_array_library`, so that nothing is amiss but the device."""
-    monkeypatch.setitem(sys.modules, "cupy", Device())
-    monkeypatch.setattr(gpu, "cupy_namespace", lambda: array_api_strict)
-    monkeypatch.setattr(gpu, "new_stream", lambda: contextlib.nullcontext())
+    stand_in(monkeypatch)
     check_changing(name, rtol=0, atol=1e-12)
 
 
@@ -132,6 +132,37 @@ def test_a_sweep_on_the_gpu(kind):
     ):
         np.testing.assert_allclose(device.x, host.x, rtol=1e-10, atol=1e-12)
         np.testing.assert_array_equal(device.frame["bits"], host.frame["bits"])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("framework", ["jax", "torch"])
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_a_model_on_the_gpu(framework, batch_size):
+    """Its gradients stay there: to bring them to the host would be an error within the guard of JAX."""
+    reason = gpu_or_reason()
+    if reason:
+        pytest.skip(reason)
+    library = pytest.importorskip(framework)
+    random = np.random.default_rng(4)
+    features, targets = random.standard_normal((6, 20, 5)), random.standard_normal((6, 20))
+    start = {"w": np.zeros(5)} if framework == "jax" else library.nn.Linear(5, 1, bias=False)
+
+    def loss(model, a, b):
+        predicted = a @ model["w"] if framework == "jax" else model(a)[:, 0]
+        return ((predicted - b) ** 2).mean() / 2
+
+    problem = simlab.ModelProblem(loss, start, features, targets, framework=framework, precision="float64")
+    kwargs = {"steps": 30, "replicates": 2, "record_every": 10, "batch_size": batch_size, "x0": problem.initial()}
+    runs = [simlab.simulate(problem, topologies.ring(6), simlab.DmSGD(0.1), engine=e, **kwargs) for e in ENGINES]
+    np.testing.assert_allclose(runs[0].x, runs[1].x, rtol=1e-10, atol=1e-12)
+    xp = gpu.cupy_namespace()
+    x = xp.asarray(random.standard_normal((2, 6, 5)))
+    batch = None if batch_size is None else Batch(xp.asarray(random.integers(0, 20, (2, 6, 8)))[..., :batch_size])
+    there = problem.convert(xp, xp.float64)
+    guard = library.transfer_guard_device_to_host("disallow") if framework == "jax" else contextlib.nullcontext()
+    with guard:
+        found = there.gradient(x, batch)
+    assert type(found) is type(x)
 
 
 @pytest.mark.gpu
@@ -182,36 +213,16 @@ def test_without_a_gpu_the_error_says_what_to_do():
         simlab.simulate(problem, simlab.topologies.ring(4), simlab.DSGD(lr=0.1), steps=1, engine="cupy")
 
 
-class Device(contextlib.nullcontext):
-    """The part of CuPy that `simulate` needs beside arrays, on a machine without a GPU."""
-
-    ndarray = generic = type("ndarray", (), {})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cuda = self
-        self.synchronized = 0
-
-    def get_current_stream(self) -> Device:
-        return self
-
-    def synchronize(self) -> None:
-        self.synchronized += 1
-
-
 @pytest.mark.parametrize("engine_dtype", ["float64", "float32"])
 def test_the_way_to_the_gpu_on_another_array_library(monkeypatch, engine_dtype):
     """All that `engine="cupy"` does, but on array-api-strict's arrays; problem and network are moved once, at first."""
-    device, moves = Device(), []
+    cupy, moves = stand_in(monkeypatch), []
     convert = simlab.Problem.convert
-    monkeypatch.setitem(sys.modules, "cupy", device)
-    monkeypatch.setattr(gpu, "cupy_namespace", lambda: array_api_strict)
-    monkeypatch.setattr(gpu, "new_stream", lambda: contextlib.nullcontext())
     monkeypatch.setattr(gpu, "cuda_graph", lambda body: (body(), body(), body)[2])
     problem = simlab.LeastSquares.synthetic(n_nodes=12, n_samples=30, dim=7, seed=3)
 
     def watch(self, xp, dtype=None):
-        moves.append((self is problem, device.synchronized))
+        moves.append((self is problem, cupy.synchronized))
         return convert(self, xp, dtype)
 
     monkeypatch.setattr(simlab.Problem, "convert", watch)
