@@ -511,7 +511,7 @@ def _lockstep(runs: list[Runs], problem: Problem, settings: Settings, streams: l
             records = (done + size) // settings.record_every - done // settings.record_every
             points = records * max(len(run.active) for run in runs)
             with one_thread_of_blas() if small else nullcontext():
-                _each(pool, Runs.finish, runs)
+                list(pool.map(Runs.finish, runs))  # not in this thread, where Ctrl-C would leave it half done
             done += size
             for run in runs:
                 while run.messages:

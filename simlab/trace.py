@@ -62,9 +62,8 @@ class Trace:
     Attributes
     ----------
     x : array (replicates, n, d)
-        Final states; of a replicate that diverged, the last ones that were in range (of networks so large that a
-        chunk's start is not kept, those out of range); of an interrupted run, those at which it stopped, which may be
-        later than the last record.
+        Final states; of a replicate that diverged, those before it did (of networks so large that a chunk's start is
+        not kept, later ones); of an interrupted run, those at which it stopped, maybe later than the last record.
     frame : pandas.DataFrame
         Columns algorithm, replicate, step, mse, consensus, loss, squared_gradient_norm, stationarity, those of the
         problem's own metrics (such as accuracy), payload_bits, bits, those of `record`; one row for each recorded step
@@ -95,7 +94,11 @@ class Trace:
 
     @property
     def diverged(self) -> dict[int, int]:
-        """The step at which each replicate that diverged did so; its rows end before."""
+        """The step at which each replicate that diverged did so; its rows end before.
+
+        It is the first whose state is not finite, or, if that is earlier, the first recorded one with an entry beyond
+        1e100 (in float32 1e18), whose square is no number any more.
+        """
         return {int(replicate): step for replicate, step in self.provenance["diverged"].items()}
 
     @property

@@ -45,8 +45,11 @@ class Clock:
         self.order = steps.order
         self.at = np.zeros((replicates, network.n_nodes))
 
-    def advance(self, draws: list[Draws], done: int) -> np.ndarray:
-        """When each of the next steps is finished, (R, K); `draws` are those of the replicates."""
+    def ahead(self, draws: list[Draws], done: int) -> tuple[np.ndarray, np.ndarray]:
+        """When each of the next steps is finished, (R, K), and where each node is after them, (R, n), which is for the
+        caller to set as `at`; `draws` are those of the replicates.
+        """
+        at = self.at.copy()
         compute = [mine.seconds for mine in draws if mine.seconds is not None]
         finished = np.empty((len(draws), len(compute[0])))
         for k in range(finished.shape[1]):
@@ -54,16 +57,14 @@ class Clock:
             if isinstance(self.network, Network):
                 csr = self.network.csr
                 links: tuple[Any, ...] = (slice(None), csr.indptr, csr.indices)
-                self.at = self._step(self.at, np.stack([each[k] for each in compute]), rounds, links)
+                at = self._step(at, np.stack([each[k] for each in compute]), rounds, links)
             else:
                 for r, mine in enumerate(draws):
                     assert mine.links is not None
                     rows, indptr, neighbours = mine.links.step(k)
-                    self.at[r : r + 1] = self._step(
-                        self.at[r : r + 1], compute[r][None, k], rounds, (rows, indptr, neighbours)
-                    )
-            finished[:, k] = self.at.max(axis=1)
-        return finished
+                    at[r : r + 1] = self._step(at[r : r + 1], compute[r][None, k], rounds, (rows, indptr, neighbours))
+            finished[:, k] = at.max(axis=1)
+        return finished, at
 
     def _step(
         self, at: np.ndarray, compute: np.ndarray, rounds: list[tuple[Any, float]], links: tuple[Any, ...]

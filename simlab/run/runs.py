@@ -26,7 +26,7 @@ from simlab.trace import Position, Trace
 
 SHOWN = 3  # settings that one warning names
 LARGEST_TABLE = 2**33  # bytes of the gradients of all samples in all runs
-KEPT = 2**22  # numbers in x up to which a chunk's start is kept, to find the step of a divergence
+KEPT = 2**22  # numbers in x up to which a chunk's start is kept, to go back to
 
 
 class Start(NamedTuple):
@@ -39,6 +39,11 @@ class Start(NamedTuple):
     spent: np.ndarray
     clock: np.ndarray | None
     streams: list[dict[str, list[int]]]
+
+
+def _finite(x: np.ndarray) -> np.ndarray:
+    """Which of the states (..., n, d) are."""
+    return np.isfinite(x).all(axis=(-2, -1))
 
 
 class Runs:
@@ -90,10 +95,9 @@ class Runs:
         self.graphs = traced(problem, network, algorithm, self.state, settings)
         self.traffic = Traffic(self.graphs, network, problem.dim, 8 * settings.dtype.itemsize)
         self.clock = self._new_clock()
-        self._finished = np.zeros((settings.replicates, 0))  # times of the chunk's steps
         self.sent = np.zeros((runs, 2), np.int64)  # by compressed messages, counted once and once a receiver
         self.spent = np.zeros((runs, 3), np.int64)  # on a network that changes, see `Traffic`
-        self.last: dict[int, np.ndarray] = {}  # states of the runs that have ended; in range where `KEPT` allows
+        self.last: dict[int, np.ndarray] = {}  # states of the runs that have ended
         self.active = list(range(runs))
         self.done = 0
         self.streams: list[dict[str, list[int]]] = [{}] * settings.replicates  # where they are at that step
@@ -165,16 +169,15 @@ class Runs:
         """The jobs of `size` steps after `done`; of the replicates the draws, and where the streams are after these."""
         if not self.active:
             return []
-        # Kept to find the step at which a run diverges; of a large network the chunk has to do, whatever else is run.
+        # Kept to find where a run diverges, and for Ctrl-C; of a large network that has to do, whatever else is run.
         small = self.settings.replicates * max(field[0].size for field in self.state) <= KEPT
         start = self._start(kept=small or self.settings.stop_when is not None)
         tables = [table[done : done + size] for table in self.hyper]
         mine = [tables[run // self.settings.replicates] for run in self.active]
         drawn = [draws[run % self.settings.replicates] for run in self.active]
         plan = self.engine.plan(self.state, mine, drawn, done, self.settings.record_every)
-        if self.clock is not None:
-            self._finished = self.clock.advance(draws, done)
-        self._pending = plan, start, mine, drawn, size, streams
+        times = None if self.clock is None else self.clock.ahead(draws, done)
+        self._pending = plan, start, mine, drawn, size, streams, times
         return plan.jobs
 
     def _start(self, *, kept: bool = True) -> Start:
@@ -187,7 +190,7 @@ class Runs:
         """Record what the jobs of the last `plan` did, and drop the runs that have ended."""
         if not self.active:
             return
-        (plan, start, tables, draws, size, streams), self._pending = self._pending, None
+        (plan, start, tables, draws, size, streams, times), self._pending = self._pending, None
         done, every = start.done, self.settings.record_every
         self.state, snapshots, sent, total = plan.outcome()
         self.done, self.streams = done + size, streams
@@ -198,14 +201,21 @@ class Runs:
             steps = np.append(steps, self.settings.steps)
             snapshots = np.concatenate([snapshots, self.state[0][:, None]], axis=1)
             sent = np.concatenate([sent, self.sent[self.active, None]], axis=1)
-        costs, times = self._costs(steps, draws, done, size)
-        usable = np.ones((len(self.active), len(steps)), bool)
-        for k in np.flatnonzero(~self._in_range(self.state[0])).tolist():
-            usable[k] = self._stop(k, start.state, tables[k], draws[k], done, steps)
+        finished = None
+        if self.clock is not None:
+            finished, self.clock.at = times
+        costs, times = self._costs(steps, draws, done, size, finished)
+        usable = self._in_range(snapshots)
+        for k in np.flatnonzero(~usable.all(axis=1) | ~_finite(self.state[0])).tolist():
+            out = np.flatnonzero(~usable[k])
+            first = None if not len(out) else (int(steps[out[0]]), bool(_finite(snapshots[k, out[0]])))
+            run = self.active[k]
+            self.diverged[run], self.last[run] = self._left(k, start, tables[k], draws[k], size, first)
+            usable[k] = steps < self.diverged[run]
         self._record(steps, snapshots, sent, costs, times, usable, start)
         lost = [run for run in self.active if run in self.diverged]
         if lost:
-            self.messages.append(self._message(lost, done if start.state is None else None))
+            self.messages.append(self._message(lost))
         self._drop_ended()
 
     def _drop_ended(self) -> None:
@@ -216,13 +226,17 @@ class Runs:
             if kept and not self.engine.suits(len(kept)):
                 self.engine = self.new_engine(self.algorithms[0], self.graphs, self.state, self.engine.form)
 
-    def _costs(self, steps: np.ndarray, draws: list[Draws], done: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of each active run what its steps have cost, (A, S, 3), and the network's own time, (A, S)."""
+    def _costs(
+        self, steps: np.ndarray, draws: list[Draws], done: int, size: int, finished: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Of each active run what its steps have cost, (A, S, 3), and the time, (A, S): the network's own, or that at
+        which the cluster has `finished` each step.
+        """
         shape = len(self.active), len(steps)
         times = np.zeros(shape)
-        if self.clock is not None:
+        if finished is not None:
             replicates = np.array([run % self.settings.replicates for run in self.active])
-            times = self._finished[replicates[:, None], steps - done - 1]
+            times = finished[replicates[:, None], steps - done - 1]
         if draws[0].links is None:
             return np.broadcast_to(self.traffic.after(steps), (*shape, 3)), times
         costs = np.empty((*shape, 3), np.int64)
@@ -236,44 +250,41 @@ class Runs:
         return costs, times
 
     def _in_range(self, x: np.ndarray) -> np.ndarray:
-        """Which of the states (R, n, d) are; none with NaN."""
-        return np.maximum(x.max(axis=(1, 2)), -x.min(axis=(1, 2))) <= LARGEST[self.settings.dtype.name]
+        """Which of the states (..., n, d) are; none with NaN."""
+        limit, lead = LARGEST[self.settings.dtype.name], x.shape[:-2]
+        if not x.size or (x.max() <= limit and -x.min() <= limit):
+            return np.ones(lead, bool)
+        return np.maximum(x.max(axis=(-2, -1)), -x.min(axis=(-2, -1))) <= limit
 
-    def _stop(
-        self,
-        k: int,
-        before: Any,
-        table: np.ndarray,
-        draws: Draws,
-        done: int,
-        steps: np.ndarray,
-    ) -> np.ndarray:
-        """Find the step at which active run k left the range, by bisection on replays of its chunk; which of the
-        recorded `steps` were before.
+    def _left(
+        self, k: int, start: Start, table: np.ndarray, draws: Draws, size: int, first: tuple[int, bool] | None
+    ) -> tuple[int, np.ndarray]:
+        """The step at which active run k diverged, and its states before: that at which it is not finite, or, if that
+        is earlier, the first recorded one out of range. Both are the same however steps are cut into chunks, which the
+        first step out of range would not be: a run may come back from there, from what is not finite it never does.
+
+        `first` is the first recorded step of the chunk that is out of range, and whether it is finite. The other is
+        found by bisection on replays; where the chunk's start is not kept, it counts as the next recorded one.
         """
-        run = self.active[k]
-        good, bad = 0, len(table)
-        if before is None:
-            self.last[run] = self.state[0][k].copy()
-        else:
-            start = type(before)(*(field[k : k + 1] for field in before))
-            while bad - good > 1:
-                middle = (good + bad) // 2
-                part = draws.part(good, middle)
-                copy = type(start)(*(field.copy() for field in start))
-                state = (
-                    self.engine.plan(copy, [table[good:middle]], [part], done + good, done + len(table) + 1).run().state
-                )
-                if self._in_range(state[0])[0]:
-                    good, start = middle, state
-                else:
-                    bad = middle
-            self.last[run] = start[0][0]
-        self.diverged[run] = done + bad
-        return steps <= done + good
+        step, finite = (start.done + size, False) if first is None else first
+        if start.state is None:
+            every = self.settings.record_every
+            return min(-(-step // every) * every, self.settings.steps), self.state[0][k].copy()
+        good, bad = 0, step - start.done
+        state = type(start.state)(*(field[k : k + 1] for field in start.state))
+        while bad - good > 1:
+            middle = bad - 1 if finite else (good + bad) // 2
+            copy = type(state)(*(field.copy() for field in state))
+            part, never = draws.part(good, middle), start.done + size + 1  # recorded
+            then = self.engine.plan(copy, [table[good:middle]], [part], start.done + good, never).run().state
+            if _finite(then[0])[0]:
+                good, state = middle, then
+            else:
+                bad = middle
+        return start.done + bad, state[0][0]
 
-    def _message(self, lost: list[int], since: int | None) -> str:
-        """The warning that these runs diverged: at known steps, or somewhere in the chunk that began at `since`."""
+    def _message(self, lost: list[int]) -> str:
+        """The warning that these runs diverged."""
         settings: dict[int, list[int]] = {}
         for run in lost:
             settings.setdefault(run // self.settings.replicates, []).append(run)
@@ -282,7 +293,6 @@ class Runs:
             at = [self.diverged[run] for run in runs]
             first, last = min(at), max(at)
             when = f"at step {first}" if first == last else f"at steps {first} to {last}"
-            when = when if since is None else f"between steps {since + 1} and {last}"
             replicates = (
                 f"replicate {self.first + runs[0] % self.settings.replicates}"
                 if len(runs) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ import simlab
 from simlab import dynamics, simulation, topologies
 from simlab.dynamics.asynchronous import Exponential
 from simlab.operations import gradient, mix, where
+from simlab.run.clock import Clock
 from simlab.run.settings import ENGINES
 from tests.helpers import algorithms
 from tests.helpers.interpreted import interpreted
@@ -447,6 +449,50 @@ def test_interrupted_runs_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert 0 < trace.position.step < 4000
     assert_same(simlab.resume(trace), whole)
     assert_same(run(simlab.DecentLaM(0.1), **options, checkpoint=tmp_path / "run.parquet"), whole)
+
+
+@pytest.mark.parametrize("engine", HOST)
+def test_ctrl_c_while_records_are_measured_loses_none(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[None] = []
+
+    def pressing(x: np.ndarray) -> np.ndarray:
+        calls.append(None)
+        if len(calls) == 6:
+            _thread.interrupt_main()
+            time.sleep(0.05)  # within it the main thread is interrupted
+        return x.sum(axis=(-2, -1))
+
+    monkeypatch.setattr(simulation, "next_size", lambda chunk, last: 10)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(simlab.SimulationInterrupted) as caught:
+            run(simlab.DSGD(0.1), engine=engine, noise_std=0.1, steps=400, record={"sum": pressing})
+    finally:
+        signal.signal(signal.SIGINT, before)
+    whole = run(simlab.DSGD(0.1), engine=engine, noise_std=0.1, steps=400, record={"sum": pressing})
+    (trace,) = caught.value.traces
+    assert 0 < trace.position.step < 400
+    assert_same(simlab.resume(trace), whole)
+
+
+def test_ctrl_c_while_time_is_reckoned_moves_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"cluster": simlab.Cluster(simlab.cluster.LogNormal(1.0, 0.5)), "steps": 100, "engine": "numpy"}
+    whole = run(simlab.DSGD(0.1), **options)
+    monkeypatch.setattr(simulation, "next_size", lambda chunk, last: 10)
+    step, calls = Clock._step, []
+
+    def interrupted(self: Clock, *arguments: Any) -> np.ndarray:
+        calls.append(None)
+        if len(calls) == 57:
+            raise KeyboardInterrupt
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Clock, "_step", interrupted)
+    with pytest.raises(simlab.SimulationInterrupted) as caught:
+        run(simlab.DSGD(0.1), **options)
+    (trace,) = caught.value.traces
+    assert 0 < trace.position.step < 100
+    assert_same(simlab.resume(trace), whole)
 
 
 def test_resuming_costs_no_more_than_the_steps_that_are_left() -> None:
