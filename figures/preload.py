@@ -5,9 +5,12 @@ Nothing of the project is imported here: the record of a study lists what the st
 
 import importlib
 import io
+import signal
 
 import matplotlib
 import numba
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who began all this
 
 for _library in (
     "array_api_compat.numpy", "matplotlib.backends.backend_pdf", "networkx", "pandas", "rich.table", "scipy.optimize",

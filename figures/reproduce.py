@@ -21,6 +21,7 @@ from typing import Any
 from figures import NEEDS, STUDIES, record
 from figures.claims import unsupported
 from figures.study import RESULTS, new_console, run_apart, say, verdicts
+from simlab import checks
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 # After the first study, whose picture is the README's, the longest: one that began last would keep one core busy alone.
@@ -49,10 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", default=RESULTS, help="folder for pictures and tables (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="run studies whose results stand, too")
     options = parser.parse_args(arguments)
-    for name in options.studies:
-        if name not in STUDIES:
-            parser.error(f"study {name!r} is unknown; choose from {', '.join(STUDIES)}")
-    names, results = options.studies or list(STUDIES), Path(options.results)
+    try:
+        names = [checks.one_of("study", name, STUDIES) for name in dict.fromkeys(options.studies)] or list(STUDIES)
+    except ValueError as error:
+        parser.error(str(error))
+    results = Path(options.results)
     results.mkdir(parents=True, exist_ok=True)
     console = new_console()
     reasons = {name: "--force" if options.force else record.changed(name, results) for name in names}
@@ -138,9 +140,11 @@ class Run:
 
     def __init__(self, name: str, folder: Path, console: Any, processes: Any):
         self.name, self.folder, self.began = name, folder, time.perf_counter()
+        self.output = folder / f"{name}.txt"
+        self.output.touch()  # for a process that dies before it writes
         color = {"FORCE_COLOR": "1"} if console.is_terminal else {}
         about = {"COLUMNS": str(console.width), **color}
-        self.process = processes.Process(target=run_apart, args=(name, folder, folder / f"{name}.txt", about))
+        self.process = processes.Process(target=run_apart, args=(name, folder, self.output, about))
         self.process.start()
 
     @property
@@ -152,7 +156,7 @@ class Run:
         """Print what the process has printed, and move its files to the results; False if it failed."""
         from rich.text import Text
 
-        console.print(Text.from_ansi((self.folder / f"{self.name}.txt").read_text(errors="replace")), end="")
+        console.print(Text.from_ansi(self.output.read_text(errors="replace")), end="")
         whole = (self.folder / f"{self.name}.json").exists()  # written last
         if whole:
             for kind in (*record.DRAWN, "json"):
@@ -165,7 +169,8 @@ class Run:
 @contextmanager
 def _hangups_interrupt() -> Iterator[None]:
     """A closed terminal and a request to end are what Ctrl-C is: the processes of the studies end, too."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has one
+    before = {number: signal.getsignal(number) for number in numbers}
     try:
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:  # as `nohup` asks for

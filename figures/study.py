@@ -158,6 +158,8 @@ def run_apart(name: str, results: Path, output: Path, environment: dict[str, str
     environment : dict
         Variables that are set first.
     """
+    if sys.modules.pop("figures.preload", None):  # a fork: what is to be done at the end there is not for here
+        atexit._clear()
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C in the terminal is for the parent alone
     with open(output, "wb") as file:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache, wraps
+from functools import cache
 from threading import Lock
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 
 LINE = 64  # bytes
 KEPT = 31 * 2**20  # bytes; glibc counts no larger ones
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _substitute: ContextVar[Any] = ContextVar("_substitute", default=None)
 _limiting = Lock()
@@ -79,25 +77,13 @@ def to_host(x: Any) -> np.ndarray:
     return np.from_dlpack(x)
 
 
-def unthreaded(function: Callable[P, R]) -> Callable[P, R]:
-    """`function` with one thread of BLAS.
-
-    Eigenvalues of a few thousand states, or of large sparse matrices, gain nothing from a second thread, and where
-    another process has its core they wait for it, seconds at a time (1,280 states: 10 s to 37 s of processor time with
-    two threads, 2.5 s with one; a path of 50,000 nodes: 4 s and 0.5 s).
-    """
-
-    @wraps(function)
-    def limited(*args: P.args, **named: P.kwargs) -> R:
-        with one_thread_of_blas():
-            return function(*args, **named)
-
-    return limited
-
-
 @contextmanager
 def one_thread_of_blas() -> Iterator[None]:
-    """Within, BLAS has one thread.
+    """Within, or within the function that it decorates, BLAS has one thread.
+
+    Eigenvalues of a few thousand states, or of large sparse matrices, gain nothing from a second one, and where
+    another process has its core they wait for it, seconds at a time (1,280 states: 10 s to 37 s of processor time with
+    two threads, 2.5 s with one; a path of 50,000 nodes: 4 s and 0.5 s).
 
     Their number is the process's: within another one, in this thread of Python or in any, it is left alone, as who
     came second would later restore the one thread that it found.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
-from simlab.arrays import unthreaded
+from simlab.arrays import one_thread_of_blas
 
 FULL_SPECTRUM_NODES = 2000  # up to here all eigenvalues are computed (about a second); above, the extreme ones
 
@@ -143,7 +143,7 @@ def _lanczos(
         return None
 
 
-@unthreaded
+@one_thread_of_blas()
 def _extreme(
     product: Callable[[np.ndarray], np.ndarray], n_nodes: int, which: str, tolerance: float, restarts: int | None = None
 ) -> float:

@@ -253,9 +253,11 @@ class Problem:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        own = vars(cls).keys()
-        if own & PASSES and "global_loss_and_gradient" not in own:  # an inherited one pass is of other functions
-            cls.global_loss_and_gradient = Problem.global_loss_and_gradient  # type: ignore[method-assign]
+        for one in cls.__mro__:
+            if "global_loss_and_gradient" in vars(one):
+                return
+            if vars(one).keys() & PASSES:  # then the one pass further up is of other functions
+                cls.global_loss_and_gradient = Problem.global_loss_and_gradient  # type: ignore[method-assign]
 
     @property
     def blocks(self) -> dict[str, slice]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from simlab.operations import soft_threshold
 
-HALVINGS = 12  # of a Newton step, at most
+SIZES = 0.5 ** np.arange(12)  # of a Newton step, one after the other
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -97,7 +97,7 @@ def _newton(
         right = h[:, ~free] @ x[~free] - g[free] - l1 * np.sign(shifted[free])
         direction = -x
         direction[free] = np.linalg.lstsq(h[:, free], right, rcond=None)[0]
-        for size in 0.5 ** np.arange(HALVINGS):
+        for size in SIZES:
             new = x + size * direction  # exactly zero where x is to be, after a whole step
             g = gradient(new)
             found = _residual(new, g, step, l1)

@@ -176,7 +176,15 @@ def test_studies_are_forks_that_have_imported_libraries_alone(tmp_path):
     assert status == 0 and [line for line in output.splitlines() if line[:8] == "imported"] == [forked] * 2 * len(names)
     output = clone.run(names[0], "--force")[1]
     assert [line for line in output.splitlines() if line[:8] == "imported"] == ["imported"] * 2
-    assert not {path for path in record.read(names[0], clone.results)["made_from"]["sources"] if "reproduce" in path}
+    for name in names[:2]:  # one that was no fork, and one that was
+        sources = record.read(name, clone.results)["made_from"]["sources"]
+        assert sources and not {path for path in sources if "reproduce" in path or "preload" in path}
+
+
+def test_a_process_that_dies_at_once_is_a_study_that_failed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(figures.reproduce, "run_apart", os._exit)
+    assert figures.reproduce.main(["spectral_gaps", "spectral_gaps", "--results", str(tmp_path)]) == 1
+    assert capsys.readouterr().out.count("spectral_gaps failed with exit status") == 1  # though it is named twice
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +251,7 @@ def test_unknown_study_is_refused(capsys):
     with pytest.raises(SystemExit) as stopped:
         figures.reproduce.main(["convergense"])
     assert stopped.value.code == 2
-    assert "'convergense' is unknown; choose from convergence" in capsys.readouterr().err
+    assert "'convergense' is unknown; did you mean 'convergence'?" in capsys.readouterr().err
 
 
 def test_every_study_has_its_turn():

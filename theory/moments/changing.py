@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from simlab.arrays import unthreaded
+from simlab.arrays import one_thread_of_blas
 from simlab.network.law import Cycle, Law, Outcome, Outcomes, Switches, Toggles
 from simlab.protocols import Algorithm
 from simlab.step.graph import Counter, ForeignNounError, step_graphs
@@ -560,7 +560,7 @@ def dominant(apply: Any, size: int, start: np.ndarray) -> float:
     return perron(apply, start.reshape(size), ((40, 1e-12), (120, 1e-9)))[0]
 
 
-@unthreaded
+@one_thread_of_blas()
 def perron(apply: Any, start: np.ndarray, efforts: tuple[tuple[int, float], ...]) -> tuple[float, np.ndarray]:
     """The largest eigenvalue of a positive map, and its eigenvector, sought from a positive `start`.
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simlab.arrays import unthreaded
+from simlab.arrays import one_thread_of_blas
 from theory.moments.affine import AffineStep
 from theory.moments.budget import FREE, Budget
 from theory.moments.linear import Stein, changes, deflate, spectral_radius
@@ -75,7 +75,7 @@ class Dense:
         return self._deflated[1]
 
     @cached_property
-    @unthreaded
+    @one_thread_of_blas()
     def rate(self) -> float:
         """See `Dense`."""
         if self.sampled and self.eigenbasis is not None:
@@ -125,7 +125,7 @@ class Dense:
         norm = np.linalg.norm(np.eye(self.step.size) - self.kept, 1)
         return float(1 / (dgecon(self._factors[0], norm)[0] * norm))
 
-    @unthreaded
+    @one_thread_of_blas()
     def fixed_point(self) -> np.ndarray:
         """z_∞ reached from the start, (k, n, d): z_0 + (I − T_E)⁻¹(z_1 − z_0), with iterative refinement."""
         from scipy.linalg import lu_solve
@@ -145,7 +145,7 @@ class Dense:
         flat = driven.transpose(1, 0, 2).reshape(self.step.size, n * d)
         return changes(self.conserved, flat, size_of(driven))
 
-    @unthreaded
+    @one_thread_of_blas()
     def stationary(self, noise: Noise, points: np.ndarray) -> Spread:
         """Stationary spread; `points` (n, d) are where the limit's gradients are evaluated.
 
@@ -214,11 +214,11 @@ class Dense:
         for mean in path:
             yield mean[0], spread
 
-    @unthreaded
+    @one_thread_of_blas()
     def _advanced(self, columns: np.ndarray) -> np.ndarray:
         return self._reached @ columns
 
-    @unthreaded
+    @one_thread_of_blas()
     def _after(self, s: np.ndarray, noise: Noise, mean: np.ndarray) -> np.ndarray:
         """The covariance after one more step, from S (s, s) and a mean state (k, n, d)."""
         covariances = noise.covariance(self.step.gradient_points(mean))
@@ -233,7 +233,7 @@ class Dense:
         n, d = self.step.shape[1:]
         return self.transition if self.is_driven(np.tile(np.eye(d), (n, 1, 1))) else self.kept
 
-    @unthreaded
+    @one_thread_of_blas()
     def additive_spread(self, std: float, steps: int) -> Spread:
         """Spread after `steps` steps with additive noise, by S_2k = S_k + T^k S_k T^kʹ."""
         n, d = self.step.shape[1:]
@@ -245,7 +245,7 @@ class Dense:
                 s, power = self._reached @ s @ self._reached.T + forcing, self._reached @ power
         return self.spread(s)
 
-    @unthreaded
+    @one_thread_of_blas()
     def settled_spread(
         self, noise: Noise, path: Iterator[np.ndarray], steps: int, budget: Budget = FREE
     ) -> Spread | None:

@@ -260,6 +260,13 @@ def test_a_subclass_with_a_loss_of_its_own_is_recorded_by_it():
         def local_losses(self, xp, x):
             return super().local_losses(xp, x) + 5
 
+    class More:  # a mixin
+        def local_losses(self, xp, x):
+            return super().local_losses(xp, x) + 5
+
+    class Mixed(More, LogisticRegression):
+        pass
+
     class Raised(simlab.NeuralNetwork):
         def global_loss(self, x):
             return super().global_loss(x) + 5
@@ -268,6 +275,7 @@ def test_a_subclass_with_a_loss_of_its_own_is_recorded_by_it():
     features, classes = random.standard_normal((3, 4, 2)), random.integers(0, 2, (3, 4))
     for usual, own in (
         (LogisticRegression(features, 2 * classes - 1, 0.1), Shifted(features, 2 * classes - 1, 0.1)),
+        (LogisticRegression(features, 2 * classes - 1, 0.1), Mixed(features, 2 * classes - 1, 0.1)),
         (simlab.NeuralNetwork([2], features, classes), Raised([2], features, classes)),
     ):
         x = random.standard_normal((4, 3, own.dim))
