@@ -124,7 +124,8 @@ def array(name: str, value: Any, *, shape: tuple[int | None, ...] | None = None)
     try:
         result = np.asarray(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} has rows of unequal length; pass equal-length rows of numbers") from None
+        which = _which(name, value)
+        raise TypeError(f"{name} has rows of unequal length{which}; pass equal-length rows of numbers") from None
     if result.dtype.kind == "c" or any(isinstance(entry, complex) for entry in _objects(result)):
         raise TypeError(f"{name} is complex; pass real numbers, for example {name}.real")
     texts = [entry for entry in _objects(result) if isinstance(entry, str | bytes)]
@@ -153,6 +154,16 @@ def array(name: str, value: Any, *, shape: tuple[int | None, ...] | None = None)
     return result
 
 
+def _which(name: str, value: Any) -> str:
+    """Two arrays of a list that are not of one shape, if it holds such."""
+    parts = value if isinstance(value, list | tuple) else []
+    shapes = [part.shape for part in parts if isinstance(part, np.ndarray)]
+    other = next((k for k, shape in enumerate(shapes) if shape != shapes[0]), None)
+    if len(shapes) < len(parts) or other is None:
+        return ""
+    return f", {name}[0] of shape {shapes[0]} and {name}[{other}] of {shapes[other]}"
+
+
 def _objects(values: np.ndarray) -> Iterable[Any]:
     return values.flat if values.dtype.kind == "O" else ()
 
@@ -167,10 +178,10 @@ def one_of(name: str, value: Any, options: Iterable[str]) -> str:
     raise ValueError(f"{name} = {value!r} is unknown; {hint}choose one of {', '.join(map(repr, choices))}")
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
+def nearest(name: str, known: Sequence[str], *, cutoff: float = 0.5) -> str:
     """The hint at what of `known` may have been meant by `name`, abbreviated or misspelled; empty if none is near."""
     initials = "".join(word[:1] for word in name.split("_"))
-    near = [initials] if initials in known else difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = [initials] if initials in known else difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
     return f"did you mean {near[0]!r}? " if near else ""
 
 

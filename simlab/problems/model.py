@@ -10,6 +10,7 @@ import numpy as np
 
 from simlab import checks
 from simlab.arrays import to_host
+from simlab.kernel import Kernel
 from simlab.problems.base import BLOCK, Array, constant, read_only
 from simlab.problems.samples import samples
 from simlab.problems.unknown import UnknownMinimizer
@@ -39,7 +40,7 @@ class ModelProblem(UnknownMinimizer):
         that calls the module with the parameters in question. It has to be the mean of what single samples give: so no
         normalization over the batch.
     parameters : pytree of arrays, or torch.nn.Module
-        Parameters to start from.
+        Parameters to start from. Those of a module that require no gradient stay as they are, and are no part of x.
     features, targets : arrays, shapes (n, m, ...), or n arrays, shapes (m_i, ...)
         Samples of each node; whole numbers, as of classes, stay whole.
     framework : {"jax", "torch"}, default "jax"
@@ -111,6 +112,12 @@ class ModelProblem(UnknownMinimizer):
         if metrics and test is None:
             raise ValueError(
                 f"metrics = {list(metrics)} are of test data, and test is None; pass test=(features, targets)"
+            )
+        if "test_loss" in (metrics or {}):
+            raise ValueError("metrics has the name 'test_loss', which is recorded already; choose another one")
+        if framework == "jax" and any(kind.__module__.startswith("torch.") for kind in type(parameters).__mro__):
+            raise TypeError(
+                f"parameters is a {type(parameters).__name__} of torch, and framework = 'jax'; pass framework='torch'"
             )
         a, lengths = samples("features", features, None, dtype=np.int64 if _is_whole(features) else dtype)
         b, _ = samples("targets", targets, None, lengths, np.int64 if _is_whole(targets) else dtype)
@@ -199,6 +206,12 @@ class ModelProblem(UnknownMinimizer):
     def _with_decay(self, means: Array, shares: Array, x: Array) -> Array:
         weighted = means if self.weighting == "nodes" or isinstance(self.n_samples, int) else means * shares
         return weighted + self.l2 * x if self.l2 else weighted
+
+    def kernel(self, sampled: bool) -> Kernel:
+        raise NotImplementedError(
+            f"{type(self).__name__} takes its gradients from {self.framework}, not from a kernel for the compiled "
+            "engine; run with engine='numpy'"
+        )
 
     def scores(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """`test_loss` and the `metrics`, on the test data."""

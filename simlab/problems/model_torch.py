@@ -45,9 +45,11 @@ class Model:
             )
         self.dtype = getattr(torch, dtype.name)
         self._module = copy.deepcopy(parameters).to(self.dtype)
-        named = {name: p.detach() for name, p in self._module.named_parameters()}
+        named = {name: p.detach() for name, p in self._module.named_parameters() if p.requires_grad}
+        if not named:
+            raise ValueError("parameters holds none that requires a gradient; set requires_grad of those to be trained")
         self._shapes = {name: p.shape for name, p in named.items()}
-        self._buffers = dict(self._module.named_buffers())
+        self._fixed = self._all_fixed()
         ends = np.cumsum([0, *(p.numel() for p in named.values())]).tolist()
         self.blocks = {name: slice(ends[k], ends[k + 1]) for k, name in enumerate(named)}
         self.initial = torch.cat([p.reshape(-1) for p in named.values()]).cpu().numpy().astype(np.float64)
@@ -83,8 +85,13 @@ class Model:
         """Parameters by their names."""
         return self._named(torch.tensor(x, dtype=self.dtype) if isinstance(x, np.ndarray) else x)
 
+    def _all_fixed(self) -> dict[str, Any]:
+        """What no step changes, by name: buffers, and parameters that require no gradient."""
+        frozen = {name: p for name, p in self._module.named_parameters() if not p.requires_grad}
+        return {**dict(self._module.named_buffers()), **frozen}
+
     def _call(self, named: dict[str, Array]) -> Callable[..., Any]:
-        return lambda *inputs: functional_call(self._module, {**named, **self._buffers}, inputs)
+        return lambda *inputs: functional_call(self._module, {**named, **self._fixed}, inputs)
 
     # Rows are cut and joined outside of what is differentiated: a gradient through the cuts took twice as long.
 
@@ -135,7 +142,7 @@ class Model:
         device = "cpu" if isinstance(x, np.ndarray) else self._in(x).device
         if device not in self._moved:
             self._module.to(device)
-            self._buffers = dict(self._module.named_buffers())
+            self._fixed = self._all_fixed()
             features, targets, first = (part.to(device) for part in self._host)
             places = self._places.to(device)
             weights = () if self._weights is None else (self._weights.to(device),)

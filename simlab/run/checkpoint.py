@@ -16,6 +16,7 @@ import numpy as np
 from simlab.run.code import code
 from simlab.run.provenance import circumstances, describe
 from simlab.run.settings import Settings, check_cluster, check_nouns, check_record
+from simlab.step.graph import is_algorithm
 from simlab.trace import Trace, load_traces, write
 
 # What a run that goes on has to share with what it goes on from.
@@ -124,7 +125,8 @@ def again(traces: Sequence[Trace], given: Mapping[str, Any], several: bool) -> t
             )
     algorithms: list[Any] = [trace.algorithm for trace in traces]
     if "algorithm" in given:
-        algorithms = list(given["algorithm"]) if several else [given["algorithm"]]
+        one = is_algorithm(given["algorithm"])  # a tuple, too
+        algorithms = [given["algorithm"]] if one or not several else list(given["algorithm"])
     if len(algorithms) != len(traces):
         raise ValueError(f"algorithm holds {len(algorithms)} for {len(traces)} traces; pass one for each")
     held = {"problem": first.problem, "network": first.network}

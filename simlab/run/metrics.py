@@ -17,6 +17,11 @@ from simlab.step.graph import Steps
 BLOCK = 2**20  # numbers worked on at once
 PRODUCTS = 2**22  # of matrix products for the points that are measured at once
 CALL = 2**18  # products that take as long as the calls that make them
+# Columns of every trace, which a problem's own may not be called.
+RESERVED = {
+    "algorithm", "replicate", "run", "step", "time", "mse", "consensus", "loss", "squared_gradient_norm",
+    "stationarity", "payload_bits", "bits", "gradients",
+}  # fmt: skip
 
 
 def measure(problem: Problem, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -85,12 +90,17 @@ def _spread(problem: Problem, x: np.ndarray, rows: int) -> tuple[np.ndarray, np.
 def _at(problem: Problem, mean: np.ndarray) -> dict[str, np.ndarray]:
     """What is measured at mean states (N, d)."""
     loss, gradient = problem.global_loss_and_gradient(mean)
+    own = problem.metrics(mean)
+    if taken := own.keys() & RESERVED:
+        raise ValueError(
+            f"{type(problem).__name__} has a metric {min(taken)!r}, which is a column already; give it another name"
+        )
     proximal = mean - soft_threshold(mean - gradient, problem.l1) if problem.l1 else gradient
     return {
         "loss": problem.with_l1_term(loss, mean),
         "squared_gradient_norm": np.square(gradient).sum(axis=-1),
         "stationarity": np.square(proximal).sum(axis=-1),
-        **problem.metrics(mean),
+        **own,
     }
 
 

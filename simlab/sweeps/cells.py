@@ -54,7 +54,7 @@ def grid(**options: Any) -> list[Cell]:
     **options
         Of each argument one value, a list of them, or a dict of names and values; problem, network, algorithm and steps
         are needed. A list of algorithms is cut by method: settings of one method share a run, and so a cell. What is no
-        argument of `simulate` is a label: a column, the same in all rows.
+        argument of `simulate`, nor nearly one, is a label: a column, the same in all rows.
 
     Returns
     -------
@@ -80,7 +80,9 @@ def grid(**options: Any) -> list[Cell]:
             raise TypeError(f"grid misses {name}; it takes the arguments of simlab.simulate, each one value or several")
     labels = {name: value for name, value in options.items() if name not in DEFAULTS}
     for name, value in labels.items():
-        near = checks.nearest(name, list(DEFAULTS))
+        near = checks.nearest(name, list(DEFAULTS), cutoff=0.7)
+        if near and not any(name.startswith(f"{argument}_") for argument in DEFAULTS):
+            raise TypeError(f"grid takes no {name} = {value!r}; {near}call a label what is less like an argument")
         if not (value is None or isinstance(value, (str, bool, numbers.Real))):
             raise TypeError(f"grid takes no {name} = {value!r}; {near}labels are texts or numbers")
     several = {name: _several(name, options[name]) for name in DEFAULTS if name in options and name != "algorithm"}

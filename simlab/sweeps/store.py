@@ -234,7 +234,7 @@ def load_sweep(folder: Any, **columns: Any) -> pd.DataFrame:
 
     Raises
     ------
-    FileNotFoundError
+    FileNotFoundError, NotADirectoryError
         There is no such folder.
     ValueError
         There is no cell in it, or no such column.
@@ -248,6 +248,8 @@ def load_sweep(folder: Any, **columns: Any) -> pd.DataFrame:
     folders = checks.each("folder", single, str | os.PathLike, "the name of a folder, or a list of them")
     found: dict[str, str] = {}
     for each in folders:
+        if Path(each).is_file():
+            raise NotADirectoryError(f"folder = {str(each)!r} is a file; simlab.load_traces reads the traces of one")
         if not Path(each).is_dir():
             raise FileNotFoundError(f"folder = {str(each)!r} does not exist; pass one that simlab.sweep has filled")
         store = Store(each)

@@ -323,6 +323,7 @@ def test_refusals(tmp_path: Path) -> None:
     for name in nouns:
         with pytest.raises(ValueError, match=rf"without its {name}; pass {name}=\.\.\."):
             simlab.resume(loaded, steps=20, **{k: v for k, v in nouns.items() if k != name})
+    assert_same(simlab.resume([trace], steps=20, algorithm=simlab.DSGD(0.1))[0], simlab.resume(trace, steps=20))
     with pytest.raises(TypeError, match="holds 3, which is not a Trace"):
         simlab.resume([3])
     with pytest.raises(ValueError, match="holds no trace"):

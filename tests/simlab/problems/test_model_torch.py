@@ -103,3 +103,37 @@ def test_a_framework_that_sees_no_gpu_is_named_with_the_remedy(monkeypatch):
     monkeypatch.setattr(model._model, "sees_gpu", lambda: False)
     with pytest.raises(RuntimeError, match=r"engine = 'cupy' needs torch built for the GPU, .* or use engine='numpy'"):
         model.convert(types.SimpleNamespace(__name__="array_api_compat.cupy"))
+
+
+def test_frozen_parameters_stay_as_they_are():
+    module = torch.nn.Linear(P, 1)
+    module.bias.requires_grad_(False)
+
+    def loss(model, a, b):
+        return ((model(a)[:, 0] - b) ** 2).mean() / 2
+
+    random = np.random.default_rng(0)
+    features, targets = random.standard_normal((3, 8, P)), random.standard_normal((3, 8))
+    problem = simlab.ModelProblem(loss, module, features, targets, framework="torch", precision="float64")
+    assert list(problem.blocks) == ["weight"]
+    shifted = simlab.LeastSquares(features, targets - module.bias.item())
+    x = random.standard_normal((3, P))
+    np.testing.assert_allclose(problem.gradient(x), shifted.gradient(x), rtol=0, atol=1e-12)
+    module.weight.requires_grad_(False)
+    with pytest.raises(ValueError, match="none that requires a gradient"):
+        simlab.ModelProblem(loss, module, features, targets, framework="torch")
+
+
+def test_a_module_without_its_framework_is_named():
+    with pytest.raises(TypeError, match="parameters is a Linear of torch, and framework = 'jax'; pass"):
+        simlab.ModelProblem(entropy, torch.nn.Linear(2, 1), np.zeros((2, 3, 2)), np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("name", ["loss", "mse", "bits", "step", "test_loss"])
+def test_a_metric_of_the_name_of_a_column_is_refused(name):
+    module, features, targets = torch.nn.Linear(2, 2), np.zeros((2, 3, 2)), np.zeros((2, 3), int)
+    with pytest.raises(ValueError, match=f"{name!r}, which is"):
+        problem = simlab.ModelProblem(
+            entropy, module, features, targets, "torch", metrics={name: accuracy}, test=(features[0], targets[0])
+        )
+        simlab.simulate(problem, simlab.topologies.path(2), simlab.DSGD(0.1), steps=1, engine="numpy")

@@ -1,7 +1,6 @@
 """Problems against plain loops over the formulas, finite differences and closed forms written here."""
 
 import copy
-import math
 import pickle
 import tracemalloc
 from typing import NamedTuple
@@ -45,7 +44,7 @@ class Case(NamedTuple):
             if self.kind == "least squares":
                 total += (prediction - targets[i, s]) ** 2 / 2
             else:
-                total += math.log(1 + math.exp(-targets[i, s] * prediction))
+                total += np.logaddexp(0.0, -targets[i, s] * prediction)  # log(1 + exp(...))
         if self.kind == "nonconvex":
             return total / len(samples) + weight * sum(v**2 / (1 + v**2) for v in x)
         return total / len(samples) + weight * sum(v**2 for v in x) / 2

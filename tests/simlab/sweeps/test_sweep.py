@@ -525,3 +525,10 @@ def test_json_of_the_index_is_that_of_the_files(tmp_path):
     os.remove(tmp_path / store.INDEX)
     read = store.Store(tmp_path).found
     assert {k: json.loads(v) for k, v in listed.items()} == {k: json.loads(v) for k, v in read.items()}
+
+
+@pytest.mark.parametrize("name", ["batchsize", "batch_sizes", "noise", "replicate", "Steps", "recordevery", "stop_wen"])
+def test_a_misspelled_argument_is_no_label(name):
+    with pytest.raises(TypeError, match=rf"grid takes no {name} = 3; did you mean"):
+        cells(**{name: 3})
+    assert cells(**{f"batch_size_{name}": 3})[0].names[f"batch_size_{name}"] == 3
