@@ -99,6 +99,9 @@ def sweep(
         frame = simlab.sweep(cells, target, workers=workers)
     except tomllib.TOMLDecodeError as error:
         raise SystemExit(f"simlab sweep: {file} is not TOML: {error}") from None
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; what is finished is kept in {target}, and the same command goes on with the rest")
+        raise typer.Exit(130) from None
     except (OSError, TypeError, ValueError, AttributeError) as error:
         raise SystemExit(f"simlab sweep: {error}") from None
     counts = ", ".join(f"{count} {status}" for status, count in frame["status"].value_counts().items())

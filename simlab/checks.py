@@ -178,6 +178,14 @@ def one_of(name: str, value: Any, options: Iterable[str]) -> str:
     raise ValueError(f"{name} = {value!r} is unknown; {hint}choose one of {', '.join(map(repr, choices))}")
 
 
+def some_number(name: str, column: Any) -> None:
+    """ValueError if a column of a trace is NaN throughout."""
+    if np.isnan(column).all():
+        raise ValueError(
+            f"{name} is NaN throughout, as mse is where no minimizer is known; choose another column, such as 'loss'"
+        )
+
+
 def nearest(name: str, known: Sequence[str], *, cutoff: float = 0.5) -> str:
     """The hint at what of `known` may have been meant by `name`, abbreviated or misspelled; empty if none is near."""
     initials = "".join(word[:1] for word in name.split("_"))

@@ -64,6 +64,7 @@ def first(
     rows = []
     for label, trace in named:
         checks.one_of("column", column, trace.frame.select_dtypes("number").columns)
+        checks.some_number(f"column = {column!r} of {label}", trace.frame[column])
         met = trace.frame[goal.met(trace.frame[column].to_numpy())].groupby("replicate").first()
         row: dict[str, Any] = {"run": label, "reached": len(met), "replicates": len(trace.x)}
         for cost in (cost for cost in COSTS if cost in trace.frame):

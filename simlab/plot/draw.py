@@ -103,7 +103,7 @@ def convergence(
     Raises
     ------
     TypeError, ValueError
-        What are no traces, columns that are not there.
+        What are no traces, columns that are not there, or hold no number.
     """
     named = _named(traces)
     if bands is not None:
@@ -114,6 +114,7 @@ def convergence(
             raise ValueError(f"x = 'time', of which {label} has no record; simulate with cluster=simlab.Cluster(...)")
         for name, column in {"x": x, "y": y}.items():
             checks.one_of(name, column, _numeric(trace.frame))
+        checks.some_number(f"y = {y!r} of {label}", trace.frame[y])
     ax = _axes(ax, _size(named))
     looks = _looks(named)
     lines = {label: _line(trace.frame, x, y, bands) for label, trace in named.items()}

@@ -115,7 +115,9 @@ def check_fit(algorithm: Any, network: Any) -> None:
     if not fits(network):
         other = f"{FITTING[network.stochastic]} on this one" if network.stochastic in FITTING else "DSGD on this one"
         has = "is not symmetric" if network.stochastic == "double" else f"has {network.stochastic}s alone that sum to 1"
-        raise ValueError(f"network = {network!r} {has}, and {kind} needs {what}; pass {remedy}, or run {other}")
+        said = hasattr(algorithm, "needs") or type(algorithm).__module__.startswith("simlab.")
+        own = "" if said else f", or say in {kind} by needs = ... what it works on"
+        raise ValueError(f"network = {network!r} {has}, and {kind} needs {what}; pass {remedy}, or run {other}{own}")
     if getattr(algorithm, "static", False) and isinstance(network, NetworkProcess):
         raise ValueError(
             f"network = {network!r} changes, and {kind} needs one that does not, for neighbours keep replicas of each "

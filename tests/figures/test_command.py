@@ -96,6 +96,18 @@ def test_a_file_that_is_no_sweep(tmp_path: Path, old: str, new: str, message: st
     assert ask("report", tmp_path / "nowhere")[1].endswith("pass one that simlab run or simlab sweep has filled")
 
 
+def test_an_interrupted_sweep_says_how_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sweep.toml").write_text(SWEEP)
+
+    def pressed(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("simlab.sweep", pressed)
+    status, text = ask("sweep", tmp_path / "sweep.toml", "--folder", tmp_path / "cells")
+    assert status == 130
+    assert f"kept in {tmp_path / 'cells'}, and the same command goes on" in text
+
+
 def test_a_folder_that_a_file_names_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "sweep.toml").write_text('folder = "cells"\n' + SWEEP)

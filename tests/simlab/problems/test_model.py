@@ -246,3 +246,12 @@ def test_a_framework_that_sees_no_gpu_is_named_with_the_remedy(monkeypatch):
     monkeypatch.setattr(model._model, "sees_gpu", lambda: False)
     with pytest.raises(RuntimeError, match=r"engine = 'cupy' needs jax built for the GPU, .* or use engine='numpy'"):
         model.convert(types.SimpleNamespace(__name__="array_api_compat.cupy"))
+
+
+def test_errors_from_an_unknown_minimizer_are_neither_drawn_nor_waited_for():
+    model, _ = pair(EQUAL)
+    trace = simlab.simulate(model, simlab.topologies.ring(3), simlab.DSGD(0.1), steps=3, engine="numpy")
+    for ask in (lambda: simlab.plot.convergence(trace), lambda: simlab.first(trace, "mse", 0.1)):
+        with pytest.raises(ValueError, match=r"'mse' of DSGD is NaN throughout, .* such as 'loss'"):
+            ask()
+    assert simlab.plot.convergence(trace, y="loss").lines

@@ -325,6 +325,23 @@ def test_an_init_that_returns_no_state():
             simlab.simulate(problem, network, Forgetful((start,), (lambda state: state,)), steps=1)
 
 
+def test_an_algorithm_that_does_not_say_what_it_needs_is_told_that_it_may():
+    class Own(NamedTuple):
+        lr: float
+
+        def init(self, x: Any) -> Any:
+            return simlab.DSGD(self.lr).init(x)
+
+        def step(self, state: Any, problem: Any, network: Any, batch: Any) -> Any:
+            return simlab.DSGD(self.lr).step(state, problem, network, batch)
+
+    network = simlab.topologies.directed_ring(PROBLEM.n_nodes)
+    with pytest.raises(ValueError, match=r"Own needs a symmetric W .*, or say in Own by needs = \.\.\. what it works"):
+        simlab.simulate(PROBLEM, network, Own(0.1), steps=1)
+    with pytest.raises(ValueError, match=r"or run DSGD on this one$"):
+        simlab.simulate(PROBLEM, network, simlab.D2(0.1), steps=1)
+
+
 def test_networks_that_fit_are_taken():
     lazy = simlab.topologies.ring(4, lazy=True)
     dynamics = simlab.dynamics
