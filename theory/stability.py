@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from simlab import checks
+from simlab.arrays import one_thread_of_blas
 from simlab.network import AnyNetwork
 from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
@@ -479,6 +480,7 @@ def _walk(pencil: Pencil) -> Iterator[tuple[float, bool]]:
             lr, jump = lr * (1 + jump), 2 * jump
 
 
+@one_thread_of_blas()
 def _proof(here: np.ndarray, slope: np.ndarray, lr: float) -> tuple[float, bool]:
     """How far γ may go up from `lr` while T stays as it is; whether that is stable.
 
@@ -502,6 +504,7 @@ def _proof(here: np.ndarray, slope: np.ndarray, lr: float) -> tuple[float, bool]
     return up, not len(outside)
 
 
+@one_thread_of_blas()
 def _hopeless(pencil: Pencil) -> float:
     """A γ from which on T is unstable for certain, by proof for B + A/γ; `MOST` where there is none."""
     from scipy.linalg import eig

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import simlab
 import theory
@@ -229,3 +230,19 @@ def test_what_would_take_hours_is_refused_at_once(monkeypatch):
     for search in (theory.stable_intervals, theory.stability_limit):
         with pytest.raises(ValueError, match=r"cost: finding the stable step sizes of 24 states .* multiplications"):
             search(problem, network, simlab.DecentLaM(0.1))
+
+
+def test_proofs_leave_a_second_thread_alone(monkeypatch):
+    """Their matrices are small, and many: with two threads of BLAS they took 30 times as long on two busy cores."""
+    seen = set()
+    reach = stability._reach
+
+    def watched(*arguments):
+        seen.update(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+        return reach(*arguments)
+
+    monkeypatch.setattr(stability, "_reach", watched)
+    problem = simlab.LeastSquares.synthetic(n_nodes=4, n_samples=9, dim=8, heterogeneity=1.0, seed=0)
+    with threadpool_limits(2, user_api="blas"):
+        theory.stability_limit(problem, NETWORK, simlab.DmSGD(0.1, 0.9))
+    assert seen == {1}
