@@ -152,11 +152,11 @@ def hyperparameters(algorithm: Algorithm, steps: int) -> np.ndarray:
                 f"{label} = {value!r} is no schedule: {error}; given an array of steps, return a number for each"
             ) from None
         if callable(value) and steps:
-            for extreme in (table[:, column].min(), table[:, column].max()):
+            for k in (table[:, column].argmin(), table[:, column].argmax()):
                 try:
-                    checks.real(label, float(extreme), **limits[name])
+                    checks.real(label, float(table[k, column]), **limits[name])
                 except ValueError as error:
-                    raise ValueError(f"{error}: this is {value!r} at its extreme value") from None
+                    raise ValueError(f"{error}: this is {value!r} at step {k} of {steps}") from None
     return table
 
 

@@ -135,7 +135,7 @@ def test_what_is_not_one_linear_step_is_refused() -> None:
     for algorithm in (
         simlab.DSGD(lambda k: 0.1 / (k + 1)),
         simlab.LocalSGD(0.1, local_steps=2),
-        simlab.ChocoSGD(0.1, 0.5, simlab.compression.TopK(1)),
+        simlab.ChocoSGD(0.1, 0.5, simlab.compression.TopK(2)),
     ):
         with pytest.raises(ValueError, match="no matrix inequality"):
             theory.worst_case_rate(algorithm, condition_number=KAPPA, rho=RHO)

@@ -11,11 +11,12 @@ import numpy as np
 import simlab
 from simlab import checks
 from simlab.run.settings import check_nouns
+from simlab.step.graph import is_algorithm
 from theory.transfer import require_fixed_symmetric
 from theory.worst.instance import Interpolated, factor, quadratics
 from theory.worst.program import Solution, solve
 from theory.worst.spectrum import Spectrum, attain
-from theory.worst.trajectory import Trajectory, averaged, rest, trajectory
+from theory.worst.trajectory import Trajectory, averaged, require_no_compressor, rest, trajectory
 
 SLACK = 1e-9  # in units of L R²: by which the conditions of the instance hold with more than equality
 INACCURATE = 1e-5  # relative: a gap that a user is told of
@@ -148,6 +149,8 @@ def worst_case(
     if isinstance(network, Spectrum):
         network = network.checked()
     some = network.member() if isinstance(network, Spectrum) else network
+    if is_algorithm(algorithm):
+        require_no_compressor(algorithm)
     stand_in = simlab.Quadratic(np.ones((some.n_nodes, 1)), np.zeros((some.n_nodes, 1)))
     check_nouns(stand_in, some, [algorithm])
     endless = isinstance(steps, float) and steps == math.inf

@@ -18,7 +18,7 @@ import simlab
 from simlab import checks
 from simlab.operations import Batch
 from simlab.run.settings import check_nouns
-from simlab.step.graph import take_step
+from simlab.step.graph import is_algorithm, take_step
 from theory.moments.affine import compresses
 
 CALLS = 8  # gradients and exchanges of one step at most
@@ -398,10 +398,10 @@ def _cvxpy() -> Any:
 
 
 def _checked(algorithm: Any) -> Any:
+    if is_algorithm(algorithm) and any(compresses(value) or callable(value) for value in algorithm):
+        raise _refusal(algorithm)
     pair = simlab.Quadratic(np.ones((2, 1)), np.zeros((2, 1)))
     check_nouns(pair, simlab.topologies.complete(2), [algorithm])
-    if any(compresses(value) or callable(value) for value in algorithm):
-        raise _refusal(algorithm)
     return algorithm
 
 

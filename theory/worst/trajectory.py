@@ -117,8 +117,7 @@ def trajectory(network: Any, algorithm: Algorithm, steps: int) -> Trajectory:
         The method is not linear in its states and gradients, or depends on where the origin is; or the network is
         random.
     """
-    if any(compresses(value) for value in algorithm):
-        raise _not_linear(algorithm)
+    require_no_compressor(algorithm)
     names, table = numeric_fields(algorithm), hyperparameters(algorithm, steps)
     settings = [with_values(algorithm, dict(zip(names, map(float, row), strict=True))) for row in table]
     spectrum = network if isinstance(network, Spectrum) else None
@@ -177,6 +176,12 @@ def trajectory(network: Any, algorithm: Algorithm, steps: int) -> Trajectory:
 
 def _agree(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.max(np.abs(a - b), initial=0.0) <= UNFELT * max(1.0, float(np.max(np.abs(b), initial=0.0))))
+
+
+def require_no_compressor(algorithm: Algorithm) -> None:
+    """ValueError if it has one."""
+    if any(compresses(value) for value in algorithm):
+        raise _not_linear(algorithm)
 
 
 def _not_linear(algorithm: Algorithm) -> ValueError:

@@ -262,7 +262,7 @@ def test_choco_gossip_contracts_on_a_thousand_graphs():
         (simlab.ProximalDSGD(0.1, -1.0), ["ProximalDSGD.l1 = -1.0", "at least 0"]),
         (
             simlab.MalcomPSGD(0.1, 0.5, Identity(), simlab.schedules.Inverse(-1.0)),
-            ["MalcomPSGD.l1", "at its extreme value", "-1.0"],
+            ["MalcomPSGD.l1", "at step 0 of 2", "-1.0"],
         ),
     ],
 )
