@@ -100,7 +100,7 @@ def sweep(
     except tomllib.TOMLDecodeError as error:
         raise SystemExit(f"simlab sweep: {file} is not TOML: {error}") from None
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; what is finished is kept in {target}, and the same command goes on with the rest")
+        typer.echo("interrupted; what is finished is kept, and the same command goes on with the rest")
         raise typer.Exit(130) from None
     except (OSError, TypeError, ValueError, AttributeError) as error:
         raise SystemExit(f"simlab sweep: {error}") from None

@@ -97,7 +97,7 @@ class Trace:
         """The step at which each replicate that diverged did so; its rows end before.
 
         It is the first whose state is not finite, or, if that is earlier, the first recorded one with an entry beyond
-        1e100 (in float32 1e18), whose square is no number any more.
+        1e100 (in float32 1e18), up to which sums of squares are finite.
         """
         return {int(replicate): step for replicate, step in self.provenance["diverged"].items()}
 

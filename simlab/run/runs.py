@@ -17,7 +17,7 @@ from simlab.problems.base import Problem
 from simlab.protocols import Algorithm
 from simlab.run.clock import Clock
 from simlab.run.code import code
-from simlab.run.metrics import Traffic, measure, recorded
+from simlab.run.metrics import RESERVED, Traffic, measure, recorded
 from simlab.run.provenance import describe
 from simlab.run.settings import LARGEST, Settings, same
 from simlab.step.graph import REPLICAS, ForeignNounError, Steps, is_algorithm, is_shared, numeric_fields, step_graphs
@@ -332,7 +332,7 @@ class Runs:
         metrics["gradients"] = of(costs[..., 2])
         if self.clock is not None or getattr(self.network, "keeps_time", False):
             metrics["time"] = of(times)
-        taken = self.settings.record.keys() & {"algorithm", "replicate", "run", "step", *metrics}
+        taken = self.settings.record.keys() & {*RESERVED, *metrics}
         if taken:
             raise ValueError(f"record has the name {min(taken)!r}, which is a column already; choose another one")
         metrics.update(recorded(self.settings.record, of(snapshots)))

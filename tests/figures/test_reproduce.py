@@ -56,7 +56,8 @@ class Clone:
         for room in ("simlab", "theory"):
             (path / room).symlink_to(PACKAGE.parent / room)
         self.needs()
-        self.write("preload", "import sched")  # quick, and nothing else imports it
+        # Quick, and nothing else imports it.
+        self.write("preload", "import atexit, sched\natexit.register(print, 'the fork server ends')")
 
     def needs(self, **libraries: str) -> None:
         self.write("__init__", f"STUDIES = {self.studies}\nNEEDS = {libraries}")
@@ -174,6 +175,7 @@ def test_studies_are_forks_that_have_imported_libraries_alone(tmp_path):
     status, output = clone.run()
     forked = "imported sched" if sys.platform == "linux" else "imported"
     assert status == 0 and [line for line in output.splitlines() if line[:8] == "imported"] == [forked] * 2 * len(names)
+    assert output.count("the fork server ends") <= 1  # its own end is no study's
     output = clone.run(names[0], "--force")[1]
     assert [line for line in output.splitlines() if line[:8] == "imported"] == ["imported"] * 2
     for name in names[:2]:  # one that was no fork, and one that was

@@ -1,15 +1,13 @@
 """ModelProblem, in JAX: against the built-in network, against differences, on methods and networks of every kind."""
 
 import pickle
-import types
 
-import array_api_strict
 import numpy as np
 import pytest
 
 import simlab
 from simlab.operations import Batch
-from tests.helpers.device import stand_in
+from tests.helpers.device import check_model, check_refusal
 
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
@@ -219,33 +217,13 @@ def test_a_run_compiled_whole_goes_on_where_it_ended():
 @pytest.mark.parametrize("batch_size", [None, 3])
 @pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-14), ("float32", 1e-6)])
 def test_the_way_to_the_gpu(lengths, batch_size, precision, tolerance, monkeypatch):
-    """On the arrays of another library, among them slices and broadcast ones, as of mini-batches and of records."""
     model, _ = pair(lengths, precision)
-    stand_in(monkeypatch)
-    options = {"steps": 20, "record_every": 5, "batch_size": batch_size, "replicates": 2, "dtype": precision}
-    there, here = (
-        simlab.simulate(
-            model, simlab.topologies.ring(3), simlab.DmSGD(0.1, 0.9), engine=engine, x0=model.initial(), **options
-        )
-        for engine in ("cupy", "numpy")
-    )
-    np.testing.assert_allclose(there.x, here.x, rtol=0, atol=tolerance)
-    x = np.random.default_rng(2).standard_normal((4, model.dim)).astype(precision)
-    twin = model.convert(array_api_strict, getattr(array_api_strict, precision))
-    for one, two in zip(
-        twin.global_loss_and_gradient(array_api_strict.asarray(x)[1::2, :]),
-        model.global_loss_and_gradient(x[1::2]),
-        strict=True,
-    ):
-        assert isinstance(one, type(array_api_strict.asarray(x)))
-        np.testing.assert_allclose(np.from_dlpack(one), two, rtol=0, atol=10 * tolerance)
+    check_model(monkeypatch, model, batch_size, precision, tolerance)
 
 
 def test_a_framework_that_sees_no_gpu_is_named_with_the_remedy(monkeypatch):
     model, _ = pair([8, 8, 8])
-    monkeypatch.setattr(model._model, "sees_gpu", lambda: False)
-    with pytest.raises(RuntimeError, match=r"engine = 'cupy' needs jax built for the GPU, .* or use engine='numpy'"):
-        model.convert(types.SimpleNamespace(__name__="array_api_compat.cupy"))
+    check_refusal(monkeypatch, model)
 
 
 def test_errors_from_an_unknown_minimizer_are_neither_drawn_nor_waited_for():
